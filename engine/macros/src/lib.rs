@@ -1,0 +1,1 @@
+//! The `#[thalweg::record]` attribute.

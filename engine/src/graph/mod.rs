@@ -1,0 +1,3 @@
+//! From the plan as written to slots and cores; plans, never runs.
+pub mod transformation;
+pub use transformation::*;

@@ -1,0 +1,12 @@
+//! Thalweg.
+pub mod config;
+pub mod error;
+pub mod graph;
+pub mod metrics;
+pub mod runtime;
+pub mod time;
+
+pub use error::BoxError;
+
+/// Result of user code and of `main`: any error converts with `?`.
+pub type Result<T, E = BoxError> = std::result::Result<T, E>;

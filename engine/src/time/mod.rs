@@ -1,0 +1,1 @@
+//! Event time, processing time, and the only readers of clocks.

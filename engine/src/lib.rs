@@ -3,6 +3,7 @@ pub mod config;
 pub mod error;
 pub mod graph;
 pub mod metrics;
+pub mod record;
 pub mod runtime;
 pub mod time;
 

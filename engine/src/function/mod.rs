@@ -1,1 +1,30 @@
-//! Placeholder.
+//! What users implement, and what they are given.
+//!
+//! Plain closures go to `map`, `filter`, …; types that implement the traits here go to `map_with` and kin. All traits have
+//! `open` and `close`: that makes them Flink's rich functions. A function is cloned once a subtask and opened on the
+//! core that runs it, so what it makes in `open` may be `!Send`.
+//!
+//! **Invariants**
+//! - `open` comes before the first record, `close` after the last, also when the job fails or is cancelled (then errors of
+//!   `close` are logged, not reported).
+//! - A method that returns an error fails the job with the operator, the subtask and the record named.
+
+mod collector;
+mod runtime_context;
+mod sink;
+mod source;
+mod stateless;
+
+pub use collector::Collector;
+pub use runtime_context::RuntimeContext;
+pub use sink::{FnSink, Sink, SinkStatus};
+pub(crate) use source::Assignment;
+pub use source::{
+    Boundedness, EnumeratorContext, InputStatus, NoSplit, ReaderContext, Source, SourceCollector,
+    SourceReader, SplitEnumerator, SourceSplit,
+};
+pub use stateless::{FilterFunction, FlatMapFunction, MapFunction};
+
+/// What every user function must be so that each subtask can have its own: `Clone + Send + 'static`. A blanket trait.
+pub trait UserFunction: Clone + Send + 'static {}
+impl<F: Clone + Send + 'static> UserFunction for F {}

@@ -1,0 +1,237 @@
+//! Where the calls on streams are written down: the plan, and the factories behind it.
+//!
+//! **Invariants**
+//! - A node's inputs are known when it is made; only `isolate` puts a node in between later.
+//! - Every stage head has one factory by the time the plan is taken.
+
+use crate::exchange::gate::ConsumeTwo;
+use crate::graph::{
+    Chaining, EdgeId, NodeId, NodeKind, Plan, PlanInput, Ship, Transformation,
+};
+use crate::operator::build::{
+    Blueprint, BuildContext, Factory, GateFactory, Hub, HubId, Make, SideFactory, StageFactory,
+    two_port_task,
+};
+use crate::operator::fan_out::SidePort;
+use crate::operator::{Consume, Push};
+use crate::record::Codec;
+use crate::runtime::Task;
+use crate::runtime::coordinator::SourceCoordinatorFactory;
+use std::any::TypeId;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Shared by the streams of one environment.
+pub(crate) type PlanHandle = Rc<RefCell<PlanBuilder>>;
+
+/// See the module docs.
+#[derive(Default)]
+pub(crate) struct PlanBuilder {
+    pub(crate) plan: Plan,
+    pub(crate) blueprint: Blueprint,
+    /// Mistakes that the types cannot catch; reported with the plan errors.
+    pub(crate) mistakes: Vec<Mistake>,
+    /// Side outputs that have been asked for, with their record type and hub.
+    side_hubs: HashMap<(NodeId, String), (TypeId, HubId)>,
+    pub(crate) coordinators: HashMap<NodeId, SourceCoordinatorFactory>,
+}
+
+/// A mistake in a call on a stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Mistake {
+    pub(crate) node: Option<NodeId>,
+    pub(crate) message: String,
+    pub(crate) location: &'static Location<'static>,
+}
+
+/// What a new node is made of.
+pub(crate) struct NewNode {
+    pub(crate) kind: NodeKind,
+    pub(crate) operator: &'static str,
+    pub(crate) inputs: Vec<PlanInput>,
+    pub(crate) keyed: bool,
+    pub(crate) location: &'static Location<'static>,
+}
+
+impl PlanBuilder {
+    pub(crate) fn add_node(&mut self, new: NewNode) -> NodeId {
+        let id = NodeId(self.plan.transformations.len() as u32);
+        self.plan.transformations.push(Transformation {
+            id,
+            kind: new.kind,
+            operator: new.operator,
+            name: None,
+            uid: None,
+            parallelism: None,
+            max_parallelism: None,
+            slot_sharing_group: None,
+            chaining: Chaining::Always,
+            keyed: new.keyed,
+            inputs: new.inputs,
+            location: new.location,
+        });
+        id
+    }
+
+    pub(crate) fn node(&mut self, id: NodeId) -> &mut Transformation {
+        &mut self.plan.transformations[id.0 as usize]
+    }
+
+    pub(crate) fn new_edge(&mut self) -> EdgeId {
+        self.plan.edge_count += 1;
+        EdgeId(self.plan.edge_count - 1)
+    }
+
+    /// A node fused to the one before it.
+    pub(crate) fn add_fused(
+        &mut self,
+        operator: &'static str,
+        from: NodeId,
+        location: &'static Location<'static>,
+    ) -> NodeId {
+        let inputs = vec![fused_input(from)];
+        self.add_node(NewNode { kind: NodeKind::Operator, operator, inputs, keyed: false, location })
+    }
+
+    /// All nodes of the stage that `node` is in up to its head, following fused inputs.
+    fn nodes_up_to_head(&self, node: NodeId) -> Vec<NodeId> {
+        let mut nodes = vec![node];
+        let mut at = node;
+        loop {
+            let inputs = &self.plan.transformations[at.0 as usize].inputs;
+            match inputs.first() {
+                Some(input) if input.edge.is_none() => {
+                    at = input.from;
+                    nodes.push(at);
+                }
+                _ => return nodes,
+            }
+        }
+    }
+
+    /// Says something about an operator and the exchange in front of it, which belongs to it.
+    pub(crate) fn set_on_stage(&mut self, node: NodeId, set: impl Fn(&mut Transformation)) {
+        for id in self.nodes_up_to_head(node) {
+            set(self.node(id));
+        }
+    }
+
+    /// Registers how the stage of `head`, with one type of input, is made.
+    pub(crate) fn add_gate<T: Send + 'static>(
+        &mut self,
+        head: NodeId,
+        edges: Vec<EdgeId>,
+        codec: Option<Codec<T>>,
+        make_head: impl Make<Box<dyn Consume<T>>>,
+    ) {
+        let make_head = Factory::new(make_head);
+        let factory = Arc::new(GateFactory { head, edges, codec, make_head });
+        let root = gate_root(factory.clone());
+        let typed: Box<dyn std::any::Any + Send + Sync> = Box::new(factory);
+        let before = self.blueprint.stages.insert(head, StageFactory::Gate { typed, root });
+        assert!(before.is_none(), "a stage has one factory");
+    }
+
+    /// Registers how the stage of `head`, with two types of input, is made.
+    pub(crate) fn add_two_port<A: Send + 'static, B: Send + 'static>(
+        &mut self,
+        head: NodeId,
+        first: (Vec<EdgeId>, Option<Codec<A>>),
+        second: (Vec<EdgeId>, Option<Codec<B>>),
+        make_head: impl Make<Box<dyn ConsumeTwo<A, B>>>,
+    ) {
+        let root = Factory::new(make_two_port(first, second, make_head));
+        self.add_root(head, root);
+    }
+
+    /// Registers how the tasks of a stage that is always a root are made.
+    pub(crate) fn add_root(&mut self, head: NodeId, root: Factory<Box<dyn Task>>) {
+        let before = self.blueprint.stages.insert(head, StageFactory::Root(root));
+        assert!(before.is_none(), "a stage has one factory");
+    }
+
+    /// A new hub without consumers.
+    pub(crate) fn add_hub<T: Send + 'static>(&mut self) -> HubId {
+        self.blueprint.hubs.push(Box::new(Hub::<T> { clone: None, consumers: Vec::new() }));
+        HubId(self.blueprint.hubs.len() - 1)
+    }
+
+    pub(crate) fn hub<T: Send + 'static>(&mut self, id: HubId) -> &mut Hub<T> {
+        self.blueprint.hubs[id.0].downcast_mut().expect("a hub has one record type")
+    }
+
+    /// The hub of a side output: made at the first call, shared by later ones.
+    pub(crate) fn side_hub<T: Send + 'static>(
+        &mut self,
+        node: NodeId,
+        tag: &str,
+        clone: fn(&T) -> T,
+        location: &'static Location<'static>,
+    ) -> HubId {
+        let key = (node, tag.to_owned());
+        if let Some((type_id, hub)) = self.side_hubs.get(&key).copied() {
+            if type_id == TypeId::of::<T>() {
+                self.hub::<T>(hub).clone = Some(clone);
+                return hub;
+            }
+            let message = format!(
+                "side output '{tag}' is read with two record types; use one tag for each type"
+            );
+            self.mistakes.push(Mistake { node: Some(node), message, location });
+            return self.add_hub::<T>();
+        }
+        let hub = self.add_hub::<T>();
+        self.side_hubs.insert(key, (TypeId::of::<T>(), hub));
+        let make = Factory::new(make_side::<T>(hub));
+        self.blueprint.sides.entry(node).or_default().push(SideFactory { tag: tag.to_owned(), make });
+        hub
+    }
+}
+
+/// An input that is fused to its producer.
+pub(crate) fn fused_input(from: NodeId) -> PlanInput {
+    PlanInput { from, side_output: None, port: 0, ship: Ship::Forward, edge: None }
+}
+
+// Factories are made by free functions: a closure made inside a builder method would carry all generics of that method, the
+// whole upstream chain included, and type names would double at each step.
+
+fn gate_root<T: Send + 'static>(factory: Arc<GateFactory<T>>) -> Factory<Box<dyn Task>> {
+    Factory::new(move |context: &mut BuildContext| {
+        let gate: Box<dyn Task> = Box::new(factory.build(context, false)?);
+        Ok(gate)
+    })
+}
+
+fn make_two_port<A: Send + 'static, B: Send + 'static>(
+    first: (Vec<EdgeId>, Option<Codec<A>>),
+    second: (Vec<EdgeId>, Option<Codec<B>>),
+    make_head: impl Make<Box<dyn ConsumeTwo<A, B>>>,
+) -> impl Make<Box<dyn Task>> {
+    move |context: &mut BuildContext| {
+        let head = make_head(context)?;
+        Ok(two_port_task(context, head, (&first.0, first.1), (&second.0, second.1)))
+    }
+}
+
+fn make_side<T: Send + 'static>(hub: HubId) -> impl Make<Box<dyn SidePort>> {
+    move |context: &mut BuildContext| {
+        let fan_out: Box<dyn SidePort> = Box::new(context.open_hub::<T>(hub)?);
+        Ok(fan_out)
+    }
+}
+
+/// A consumer chain as a hub wants it.
+pub(crate) fn make_consumer<T: Send + 'static, D: Push<T>>(
+    make: impl Make<D>,
+) -> impl Make<Box<dyn Consume<T>>> {
+    move |context: &mut BuildContext| {
+        let next = make(context)?;
+        let consumer: Box<dyn Consume<T>> =
+            Box::new(crate::operator::Plain { next, stage: context.stage.clone() });
+        Ok(consumer)
+    }
+}

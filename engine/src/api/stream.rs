@@ -1,0 +1,403 @@
+//! [`DataStream`]: a stream of records and what can be done with it.
+
+use crate::Result;
+use crate::api::chain::{Boxed, Chain, ExchangeNode, Plan, Then, auto_route, exchange};
+use crate::api::operators::{
+    Cloned, Fallible, FallibleFlatMap, FilterFactory, FilterWithFactory, FlatMapFactory,
+    FlatMapWithFactory, Made, MapFactory, MapWithFactory, TimestampsFactory,
+};
+use crate::exchange::partitioner::{Custom, Shuffle};
+use crate::function::{FilterFunction, FlatMapFunction, MapFunction, UserFunction};
+use crate::graph::{Chaining, NodeId, Ship};
+use crate::record::Record;
+use crate::time::{TimestampAssigner, WatermarkGenerator, WatermarkStrategy};
+use std::marker::PhantomData;
+use std::panic::Location;
+
+/// A stream of records of type `T`.
+///
+/// `C` is the chain of operators that make it; signatures hide it behind [`Chain`]:
+/// `fn clean(s: DataStream<Bid, impl Chain<Bid>>) -> DataStream<Bid, impl Chain<Bid>>`. A [`boxed`](Self::boxed) stream has
+/// none and can be cloned, which is how one stream feeds several consumers.
+///
+/// Methods only write the plan; mistakes are reported by `execute`, all at once.
+#[must_use = "a stream does nothing until it ends in a sink"]
+pub struct DataStream<T, C = Boxed<T>> {
+    pub(crate) plan: Plan,
+    pub(crate) node: NodeId,
+    pub(crate) chain: C,
+    pub(crate) _record: PhantomData<fn() -> T>,
+}
+
+impl<T, C: Clone> Clone for DataStream<T, C> {
+    fn clone(&self) -> Self {
+        DataStream::new(self.plan.clone(), self.node, self.chain.clone())
+    }
+}
+
+impl<T, C> DataStream<T, C> {
+    pub(crate) fn new(plan: Plan, node: NodeId, chain: C) -> Self {
+        DataStream { plan, node, chain, _record: PhantomData }
+    }
+}
+
+type Mapped<C, F, T, U> = Then<C, MapFactory<F, T, U>, T>;
+
+impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
+    /// Puts an operator on top.
+    fn then<B: crate::api::chain::OperatorFactory<T>>(
+        self,
+        operator: &'static str,
+        location: &'static Location<'static>,
+        make: impl FnOnce(NodeId) -> B,
+    ) -> DataStream<B::Out, Then<C, B, T>> {
+        let node = self.plan.with(|plan| plan.add_fused(operator, self.node, location));
+        let chain = Then { up: self.chain, factory: make(node), _in: PhantomData };
+        DataStream::new(self.plan, node, chain)
+    }
+
+    /// One record in, one record out.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// let doubled = env.from_elements([1, 2, 3]).map(|x| x * 2).collect();
+    /// env.execute("double")?;
+    /// assert_eq!(doubled.take(), [2, 4, 6]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn map<U: Send + 'static, F>(self, function: F) -> DataStream<U, impl Chain<U>>
+    where
+        F: FnMut(T) -> U + UserFunction,
+    {
+        let make = |node| MapFactory { function, node, types: PhantomData };
+        let mapped: DataStream<U, Mapped<C, F, T, U>> = self.then("map", Location::caller(), make);
+        mapped
+    }
+
+    /// [`map`](Self::map) with a closure that may fail; an error fails the job and names the operator and the record.
+    #[track_caller]
+    pub fn try_map<U: Send + 'static, F>(self, function: F) -> DataStream<U, impl Chain<U>>
+    where
+        F: FnMut(T) -> Result<U> + UserFunction,
+    {
+        let make = Cloned(Fallible { function, types: PhantomData });
+        self.then("map", Location::caller(), |node| MapWithFactory { make, node })
+    }
+
+    /// [`map`](Self::map) with a rich function; each subtask gets a clone.
+    #[track_caller]
+    pub fn map_with<F>(self, function: F) -> DataStream<F::Out, impl Chain<F::Out>>
+    where
+        F: MapFunction<In = T, Out: Send + 'static> + UserFunction,
+    {
+        let make = Cloned(function);
+        self.then("map", Location::caller(), |node| MapWithFactory { make, node })
+    }
+
+    /// [`map_with`](Self::map_with) for functions that are neither `Clone` nor `Send`: each subtask calls `factory` on its core.
+    #[track_caller]
+    pub fn map_with_factory<F, M>(self, factory: M) -> DataStream<F::Out, impl Chain<F::Out>>
+    where
+        F: MapFunction<In = T, Out: Send + 'static>,
+        M: FnOnce() -> F + UserFunction,
+    {
+        let make = Made { make: factory, types: PhantomData };
+        self.then("map", Location::caller(), |node| MapWithFactory { make, node })
+    }
+
+    /// Keeps the records for which `function` is true.
+    #[track_caller]
+    pub fn filter<F>(self, function: F) -> DataStream<T, impl Chain<T>>
+    where
+        F: FnMut(&T) -> bool + UserFunction,
+    {
+        let make = |node| FilterFactory { function, node, types: PhantomData };
+        self.then("filter", Location::caller(), make)
+    }
+
+    /// [`filter`](Self::filter) with a closure that may fail.
+    #[track_caller]
+    pub fn try_filter<F>(self, function: F) -> DataStream<T, impl Chain<T>>
+    where
+        F: FnMut(&T) -> Result<bool> + UserFunction,
+    {
+        let make = Cloned(Fallible { function, types: PhantomData });
+        self.then("filter", Location::caller(), |node| FilterWithFactory { make, node })
+    }
+
+    /// [`filter`](Self::filter) with a rich function; each subtask gets a clone.
+    #[track_caller]
+    pub fn filter_with<F>(self, function: F) -> DataStream<T, impl Chain<T>>
+    where
+        F: FilterFunction<In = T> + UserFunction,
+    {
+        let make = Cloned(function);
+        self.then("filter", Location::caller(), |node| FilterWithFactory { make, node })
+    }
+
+    /// [`filter_with`](Self::filter_with) made by each subtask on its core.
+    #[track_caller]
+    pub fn filter_with_factory<F, M>(self, factory: M) -> DataStream<T, impl Chain<T>>
+    where
+        F: FilterFunction<In = T>,
+        M: FnOnce() -> F + UserFunction,
+    {
+        let make = Made { make: factory, types: PhantomData };
+        self.then("filter", Location::caller(), |node| FilterWithFactory { make, node })
+    }
+
+    /// One record in, any number out. The iterator is pulled as there is room downstream, so it may be long, even endless.
+    #[track_caller]
+    pub fn flat_map<I, F>(self, function: F) -> DataStream<I::Item, impl Chain<I::Item>>
+    where
+        I: IntoIterator<Item: Send + 'static> + 'static,
+        F: FnMut(T) -> I + UserFunction,
+    {
+        let make = |node| FlatMapFactory { function, node, types: PhantomData };
+        self.then("flat_map", Location::caller(), make)
+    }
+
+    /// [`flat_map`](Self::flat_map) with a closure that may fail; what one call returns is emitted at once.
+    #[track_caller]
+    pub fn try_flat_map<I, F>(self, function: F) -> DataStream<I::Item, impl Chain<I::Item>>
+    where
+        I: IntoIterator<Item: Send + 'static> + 'static,
+        F: FnMut(T) -> Result<I> + UserFunction,
+    {
+        let make = Cloned(FallibleFlatMap { function, types: PhantomData });
+        self.then("flat_map", Location::caller(), |node| FlatMapWithFactory { make, node })
+    }
+
+    /// [`flat_map`](Self::flat_map) with a rich function that collects; each subtask gets a clone.
+    #[track_caller]
+    pub fn flat_map_with<F>(self, function: F) -> DataStream<F::Out, impl Chain<F::Out>>
+    where
+        F: FlatMapFunction<In = T, Out: Send + 'static> + UserFunction,
+    {
+        let make = Cloned(function);
+        self.then("flat_map", Location::caller(), |node| FlatMapWithFactory { make, node })
+    }
+
+    /// [`flat_map_with`](Self::flat_map_with) made by each subtask on its core.
+    #[track_caller]
+    pub fn flat_map_with_factory<F, M>(self, factory: M) -> DataStream<F::Out, impl Chain<F::Out>>
+    where
+        F: FlatMapFunction<In = T, Out: Send + 'static>,
+        M: FnOnce() -> F + UserFunction,
+    {
+        let make = Made { make: factory, types: PhantomData };
+        self.then("flat_map", Location::caller(), |node| FlatMapWithFactory { make, node })
+    }
+
+    /// Stamps records and makes watermarks; see [`WatermarkStrategy`].
+    #[track_caller]
+    pub fn assign_timestamps_and_watermarks<G, A>(
+        self,
+        strategy: WatermarkStrategy<T, G, A>,
+    ) -> DataStream<T, impl Chain<T>>
+    where
+        G: WatermarkGenerator<T> + Clone + Send,
+        A: TimestampAssigner<T> + Clone + Send,
+    {
+        let operator = "timestamps/watermarks";
+        self.then(operator, Location::caller(), |_| TimestampsFactory { strategy })
+    }
+
+    /// Erases the chain: one virtual call a batch from here on. The stream can then be cloned (if its records can) and so feed
+    /// several consumers; what is upstream runs once. It also cuts the depth of types in very long chains.
+    pub fn boxed(self) -> DataStream<T> {
+        let boxed = Boxed::of(self.chain, &self.plan);
+        DataStream::new(self.plan, self.node, boxed)
+    }
+
+    fn through(
+        self,
+        node: ExchangeNode,
+        route: impl ExchangeRoute<T>,
+    ) -> DataStream<T>
+    where
+        T: Record,
+    {
+        let from = self.node;
+        let boxed = route.exchange(self.chain, &self.plan, from, node);
+        let node = boxed.exchange_node().expect("made by an exchange");
+        DataStream::new(self.plan, node, boxed)
+    }
+
+    /// Round robin over all consumers.
+    #[track_caller]
+    pub fn rebalance(self) -> DataStream<T>
+    where
+        T: Record,
+    {
+        let location = Location::caller();
+        self.through(ExchangeNode { operator: "rebalance", ship: Ship::Rebalance, location }, ByPlan)
+    }
+
+    /// Round robin over the consumers nearest to each producer.
+    #[track_caller]
+    pub fn rescale(self) -> DataStream<T>
+    where
+        T: Record,
+    {
+        let location = Location::caller();
+        self.through(ExchangeNode { operator: "rescale", ship: Ship::Rescale, location }, ByPlan)
+    }
+
+    /// Subtask i to subtask i; the parallelism on both sides must be equal.
+    #[track_caller]
+    pub fn forward(self) -> DataStream<T>
+    where
+        T: Record,
+    {
+        let location = Location::caller();
+        self.through(ExchangeNode { operator: "forward", ship: Ship::Forward, location }, ByPlan)
+    }
+
+    /// All records to the first consumer.
+    #[track_caller]
+    pub fn global(self) -> DataStream<T>
+    where
+        T: Record,
+    {
+        let location = Location::caller();
+        self.through(ExchangeNode { operator: "global", ship: Ship::Global, location }, ByPlan)
+    }
+
+    /// To a random consumer; the choice is drawn from the job's seed.
+    #[track_caller]
+    pub fn shuffle(self) -> DataStream<T>
+    where
+        T: Record,
+    {
+        let location = Location::caller();
+        self.through(ExchangeNode { operator: "shuffle", ship: Ship::Shuffle, location }, ByChance)
+    }
+
+    /// `function` gives the index of the consumer from the record and the number of consumers. An index out of range
+    /// fails the job.
+    #[track_caller]
+    pub fn partition_custom<F>(self, function: F) -> DataStream<T>
+    where
+        T: Record,
+        F: FnMut(&T, usize) -> usize + UserFunction,
+    {
+        let location = Location::caller();
+        let node = ExchangeNode { operator: "partition_custom", ship: Ship::Custom, location };
+        let operator = self.node;
+        self.through(node, ByUser { function, operator })
+    }
+
+    /// Each record to every consumer.
+    #[track_caller]
+    pub fn broadcast(self) -> DataStream<T>
+    where
+        T: Record + Clone,
+    {
+        let location = Location::caller();
+        let node = ExchangeNode { operator: "broadcast", ship: Ship::Broadcast, location };
+        self.through(node, ToAll { clone: T::clone })
+    }
+
+    /// Names the operator, for graphs, metrics and errors.
+    pub fn name(self, name: impl Into<String>) -> Self {
+        self.plan.with(|plan| plan.node(self.node).name = Some(name.into()));
+        self
+    }
+
+    /// Gives the operator a stable id, by which its state is found in savepoints. Unique in the job.
+    pub fn uid(self, uid: impl Into<String>) -> Self {
+        self.plan.with(|plan| plan.node(self.node).uid = Some(uid.into()));
+        self
+    }
+
+    /// Number of key groups of the operator: the most it can ever be rescaled to.
+    pub fn set_max_parallelism(self, max_parallelism: usize) -> Self {
+        self.plan.with(|plan| {
+            plan.set_on_stage(self.node, |node| node.max_parallelism = Some(max_parallelism));
+        });
+        self
+    }
+
+    /// Number of parallel instances of the operator. Where it differs from its neighbours' records are exchanged.
+    pub fn set_parallelism(self, parallelism: usize) -> DataStream<T> {
+        self.separate(move |node| node.parallelism = Some(parallelism))
+    }
+
+    /// Operators of one group share slots; another group gets slots of its own.
+    pub fn slot_sharing_group(self, group: impl Into<String>) -> DataStream<T> {
+        let group = group.into();
+        self.separate(move |node| node.slot_sharing_group = Some(group.clone()))
+    }
+
+    /// The operator is not chained to its neighbours.
+    pub fn disable_chaining(self) -> DataStream<T> {
+        self.separate(|node| node.chaining = Chaining::Never)
+    }
+
+    /// The operator is not chained to the one before it.
+    pub fn start_new_chain(self) -> DataStream<T> {
+        self.separate(|node| node.chaining = Chaining::Head)
+    }
+
+    /// Puts exchanges around the operator, which become nothing where planning finds that they are not needed.
+    fn separate(self, set: impl Fn(&mut crate::graph::Transformation)) -> DataStream<T> {
+        let DataStream { plan, node, chain, .. } = self;
+        let chain = chain.isolate(&plan, node);
+        plan.with(|builder| builder.set_on_stage(node, set));
+        let location = plan.with(|builder| builder.node(node).location);
+        let boxed = exchange(chain, &plan, node, ExchangeNode::auto(location), None, auto_route);
+        let node = boxed.exchange_node().expect("made by an exchange");
+        DataStream::new(plan, node, boxed)
+    }
+}
+
+/// How an explicit partitioner makes its exchange.
+trait ExchangeRoute<T: Send + 'static> {
+    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: NodeId, node: ExchangeNode) -> Boxed<T>;
+}
+
+struct ByPlan;
+impl<T: Record> ExchangeRoute<T> for ByPlan {
+    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: NodeId, node: ExchangeNode) -> Boxed<T> {
+        exchange(chain, plan, from, node, T::codec(), auto_route)
+    }
+}
+
+struct ByChance;
+impl<T: Record> ExchangeRoute<T> for ByChance {
+    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: NodeId, node: ExchangeNode) -> Boxed<T> {
+        exchange(chain, plan, from, node, T::codec(), |context, edge| {
+            let consumers = context.job.wiring.edge(edge).consumers();
+            Shuffle::new(context.job.seed, context.stage.subtask, consumers)
+        })
+    }
+}
+
+struct ByUser<F> {
+    function: F,
+    operator: NodeId,
+}
+impl<T: Record, F: FnMut(&T, usize) -> usize + UserFunction> ExchangeRoute<T> for ByUser<F> {
+    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: NodeId, node: ExchangeNode) -> Boxed<T> {
+        let ByUser { function, operator } = self;
+        exchange(chain, plan, from, node, T::codec(), move |context, edge| {
+            let lanes = context.job.wiring.edge(edge).consumers();
+            Custom { function, lanes, stage: context.stage.clone(), node: operator }
+        })
+    }
+}
+
+struct ToAll<T> {
+    clone: fn(&T) -> T,
+}
+impl<T: Record> ExchangeRoute<T> for ToAll<T> {
+    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: NodeId, node: ExchangeNode) -> Boxed<T> {
+        crate::api::chain::broadcast_exchange(chain, plan, from, node, T::codec(), self.clone)
+    }
+}
+

@@ -1,0 +1,243 @@
+//! Where streams begin: sources made of splits.
+//!
+//! ```text
+//!  control plane                        slots
+//!  ┌──────────────────┐  assign splits  ┌──────────────┐
+//!  │ SplitEnumerator  │────────────────►│ SourceReader │ poll_batch ─► chain
+//!  │  (one a source)  │◄────────────────│ (one a subtask)
+//!  └──────────────────┘  request, give  └──────────────┘
+//!                         back on failure
+//! ```
+//!
+//! A split is a part of the input that one reader reads in order (a file, a partition, a range). The enumerator finds splits, also
+//! while the job runs, and assigns them to the readers that ask. The interface follows Flink's FLIP-27.
+//!
+//! **Invariants**
+//! - A split belongs to the enumerator or to one reader at any time.
+//! - `poll_batch` never waits; a reader that must wait answers [`InputStatus::NothingAvailable`].
+//! - A reader's progress lies in its splits ([`SourceReader::snapshot`]), so a split that is given back goes on where it stopped.
+
+use crate::Result;
+use crate::operator::Push;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Does a source end by itself?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boundedness {
+    /// Yes.
+    Bounded,
+    /// No: only cancelling or stopping ends the job.
+    Unbounded,
+}
+
+/// What a reader says after a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputStatus {
+    /// There is more right now.
+    MoreAvailable,
+    /// Nothing just now; ask again later.
+    NothingAvailable,
+    /// All splits are read and no more will come.
+    EndOfInput,
+}
+
+/// A part of a source's input.
+pub trait SourceSplit: Clone + Send + 'static {
+    /// Names the split within its source; unique and stable.
+    fn split_id(&self) -> String;
+}
+
+/// The split of sources that have none: each reader knows its part by its subtask index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSplit {}
+impl SourceSplit for NoSplit {
+    fn split_id(&self) -> String {
+        match *self {}
+    }
+}
+
+/// What a reader may know of its place in the job.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ReaderContext {
+    /// Which of the parallel readers this is, from 0.
+    pub subtask_index: usize,
+    /// How many there are.
+    pub parallelism: usize,
+}
+
+/// A source: makes an enumerator for the job and a reader for each subtask.
+pub trait Source: Send + Sync + 'static {
+    /// Its records.
+    type Out: Send + 'static;
+    /// Its splits; [`NoSplit`] if it needs none.
+    type Split: SourceSplit;
+    /// Its readers.
+    type Reader: SourceReader<Out = Self::Out, Split = Self::Split>;
+
+    /// Does it end by itself?
+    fn boundedness(&self) -> Boundedness {
+        Boundedness::Bounded
+    }
+
+    /// May there be only one reader?
+    fn is_non_parallel(&self) -> bool {
+        false
+    }
+
+    /// Called on the control plane when the job starts; `None` where no splits are assigned.
+    ///
+    /// # Errors
+    /// Any error fails the job before a record is read.
+    fn create_enumerator(&self) -> Result<Option<Box<dyn SplitEnumerator<Self::Split>>>> {
+        Ok(None)
+    }
+
+    /// Called once a subtask, on its core.
+    ///
+    /// # Errors
+    /// Any error fails the job before a record is read.
+    fn create_reader(&self, context: &ReaderContext) -> Result<Self::Reader>;
+}
+
+/// Reads splits; polled by its slot.
+pub trait SourceReader: 'static {
+    /// Its records.
+    type Out: 'static;
+    /// Its splits.
+    type Split: SourceSplit;
+
+    /// Emits at most `max` records (a few more do no harm) and says what to expect.
+    ///
+    /// # Errors
+    /// Any error fails the job.
+    fn poll_batch(
+        &mut self,
+        max: usize,
+        out: &mut SourceCollector<'_, Self::Out>,
+    ) -> Result<InputStatus>;
+
+    /// Takes splits that the enumerator assigned.
+    fn add_splits(&mut self, _splits: Vec<Self::Split>) {}
+
+    /// No further splits will come: the reader ends with the ones it has.
+    fn no_more_splits(&mut self) {}
+
+    /// Should the engine ask the enumerator for a split now?
+    fn wants_split(&self) -> bool {
+        false
+    }
+
+    /// The splits it holds, each with the position it has reached.
+    fn snapshot(&self) -> Vec<Self::Split> {
+        Vec::new()
+    }
+
+    /// Called once at last, also after failure and cancellation.
+    ///
+    /// # Errors
+    /// Any error fails the job if it has not failed yet.
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Finds and assigns splits; lives on the control plane, where it may block for a moment.
+pub trait SplitEnumerator<S: SourceSplit>: Send {
+    /// Looks for splits: once at the start, then each [`discovery_interval`](Self::discovery_interval).
+    ///
+    /// # Errors
+    /// Any error fails the job.
+    fn discover(&mut self, context: &mut EnumeratorContext<S>) -> Result<()>;
+
+    /// How often to look again; `None` for once.
+    fn discovery_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// A reader asks for work: assign it a split, or tell it that there will be none, or remember the request.
+    ///
+    /// # Errors
+    /// Any error fails the job.
+    fn handle_split_request(
+        &mut self,
+        subtask_index: usize,
+        context: &mut EnumeratorContext<S>,
+    ) -> Result<()>;
+
+    /// A reader failed: these splits are to be read by somebody else.
+    fn add_splits_back(&mut self, splits: Vec<S>, subtask_index: usize);
+}
+
+/// What an enumerator decides; carried to the readers by the engine.
+pub struct EnumeratorContext<S> {
+    parallelism: usize,
+    pub(crate) assignments: VecDeque<(usize, Assignment<S>)>,
+}
+
+pub(crate) enum Assignment<S> {
+    Splits(Vec<S>),
+    NoMore,
+}
+
+impl<S> EnumeratorContext<S> {
+    pub(crate) fn new(parallelism: usize) -> Self {
+        EnumeratorContext { parallelism, assignments: VecDeque::new() }
+    }
+
+    /// How many readers there are.
+    pub fn parallelism(&self) -> usize {
+        self.parallelism
+    }
+
+    /// Gives `split` to a reader; an index beyond the parallelism is taken modulo it.
+    pub fn assign_split(&mut self, subtask_index: usize, split: S) {
+        let subtask = subtask_index % self.parallelism;
+        self.assignments.push_back((subtask, Assignment::Splits(vec![split])));
+    }
+
+    /// Tells a reader that no further split will come.
+    pub fn signal_no_more_splits(&mut self, subtask_index: usize) {
+        self.assignments.push_back((subtask_index % self.parallelism, Assignment::NoMore));
+    }
+}
+
+/// Where a reader puts its records.
+pub struct SourceCollector<'a, T> {
+    next: &'a mut dyn Push<T>,
+    emitted: u64,
+    position: &'a Cell<u64>,
+}
+
+impl<'a, T: 'static> SourceCollector<'a, T> {
+    #[inline(always)]
+    pub(crate) fn new(next: &'a mut dyn Push<T>, position: &'a Cell<u64>) -> Self {
+        SourceCollector { next, emitted: 0, position }
+    }
+
+    pub(crate) fn emitted(&self) -> u64 {
+        self.emitted
+    }
+
+    /// Emits a record without timestamp.
+    #[inline(always)]
+    pub fn collect(&mut self, record: T) {
+        self.collect_with_timestamp(record, crate::record::NO_TIMESTAMP);
+    }
+
+    /// Emits a record that was made at `timestamp_ms`.
+    #[inline(always)]
+    pub fn collect_with_timestamp(&mut self, record: T, timestamp_ms: i64) {
+        self.emitted += 1;
+        self.next.push(record, timestamp_ms);
+    }
+}
+
+impl<T> Drop for SourceCollector<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.position.set(self.position.get() + self.emitted);
+    }
+}

@@ -1,0 +1,104 @@
+//! Functions without state of the engine's: map, filter, flat map.
+
+use crate::function::{Collector, RuntimeContext};
+use crate::Result;
+
+/// One record in, one record out.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// #[derive(Clone)]
+/// struct Celsius;
+/// impl MapFunction for Celsius {
+///     type In = f64;
+///     type Out = f64;
+///     fn map(&mut self, fahrenheit: f64) -> thalweg::Result<f64> {
+///         Ok((fahrenheit - 32.0) / 1.8)
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a MapFunction")]
+pub trait MapFunction: 'static {
+    /// Records taken.
+    type In;
+    /// Records given.
+    type Out;
+    /// Called once on the function's core, before the first record.
+    ///
+    /// # Errors
+    /// Any error fails the job before a record is read.
+    fn open(&mut self, _context: &mut RuntimeContext<'_>) -> Result<()> {
+        Ok(())
+    }
+    /// Maps one record.
+    ///
+    /// # Errors
+    /// Any error fails the job.
+    fn map(&mut self, record: Self::In) -> Result<Self::Out>;
+    /// Called once, after the last record.
+    ///
+    /// # Errors
+    /// Any error fails the job.
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Keeps the records it says `true` to.
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a FilterFunction")]
+pub trait FilterFunction: 'static {
+    /// Records looked at.
+    type In;
+    /// Called once on the function's core, before the first record.
+    ///
+    /// # Errors
+    /// Any error fails the job before a record is read.
+    fn open(&mut self, _context: &mut RuntimeContext<'_>) -> Result<()> {
+        Ok(())
+    }
+    /// Keeps the record?
+    ///
+    /// # Errors
+    /// Any error fails the job.
+    fn filter(&mut self, record: &Self::In) -> Result<bool>;
+    /// Called once, after the last record.
+    ///
+    /// # Errors
+    /// Any error fails the job.
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// One record in, any number out.
+///
+/// What one call emits may outgrow the edge's credit and is then kept in memory; `flat_map` with a closure that returns
+/// an iterator has no such limit, since the engine pulls from it as there is room.
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a FlatMapFunction")]
+pub trait FlatMapFunction: 'static {
+    /// Records taken.
+    type In;
+    /// Records given.
+    type Out;
+    /// Called once on the function's core, before the first record.
+    ///
+    /// # Errors
+    /// Any error fails the job before a record is read.
+    fn open(&mut self, _context: &mut RuntimeContext<'_>) -> Result<()> {
+        Ok(())
+    }
+    /// Emits what follows from one record.
+    ///
+    /// # Errors
+    /// Any error fails the job.
+    fn flat_map(&mut self, record: Self::In, out: &mut Collector<'_, Self::Out>) -> Result<()>;
+    /// Called once, after the last record.
+    ///
+    /// # Errors
+    /// Any error fails the job.
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! The life of a rich function inside its operator: opened before the first record, closed when the operator goes.
+
+use crate::Result;
+use crate::function::RuntimeContext;
+use crate::graph::NodeId;
+use crate::operator::{StageContext, UserCall};
+use std::rc::Rc;
+
+/// A function that was opened and whose `close` runs when its operator is dropped, however the task ends.
+pub(crate) struct Opened<F> {
+    function: F,
+    close: fn(&mut F) -> Result<()>,
+    stage: Rc<StageContext>,
+    node: NodeId,
+}
+
+/// Says that user code failed; the failure itself is with the task.
+pub(crate) const OPEN_FAILED: &str = "a function could not be opened";
+
+impl<F> Opened<F> {
+    /// Opens `function` as user code of `node`; an error names the operator.
+    pub(crate) fn open(
+        function: F,
+        stage: &Rc<StageContext>,
+        node: NodeId,
+        open: impl FnOnce(&mut F, &mut RuntimeContext<'_>) -> Result<()>,
+        close: fn(&mut F) -> Result<()>,
+    ) -> Result<Self> {
+        let mut opened = Opened { function, close, stage: stage.clone(), node };
+        let mut context = RuntimeContext::new(stage, node);
+        match UserCall::run(stage, node, || open(&mut opened.function, &mut context)) {
+            Ok(()) => Ok(opened),
+            Err(cause) => {
+                stage.fail(node, cause);
+                Err(OPEN_FAILED.into())
+            }
+        }
+    }
+
+    /// Runs `code` on the function; `None` after an error, which fails the job, and ever after.
+    #[inline(always)]
+    pub(crate) fn call<R>(&mut self, code: impl FnOnce(&mut F) -> Result<R>) -> Option<R> {
+        if self.stage.task.has_failed() {
+            return None;
+        }
+        let function = &mut self.function;
+        match UserCall::run(&self.stage, self.node, || code(function)) {
+            Ok(result) => Some(result),
+            Err(cause) => {
+                self.stage.fail(self.node, cause);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn stage(&self) -> &Rc<StageContext> {
+        &self.stage
+    }
+}
+
+impl<F> Drop for Opened<F> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // a second panic would abort the process
+        }
+        let (function, close) = (&mut self.function, self.close);
+        if let Err(cause) = UserCall::run(&self.stage, self.node, || close(function)) {
+            tracing::error!(operator = self.stage.names.get(self.node), %cause, "close failed");
+            self.stage.fail(self.node, cause);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The end of a chain: a user's sink.
+
+use crate::Result;
+use crate::function::{Sink, SinkStatus};
+use crate::graph::NodeId;
+use crate::operator::opened::Opened;
+use crate::operator::{Flow, Push, StageContext};
+use crate::record::Control;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+/// Feeds a [`Sink`]; asks it once a batch whether it can take more.
+pub(crate) struct SinkOperator<T, S> {
+    sink: Opened<S>,
+    state: State,
+    written: u64,
+    _record: PhantomData<fn(T)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The end has come; the sink is still handing out.
+    Finishing,
+    Done,
+}
+
+impl<T: 'static, S: Sink<T>> SinkOperator<T, S> {
+    pub(crate) fn open(sink: S, stage: &Rc<StageContext>, node: NodeId) -> Result<Self> {
+        let sink = Opened::open(sink, stage, node, |sink, context| sink.open(context), S::close)?;
+        Ok(SinkOperator { sink, state: State::Open, written: 0, _record: PhantomData })
+    }
+
+    fn publish_count(&mut self) {
+        if self.written > 0 {
+            self.sink.stage().metrics.records_out.add(std::mem::take(&mut self.written));
+        }
+    }
+}
+
+impl<T: 'static, S: Sink<T>> Push<T> for SinkOperator<T, S> {
+    #[inline(always)]
+    fn push(&mut self, record: T, timestamp: i64) {
+        self.written += 1;
+        self.sink.call(|sink| sink.write(record, timestamp));
+    }
+
+    fn control(&mut self, control: Control) {
+        if control == Control::End {
+            self.state = State::Finishing;
+        }
+    }
+
+    #[inline]
+    fn drive(&mut self, dry: bool) -> Flow {
+        self.publish_count();
+        let now_ms = self.sink.stage().task.core.now_ms.get();
+        let status = match self.state {
+            State::Open => self.sink.call(|sink| sink.poll_ready(now_ms, dry)),
+            State::Finishing => self.sink.call(Sink::finish),
+            State::Done => return Flow::Done,
+        };
+        match (status, self.state) {
+            (Some(SinkStatus::Ready), State::Open) => Flow::Ready,
+            (Some(SinkStatus::Ready), _) => {
+                self.state = State::Done;
+                Flow::Done
+            }
+            // Full, or failed: then the task stops after this run.
+            _ => Flow::Blocked,
+        }
+    }
+}

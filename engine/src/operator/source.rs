@@ -1,0 +1,186 @@
+//! The root of a job: a task that polls a source reader and feeds its chain.
+//!
+//! **Invariants**
+//! - The reader is polled only after the chain answered `Ready`.
+//! - The first poll that brings nothing makes the chain hand partial pages over; the task is `Idle` only after that.
+//! - The end is two controls, the last watermark and `End`, with drives in between.
+
+use crate::Result;
+use crate::function::{Assignment, InputStatus, ReaderContext, SourceCollector, SourceReader};
+use crate::graph::NodeId;
+use crate::operator::opened::Opened;
+use crate::operator::{Flow, Push, StageContext};
+use crate::record::{Control, MAX_WATERMARK};
+use crate::runtime::{Progress, Task};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Most records a reader is asked for between two drives.
+const BATCH: usize = 512;
+/// What a busy answer counts for in the budget.
+const BUSY_COST: usize = 64;
+
+/// Splits on their way from the enumerator to one reader, and requests on their way back.
+pub(crate) struct SplitMailbox<S> {
+    assignments: Mutex<VecDeque<Assignment<S>>>,
+    /// Set by the control plane after `assignments`, cleared by the reader before it takes them.
+    has_mail: AtomicBool,
+    /// Posts a request of this subtask to the control plane.
+    request: Box<dyn Fn() + Send + Sync>,
+}
+
+impl<S> SplitMailbox<S> {
+    pub(crate) fn new(request: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
+        let assignments = Mutex::new(VecDeque::new());
+        Arc::new(SplitMailbox { assignments, has_mail: AtomicBool::new(false), request })
+    }
+
+    /// Called by the control plane.
+    pub(crate) fn post(&self, assignment: Assignment<S>) {
+        lock(&self.assignments).push_back(assignment);
+        self.has_mail.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Option<VecDeque<Assignment<S>>> {
+        if !self.has_mail.load(Ordering::Relaxed) || !self.has_mail.swap(false, Ordering::Acquire) {
+            return None;
+        }
+        Some(std::mem::take(&mut *lock(&self.assignments)))
+    }
+}
+
+/// A poisoned lock only says that another thread panicked; the data behind these locks is whole at every step.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Reading,
+    EndOfTime,
+    EndOfInput,
+    Ended,
+}
+
+/// See the module docs.
+pub(crate) struct SourceTask<R: SourceReader, D> {
+    reader: Opened<R>,
+    next: D,
+    stage: Rc<StageContext>,
+    mailbox: Option<Arc<SplitMailbox<R::Split>>>,
+    /// A split was asked for and none has come.
+    asked: bool,
+    dry: bool,
+    phase: Phase,
+}
+
+impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
+    pub(crate) fn open(
+        make_reader: impl FnOnce(&ReaderContext) -> Result<R>,
+        next: D,
+        stage: Rc<StageContext>,
+        node: NodeId,
+        mailbox: Option<Arc<SplitMailbox<R::Split>>>,
+    ) -> Result<Self> {
+        let context = ReaderContext { subtask_index: stage.subtask, parallelism: stage.parallelism };
+        let reader = crate::operator::UserCall::run(&stage, node, || make_reader(&context));
+        let reader = reader.map_err(|cause| {
+            stage.fail(node, cause);
+            crate::operator::opened::OPEN_FAILED
+        })?;
+        let reader = Opened::open(reader, &stage, node, |_, _| Ok(()), R::close)?;
+        let (asked, dry, phase) = (false, false, Phase::Reading);
+        Ok(SourceTask { reader, next, stage, mailbox, asked, dry, phase })
+    }
+
+    /// One poll of the reader. Returns how much of the budget it cost, or `None` when there is nothing to do.
+    fn poll(&mut self, max: usize) -> Option<usize> {
+        self.exchange_splits();
+        let (next, position) = (&mut self.next, &self.stage.position);
+        let mut emitted = 0;
+        let status = self.reader.call(|reader| {
+            let mut out = SourceCollector::new(next, position);
+            let status = reader.poll_batch(max, &mut out);
+            emitted = out.emitted();
+            status
+        })?;
+        self.stage.task.worked(emitted);
+        if emitted > 0 {
+            self.stage.metrics.records_out.add(emitted);
+        }
+        let was_dry = std::mem::replace(&mut self.dry, status != InputStatus::MoreAvailable);
+        match status {
+            InputStatus::EndOfInput => self.phase = Phase::EndOfTime,
+            InputStatus::NothingAvailable if was_dry && emitted == 0 => return None,
+            _ => {}
+        }
+        Some((emitted as usize).max(BUSY_COST))
+    }
+
+    fn exchange_splits(&mut self) {
+        let Some(mailbox) = &self.mailbox else { return };
+        for assignment in mailbox.take().into_iter().flatten() {
+            self.asked = false;
+            self.stage.task.worked(1);
+            self.reader.call(|reader| {
+                match assignment {
+                    Assignment::Splits(splits) => reader.add_splits(splits),
+                    Assignment::NoMore => reader.no_more_splits(),
+                }
+                Ok(())
+            });
+        }
+        if !self.asked && self.reader.call(|reader| Ok(reader.wants_split())) == Some(true) {
+            self.asked = true;
+            (mailbox.request)();
+        }
+    }
+
+    /// Sends what is due of the end. False when nothing is left to send.
+    fn end(&mut self) -> bool {
+        let (control, phase) = match self.phase {
+            Phase::EndOfTime => (Control::Watermark(MAX_WATERMARK), Phase::EndOfInput),
+            Phase::EndOfInput => (Control::End, Phase::Ended),
+            Phase::Reading | Phase::Ended => return false,
+        };
+        self.next.control(control);
+        self.phase = phase;
+        self.stage.task.worked(1);
+        true
+    }
+}
+
+impl<R: SourceReader, D: Push<R::Out>> Task for SourceTask<R, D> {
+    fn run(&mut self, budget: usize) -> Progress {
+        let start = self.stage.task.work.get();
+        let pause = |task: &Self, otherwise| {
+            if task.stage.task.work.get() > start { Progress::Worked } else { otherwise }
+        };
+        let mut used = 0;
+        while used < budget && !self.stage.task.has_failed() {
+            match self.next.drive(self.dry || self.phase != Phase::Reading) {
+                Flow::Ready => {}
+                Flow::Busy => {
+                    self.stage.task.worked(1);
+                    used += BUSY_COST;
+                    continue;
+                }
+                Flow::Blocked => return pause(self, Progress::Blocked),
+                Flow::Done => return Progress::Done,
+            }
+            if self.phase != Phase::Reading {
+                if !self.end() {
+                    return pause(self, Progress::Idle);
+                }
+                continue;
+            }
+            match self.poll(BATCH.min(budget - used)) {
+                Some(cost) => used += cost,
+                None => return pause(self, Progress::Idle),
+            }
+        }
+        Progress::Worked
+    }
+}

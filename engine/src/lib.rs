@@ -4,6 +4,7 @@ pub mod error;
 pub mod graph;
 pub mod metrics;
 pub mod runtime;
+pub(crate) mod sync;
 pub mod time;
 
 pub use error::BoxError;

@@ -5,6 +5,7 @@ pub mod graph;
 pub mod metrics;
 pub mod record;
 pub mod runtime;
+pub(crate) mod sync;
 pub mod time;
 
 pub use error::BoxError;

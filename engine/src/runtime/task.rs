@@ -12,6 +12,9 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+
+use super::wake::CoreWaker;
 
 /// What one run of a task came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,10 @@ pub enum Progress {
 }
 
 /// A unit of scheduling: one pipelined region of operators in one slot.
+///
+/// Whatever a run hands over or takes in that another task could wait for (a page, an empty page given back, a message)
+/// makes it `Worked`; and if that other task may be on another core, the run ends with that core's
+/// [`CoreWaker::wake_if_sleeping`].
 pub trait Task {
     /// Runs for about `budget` records and returns.
     fn run(&mut self, budget: usize) -> Progress;
@@ -44,6 +51,9 @@ pub struct CoreServices {
     /// Earliest processing-time instant (ms) at which some idle task wants to run; `i64::MAX` for none. Tasks lower it
     /// while they run, the shell resets it before each round.
     pub next_timer_ms: Cell<i64>,
+    /// Gets this core up. A task whose input comes from a thread of its own (a blocking client behind the channel
+    /// source) gives that thread a clone.
+    pub waker: Arc<CoreWaker>,
 }
 
 /// Shared by all tasks of a core.

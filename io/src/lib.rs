@@ -1,1 +1,34 @@
-//! Placeholder.
+//! Files and memory: the only crate of Thalweg that touches local files.
+//!
+//! ```text
+//!   engine, state
+//!      │  Arc<dyn Storage>          poll-style readers, publishing writers
+//!      ▼                                   ▼
+//!   storage/  posix · memory   ◄────  file/  FileReader LineReader FileWriter RollingWriter
+//!   ring/     probe: may this process use io_uring, and if not, why
+//!   memory/   Arena: anonymous mappings, pre-faulted and aligned
+//! ```
+//!
+//! It knows neither records nor state. Two further kinds of storage have their place in
+//! [`storage`] and come later: `uring` (the checkpoint writer) and `fault` (the simulated disk).
+//!
+//! # Invariants
+//!
+//! - Nothing here reads a clock or starts a thread; times are arguments.
+//! - A failed sync is final for its file: the pages may be gone although the next sync would
+//!   succeed, so every later call on that file is refused.
+//! - A reader does at most one chunk-sized read per call and never waits for data.
+//! - Bad bytes and full disks are typed errors, never panics.
+
+pub mod file;
+pub mod memory;
+pub mod ring;
+pub mod storage;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+mod crash_point;
+mod error;
+
+pub use crash_point::{CRASH_POINT_VARIABLE, crash_point};
+pub use error::{AppendError, IoError, IoSite, Operation};

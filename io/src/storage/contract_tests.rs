@@ -1,0 +1,157 @@
+//! What every kind of storage promises, checked on each.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+
+/// Runs `check` on each kind, with an empty directory of it.
+fn on_each_kind(check: impl Fn(&dyn Storage, &Path)) {
+    let directory = tempfile::tempdir().unwrap();
+    check(&PosixStorage::new(), directory.path());
+    let memory = MemoryStorage::new();
+    memory.create_dir_all(Path::new("/run/test")).unwrap();
+    check(&memory, Path::new("/run/test"));
+}
+
+fn read_all(file: &dyn ReadFile) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(file.length_bytes().unwrap()).unwrap()];
+    file.read_exact_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn is_object_safe_and_shared_between_threads() {
+    fn assert_send_sync<T: Send + Sync + ?Sized>() {}
+    fn assert_send<T: Send + ?Sized>() {}
+    assert_send_sync::<Arc<dyn Storage>>();
+    assert_send::<Box<dyn ReadFile>>();
+    assert_send::<Box<dyn WriteFile>>();
+}
+
+#[test]
+fn appended_bytes_are_visible_to_open_readers() {
+    on_each_kind(|storage, directory| {
+        let path = directory.join("a");
+        let mut writer = storage.create(&path).unwrap();
+        let reader = storage.open_read(&path).unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(reader.read_at(0, &mut buffer).unwrap(), 0);
+        writer.append(b"hello").unwrap();
+        assert_eq!(reader.read_at(1, &mut buffer).unwrap(), 4);
+        assert_eq!(&buffer[..4], b"ello");
+        assert_eq!(reader.length_bytes().unwrap(), 5);
+        assert_eq!(writer.length_bytes(), 5);
+        assert_eq!(reader.read_at(5, &mut buffer).unwrap(), 0);
+        assert_eq!(reader.read_at(1 << 40, &mut buffer).unwrap(), 0);
+        writer.sync().unwrap();
+        storage.sync_dir(directory).unwrap();
+    });
+}
+
+#[test]
+fn append_continues_and_create_empties_in_place() {
+    on_each_kind(|storage, directory| {
+        let path = directory.join("a");
+        storage.open_append(&path).unwrap().append(b"one").unwrap();
+        let mut again = storage.open_append(&path).unwrap();
+        assert_eq!(again.length_bytes(), 3);
+        again.append(b"two").unwrap();
+        let reader = storage.open_read(&path).unwrap();
+        assert_eq!(read_all(&*reader), b"onetwo");
+        storage.create(&path).unwrap();
+        assert_eq!(reader.length_bytes().unwrap(), 0);
+        assert_eq!(storage.metadata(&path).unwrap().identity, reader.identity());
+    });
+}
+
+#[test]
+fn rename_replaces_and_open_readers_keep_the_old_file() {
+    on_each_kind(|storage, directory| {
+        let (old, new) = (directory.join("old"), directory.join("new"));
+        storage.create(&old).unwrap().append(b"old").unwrap();
+        storage.create(&new).unwrap().append(b"new!").unwrap();
+        let reader = storage.open_read(&new).unwrap();
+        let moved = storage.metadata(&old).unwrap().identity;
+        storage.rename(&old, &new).unwrap();
+        assert_eq!(read_all(&*reader), b"new!");
+        assert!(storage.metadata(&old).unwrap_err().is_not_found());
+        let metadata = storage.metadata(&new).unwrap();
+        assert_eq!((metadata.length_bytes, metadata.kind), (3, FileKind::File));
+        assert_eq!(metadata.identity, moved, "a renamed file stays the same file");
+        assert_ne!(metadata.identity, reader.identity(), "rotation is seen");
+        storage.remove(&new).unwrap();
+        assert!(storage.open_read(&new).unwrap_err().is_not_found());
+        assert_eq!(read_all(&*reader), b"new!");
+    });
+}
+
+#[test]
+fn lists_sorted_and_only_the_directory_itself() {
+    on_each_kind(|storage, directory| {
+        let deep = directory.join("m/n");
+        storage.create_dir_all(&deep).unwrap();
+        storage.create_dir_all(&deep).unwrap();
+        for name in ["z", "a", "k-10", "k-9", "m/inner"] {
+            storage.create(&directory.join(name)).unwrap();
+        }
+        let expected = ["a", "k-10", "k-9", "m", "z"].map(|name| directory.join(name));
+        assert_eq!(storage.list(directory).unwrap(), expected);
+        assert_eq!(storage.metadata(&deep).unwrap().kind, FileKind::Directory);
+    });
+}
+
+#[test]
+fn missing_paths_are_not_found() {
+    on_each_kind(|storage, directory| {
+        let path = directory.join("missing/file");
+        let is_missing = |error: IoError| error.is_not_found() && error.path() == path;
+        assert!(is_missing(storage.open_read(&path).unwrap_err()));
+        assert!(is_missing(storage.create(&path).unwrap_err()));
+        assert!(is_missing(storage.open_append(&path).unwrap_err()));
+        assert!(is_missing(storage.remove(&path).unwrap_err()));
+        assert!(is_missing(storage.list(&path).unwrap_err()));
+        assert!(is_missing(storage.metadata(&path).unwrap_err()));
+        assert!(is_missing(storage.sync_dir(&path).unwrap_err()));
+        assert!(is_missing(storage.rename(&path, &directory.join("b")).unwrap_err()));
+    });
+}
+
+#[test]
+fn wrong_kinds_are_refused() {
+    on_each_kind(|storage, directory| {
+        let file = directory.join("file");
+        storage.create(&file).unwrap();
+        let wrong = |error: IoError| assert!(matches!(error, IoError::WrongKind { .. }), "{error}");
+        wrong(storage.open_read(directory).unwrap_err());
+        wrong(storage.create(directory).unwrap_err());
+        wrong(storage.open_append(directory).unwrap_err());
+        wrong(storage.remove(directory).unwrap_err());
+        wrong(storage.list(&file).unwrap_err());
+        wrong(storage.sync_dir(&file).unwrap_err());
+        wrong(storage.create_dir_all(&file.join("below")).unwrap_err());
+        wrong(storage.rename(&file, directory).unwrap_err());
+    });
+}
+
+#[test]
+fn exact_reads_name_what_is_missing() {
+    on_each_kind(|storage, directory| {
+        let path = directory.join("a");
+        storage.create(&path).unwrap().append(b"12345").unwrap();
+        let reader = storage.open_read(&path).unwrap();
+        match reader.read_exact_at(2, &mut [0; 8]).unwrap_err() {
+            IoError::UnexpectedEnd { site, expected_bytes: 8, found_bytes: 3 } => {
+                assert_eq!((site.path, site.offset), (path, Some(2)));
+            }
+            other => panic!("{other}"),
+        }
+    });
+}
+
+#[test]
+fn parents_of_bare_names_are_the_working_directory() {
+    assert_eq!(parent_directory(Path::new("a")), Path::new("."));
+    assert_eq!(parent_directory(Path::new("a/b")), Path::new("a"));
+    assert_eq!(parent_directory(Path::new("/b")), Path::new("/"));
+}

@@ -1,0 +1,307 @@
+//! Files in memory: deterministic, for tests and the simulator.
+//!
+//! Paths are compared by their components after removing `.` and resolving `..` by text; the
+//! directories `/` and `.` are always there, any other must be created first, as on a real file
+//! system. Everything is durable at once and nothing fails by itself: faults are the business of
+//! the simulated disk.
+//!
+//! # Invariants
+//!
+//! - A name maps to a shared file body: renaming moves the name, removing drops it, and open
+//!   handles keep the body.
+//! - Identities are handed out in order of creation, so two equal runs see equal identities.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{FileIdentity, FileKind, FileMetadata, ReadFile, Storage, WriteFile};
+use crate::error::{AppendError, IoError, IoSite, Operation};
+
+/// A file system in memory; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStorage {
+    tree: Arc<Mutex<Tree>>,
+}
+
+#[derive(Debug, Default)]
+struct Tree {
+    nodes: BTreeMap<PathBuf, Node>,
+    /// The number of the latest file or directory; 0 is that of the two roots.
+    inode_last: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Node {
+    Directory(FileIdentity),
+    File(MemoryFile),
+}
+
+/// A file's body, shared by its name and all open handles.
+#[derive(Debug, Clone)]
+struct MemoryFile {
+    identity: FileIdentity,
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
+
+impl MemoryStorage {
+    /// A file system with nothing but its root directories.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn tree(&self) -> MutexGuard<'_, Tree> {
+        lock(&self.tree)
+    }
+
+    /// The file at `path`; `create` makes a missing one.
+    fn open(&self, operation: Operation, path: &Path, create: bool) -> Result<MemoryFile, IoError> {
+        let failed = |errno| IoError::from_errno(IoSite::new(operation, path), errno);
+        let key = normalise(path);
+        let mut tree = self.tree();
+        match tree.node(&key) {
+            Some(Node::File(file)) => Ok(file),
+            Some(Node::Directory(_)) => Err(failed(libc::EISDIR)),
+            None if !create => Err(failed(libc::ENOENT)),
+            None => {
+                tree.require_parent(&key).map_err(failed)?;
+                let file = MemoryFile { identity: tree.next_identity(), bytes: Arc::default() };
+                tree.nodes.insert(key, Node::File(file.clone()));
+                Ok(file)
+            }
+        }
+    }
+}
+
+impl Tree {
+    fn node(&self, key: &Path) -> Option<Node> {
+        if key == Path::new("") || key == Path::new("/") {
+            return Some(Node::Directory(FileIdentity { device: 0, inode: 0 }));
+        }
+        self.nodes.get(key).cloned()
+    }
+
+    fn next_identity(&mut self) -> FileIdentity {
+        self.inode_last += 1;
+        FileIdentity { device: 0, inode: self.inode_last }
+    }
+
+    /// Fails with the errno of a missing or unfit parent directory.
+    fn require_parent(&self, key: &Path) -> Result<(), i32> {
+        match key.parent().map(|parent| self.node(parent)) {
+            Some(Some(Node::Directory(_))) => Ok(()),
+            Some(Some(Node::File(_))) => Err(libc::ENOTDIR),
+            Some(None) => Err(libc::ENOENT),
+            None => Err(libc::EISDIR),
+        }
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn open_read(&self, path: &Path) -> Result<Box<dyn ReadFile>, IoError> {
+        let file = self.open(Operation::OpenRead, path, false)?;
+        Ok(Box::new(MemoryHandle { file, path: path.to_path_buf() }))
+    }
+
+    fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>, IoError> {
+        let file = self.open(Operation::Create, path, true)?;
+        lock(&file.bytes).clear();
+        Ok(Box::new(MemoryHandle { file, path: path.to_path_buf() }))
+    }
+
+    fn open_append(&self, path: &Path) -> Result<Box<dyn WriteFile>, IoError> {
+        let file = self.open(Operation::OpenAppend, path, true)?;
+        Ok(Box::new(MemoryHandle { file, path: path.to_path_buf() }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), IoError> {
+        let failed =
+            |errno| IoError::from_errno(IoSite::new(Operation::Rename, from).to(to), errno);
+        let (source, target) = (normalise(from), normalise(to));
+        let mut tree = self.tree();
+        let node = match tree.node(&source) {
+            Some(file @ Node::File(_)) => file,
+            Some(Node::Directory(_)) => return Err(failed(libc::EISDIR)),
+            None => return Err(failed(libc::ENOENT)),
+        };
+        tree.require_parent(&target).map_err(failed)?;
+        if matches!(tree.node(&target), Some(Node::Directory(_))) {
+            return Err(failed(libc::EISDIR));
+        }
+        tree.nodes.remove(&source);
+        tree.nodes.insert(target, node);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), IoError> {
+        let failed = |errno| IoError::from_errno(IoSite::new(Operation::Remove, path), errno);
+        let key = normalise(path);
+        let mut tree = self.tree();
+        match tree.node(&key) {
+            Some(Node::File(_)) => drop(tree.nodes.remove(&key)),
+            Some(Node::Directory(_)) => return Err(failed(libc::EISDIR)),
+            None => return Err(failed(libc::ENOENT)),
+        }
+        Ok(())
+    }
+
+    fn list(&self, directory: &Path) -> Result<Vec<PathBuf>, IoError> {
+        let failed = |errno| IoError::from_errno(IoSite::new(Operation::List, directory), errno);
+        let key = normalise(directory);
+        let tree = self.tree();
+        match tree.node(&key) {
+            Some(Node::Directory(_)) => {}
+            Some(Node::File(_)) => return Err(failed(libc::ENOTDIR)),
+            None => return Err(failed(libc::ENOENT)),
+        }
+        let children = tree.nodes.keys().filter(|path| path.parent() == Some(&key));
+        let mut paths: Vec<_> =
+            children.filter_map(|path| path.file_name()).map(|name| directory.join(name)).collect();
+        paths.sort_unstable();
+        Ok(paths)
+    }
+
+    fn metadata(&self, path: &Path) -> Result<FileMetadata, IoError> {
+        match self.tree().node(&normalise(path)) {
+            Some(Node::File(file)) => Ok(FileMetadata {
+                length_bytes: lock(&file.bytes).len() as u64,
+                kind: FileKind::File,
+                identity: file.identity,
+            }),
+            Some(Node::Directory(identity)) => {
+                Ok(FileMetadata { length_bytes: 0, kind: FileKind::Directory, identity })
+            }
+            None => Err(IoError::from_errno(IoSite::new(Operation::Metadata, path), libc::ENOENT)),
+        }
+    }
+
+    fn create_dir_all(&self, directory: &Path) -> Result<(), IoError> {
+        let key = normalise(directory);
+        let mut tree = self.tree();
+        let mut missing = Vec::new();
+        for ancestor in key.ancestors() {
+            match tree.node(ancestor) {
+                Some(Node::Directory(_)) => break,
+                Some(Node::File(_)) => {
+                    let site = IoSite::new(Operation::CreateDirectory, directory);
+                    return Err(IoError::from_errno(site, libc::ENOTDIR));
+                }
+                None => missing.push(ancestor.to_path_buf()),
+            }
+        }
+        for path in missing.into_iter().rev() {
+            let identity = tree.next_identity();
+            tree.nodes.insert(path, Node::Directory(identity));
+        }
+        Ok(())
+    }
+
+    fn sync_dir(&self, directory: &Path) -> Result<(), IoError> {
+        let errno = match self.tree().node(&normalise(directory)) {
+            Some(Node::Directory(_)) => return Ok(()),
+            Some(Node::File(_)) => libc::ENOTDIR,
+            None => libc::ENOENT,
+        };
+        Err(IoError::from_errno(IoSite::new(Operation::SyncDirectory, directory), errno))
+    }
+}
+
+#[derive(Debug)]
+struct MemoryHandle {
+    file: MemoryFile,
+    path: PathBuf,
+}
+
+impl ReadFile for MemoryHandle {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, IoError> {
+        let bytes = lock(&self.file.bytes);
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let byte_count = buffer.len().min(bytes.len() - start);
+        buffer[..byte_count].copy_from_slice(&bytes[start..start + byte_count]);
+        Ok(byte_count)
+    }
+
+    fn length_bytes(&self) -> Result<u64, IoError> {
+        Ok(lock(&self.file.bytes).len() as u64)
+    }
+
+    fn identity(&self) -> FileIdentity {
+        self.file.identity
+    }
+}
+
+impl WriteFile for MemoryHandle {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), AppendError> {
+        lock(&self.file.bytes).extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), IoError> {
+        Ok(())
+    }
+
+    fn length_bytes(&self) -> u64 {
+        lock(&self.file.bytes).len() as u64
+    }
+}
+
+/// No operation leaves a half-changed tree or body behind, so a panic elsewhere does no harm.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn normalise(path: &Path) -> PathBuf {
+    let mut key = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir | Component::Prefix(_) => {}
+            Component::ParentDir => drop(key.pop()),
+            Component::RootDir | Component::Normal(_) => key.push(component),
+        }
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_runs_hand_out_equal_identities() {
+        let run = || {
+            let storage = MemoryStorage::new();
+            storage.create_dir_all(Path::new("a/b")).unwrap();
+            storage.create(Path::new("a/b/c")).unwrap();
+            storage.create(Path::new("d")).unwrap();
+            ["a", "a/b", "a/b/c", "d"].map(|path| storage.metadata(Path::new(path)).unwrap())
+        };
+        assert_eq!(run(), run());
+    }
+
+    #[test]
+    fn paths_are_compared_by_components() {
+        let storage = MemoryStorage::new();
+        storage.create(Path::new("./a.txt")).unwrap().append(b"x").unwrap();
+        storage.create_dir_all(Path::new("/tmp")).unwrap();
+        storage.create(Path::new("/tmp/../tmp/./b")).unwrap();
+        for path in ["a.txt", "b/../a.txt", "/tmp/b", "/../tmp/b"] {
+            assert!(storage.metadata(Path::new(path)).is_ok(), "{path}");
+        }
+        assert!(storage.metadata(Path::new("/a.txt")).unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn clones_share_the_files() {
+        let storage = MemoryStorage::new();
+        storage.clone().create(Path::new("a")).unwrap();
+        assert!(storage.metadata(Path::new("a")).is_ok());
+    }
+}

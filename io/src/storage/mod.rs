@@ -1,0 +1,189 @@
+//! The [`Storage`] trait: every file of an engine is reached through one `Arc<dyn Storage>`.
+//!
+//! | kind | what it is | for |
+//! |---|---|---|
+//! | [`PosixStorage`] | `pread`, `pwrite`, `fdatasync` on the local file system | production |
+//! | [`MemoryStorage`] | a map from paths to bytes, deterministic | tests, the simulator |
+//! | `uring` (later) | the checkpoint writer's ring, O_DIRECT | checkpoints |
+//! | `fault` (later) | a simulated disk that tears, loses and reorders unsynced writes | simulation |
+//!
+//! # The contract that every kind keeps
+//!
+//! 1. Written bytes are visible to every reader at once, also to readers opened before.
+//! 2. Bytes are durable once [`WriteFile::sync`] returned `Ok`; a name (created, renamed, removed)
+//!    once [`Storage::sync_dir`] of its directory did. Before that a crash may undo, tear or keep
+//!    them in any combination.
+//! 3. A sync error is final: the file refuses every later append and sync. The caller abandons it.
+//! 4. Removing or replacing a name leaves open readers and writers of the old file working.
+//! 5. A file has one writer at a time.
+
+mod memory;
+mod posix;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use memory::MemoryStorage;
+pub use posix::PosixStorage;
+
+use crate::error::{AppendError, IoError, IoSite, Operation};
+
+/// What tells one file from another that has, or had, the same path.
+///
+/// Stays the same when a file is renamed, written to or emptied in place. A number may be used
+/// again after a file was removed and closed by everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileIdentity {
+    /// The device that holds the file.
+    pub device: u64,
+    /// The file's number on it.
+    pub inode: u64,
+}
+
+/// What lies at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A device, pipe or socket.
+    Other,
+}
+
+/// The answer of [`Storage::metadata`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileMetadata {
+    /// The current length; of no meaning for anything but files.
+    pub length_bytes: u64,
+    /// File, directory or other; links are followed.
+    pub kind: FileKind,
+    /// Which file it is.
+    pub identity: FileIdentity,
+}
+
+/// A place where files live.
+///
+/// # Errors
+///
+/// Every method names operation and path in its [`IoError`].
+///
+/// # Examples
+///
+/// ```
+/// use std::{path::Path, sync::Arc};
+/// use thalweg_io::storage::{MemoryStorage, Storage};
+///
+/// # fn main() -> Result<(), thalweg_io::IoError> {
+/// let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+/// let mut file = storage.create(Path::new("a.txt"))?;
+/// file.append(b"hello")?;
+/// file.sync()?;
+/// storage.sync_dir(Path::new("."))?;
+///
+/// let mut bytes = [0; 16];
+/// assert_eq!(storage.open_read(Path::new("a.txt"))?.read_at(1, &mut bytes)?, 4);
+/// assert_eq!(&bytes[..4], b"ello");
+/// # Ok(())
+/// # }
+/// ```
+pub trait Storage: fmt::Debug + Send + Sync {
+    /// Opens an existing file for reading. A directory, pipe or socket is refused.
+    fn open_read(&self, path: &Path) -> Result<Box<dyn ReadFile>, IoError>;
+
+    /// Creates a file, or empties the one that is there (its identity stays).
+    fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>, IoError>;
+
+    /// Opens a file to write after its last byte; creates it when missing.
+    fn open_append(&self, path: &Path) -> Result<Box<dyn WriteFile>, IoError>;
+
+    /// Gives the file `from` the name `to`, replacing a file of that name, as one step.
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), IoError>;
+
+    /// Removes the name of a file.
+    fn remove(&self, path: &Path) -> Result<(), IoError>;
+
+    /// The paths of a directory's entries (the directory's path joined with each name), sorted.
+    fn list(&self, directory: &Path) -> Result<Vec<PathBuf>, IoError>;
+
+    /// Length, kind and identity of what lies at a path.
+    fn metadata(&self, path: &Path) -> Result<FileMetadata, IoError>;
+
+    /// Creates a directory and its missing parents; an existing one is fine.
+    fn create_dir_all(&self, directory: &Path) -> Result<(), IoError>;
+
+    /// Makes what was created, renamed and removed in a directory durable.
+    fn sync_dir(&self, directory: &Path) -> Result<(), IoError>;
+}
+
+/// A file open for reading at any offset.
+pub trait ReadFile: fmt::Debug + Send {
+    /// The path it was opened by; another file may have that name by now.
+    fn path(&self) -> &Path;
+
+    /// Reads up to `buffer.len()` bytes at `offset`; may be short, is 0 only at or past the end
+    /// (or for an empty `buffer`).
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, IoError>;
+
+    /// The length now; it follows growth and truncation.
+    fn length_bytes(&self) -> Result<u64, IoError>;
+
+    /// Which file this is, to be compared with [`FileMetadata::identity`] of its path.
+    fn identity(&self) -> FileIdentity;
+
+    /// Fills `buffer` from `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::UnexpectedEnd`] if the file ends before.
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), IoError> {
+        let mut found_bytes = 0;
+        while found_bytes < buffer.len() {
+            let at = offset + found_bytes as u64;
+            match self.read_at(at, &mut buffer[found_bytes..])? {
+                0 => {
+                    let site = IoSite::new(Operation::Read, self.path()).at(offset);
+                    let expected_bytes = buffer.len();
+                    return Err(IoError::UnexpectedEnd { site, expected_bytes, found_bytes });
+                }
+                byte_count => found_bytes += byte_count,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file open for writing at its end.
+pub trait WriteFile: fmt::Debug + Send {
+    /// The path it was opened by.
+    fn path(&self) -> &Path;
+
+    /// Writes all bytes after the last one.
+    ///
+    /// # Errors
+    ///
+    /// An [`AppendError`] says how many of the bytes are in; [`Self::length_bytes`] counts those.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), AppendError>;
+
+    /// Makes all bytes appended so far durable (`fdatasync`).
+    ///
+    /// # Errors
+    ///
+    /// Final: nobody knows which bytes are on disk, and every later call on this file is refused
+    /// with [`IoError::SyncFailedBefore`].
+    fn sync(&mut self) -> Result<(), IoError>;
+
+    /// The length, counting every byte appended.
+    fn length_bytes(&self) -> u64;
+}
+
+/// The directory whose sync makes the name `path` durable.
+pub fn parent_directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod contract_tests;

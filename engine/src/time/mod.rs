@@ -1,1 +1,2 @@
 //! Event time, processing time, and the only readers of clocks.
+pub mod units;

@@ -231,6 +231,12 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("job.toml:2 is not valid TOML: "), "{found:?}");
         assert!(!found[0].contains("hunter2"), "{found:?}");
+        for text in
+            ["token = hunter2", "token = 'hunter2", "token = \"hunter2\\q\"", "hunter2 = = 1"]
+        {
+            let found = errors(text).join("\n");
+            assert!(found.contains("not valid TOML") && !found.contains("hunter2"), "{found}");
+        }
         let twice = errors("seed = 1\nseed = 2\n");
         assert!(twice[0].starts_with("job.toml:2 is not valid TOML: duplicate key"), "{twice:?}");
     }

@@ -109,4 +109,59 @@ mod tests {
         let LoadError::Help(help) = error else { panic!("help was asked") };
         assert!(help.0.contains("usage: job"));
     }
+
+    /// Texts made of pieces that mean something, put together by a fixed linear congruence.
+    #[test]
+    fn no_input_panics() {
+        const PIECES: [&str; 32] = [
+            "seed",
+            "slots",
+            "cores",
+            "token",
+            "page_bytes",
+            "spin_us",
+            "=",
+            " = ",
+            "\n",
+            "\"",
+            "'",
+            "[",
+            "]",
+            "{",
+            "}",
+            ".",
+            ",",
+            "-",
+            "--",
+            "0x",
+            "1",
+            "99999999999999999999",
+            "1e9",
+            "true",
+            "none",
+            "KiB",
+            "min",
+            "µs",
+            "\u{0}",
+            "\\u0041",
+            "#",
+            "THALWEG_",
+        ];
+        let mut state = 7u64;
+        let mut next = |bound: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as usize % bound
+        };
+        for _ in 0..2_000 {
+            let mut text = || (0..next(12)).map(|_| PIECES[next(PIECES.len())]).collect::<String>();
+            let (word, other, variable, file) = (text(), text(), text(), text());
+            let words = ["job".to_owned(), "--config=x".to_owned(), word, other.clone()];
+            let variables = [(format!("THALWEG_{variable}"), other)];
+            let read =
+                load(&DeclaredArguments::new(""), words, variables, |_| Ok::<_, io::Error>(file));
+            if let Err(error) = read {
+                assert!(!error.to_string().is_empty());
+            }
+        }
+    }
 }

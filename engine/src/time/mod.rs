@@ -1,9 +1,11 @@
 //! Event time, processing time, and the only readers of clocks.
 
 mod clock;
+mod units;
 mod watermark;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use units::{days, duration_ms, hours, milliseconds, minutes, seconds};
 pub use watermark::{
     BoundedOutOfOrderness, ByFunction, NoWatermarks, Punctuated, RecordedTimestamps,
     TimestampAssigner, WatermarkGenerator, WatermarkStrategy,

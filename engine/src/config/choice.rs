@@ -1,0 +1,131 @@
+//! Settings that are one of a few words: [`Profile`], [`ShellKind`], [`WhenSlotsAreTaken`].
+//!
+//! **Invariant**: the words of `NAMES` are exactly those that `FromStr` reads and `Display` writes; the option table
+//! quotes `NAMES`, so help text and reader cannot drift apart.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A word that names no variant of the enum it was read as.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{word}' is not a {what}; expected one of {}", expected.join(", "))]
+pub struct UnknownChoice {
+    /// What was given.
+    pub word: String,
+    /// What it was read as: `profile`, `shell`, ..
+    pub what: &'static str,
+    /// The words that are known.
+    pub expected: &'static [&'static str],
+}
+
+macro_rules! choice {
+    (
+        $(#[$meta:meta])* $name:ident as $what:literal
+        { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_meta])* $variant,)+ }
+
+        impl $name {
+            /// The words of all variants, in order.
+            pub const NAMES: &'static [&'static str] = &[$($word),+];
+
+            /// The word of this variant, as configuration writes it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownChoice;
+
+            fn from_str(word: &str) -> Result<Self, UnknownChoice> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(UnknownChoice {
+                        word: word.to_owned(),
+                        what: $what,
+                        expected: Self::NAMES,
+                    }),
+                }
+            }
+        }
+    };
+}
+
+choice! {
+    /// What a slot does when it has nothing to do: processor time against wake-up latency.
+    ///
+    /// ```
+    /// use thalweg::config::Profile;
+    /// assert_eq!("latency".parse::<Profile>()?, Profile::Latency);
+    /// # Ok::<(), thalweg::config::UnknownChoice>(())
+    /// ```
+    Profile as "profile" {
+        /// Never parks: a core per slot is always busy, a record is seen within microseconds.
+        Latency = "latency",
+        /// Polls for the spin budget (`spin_us`), then parks.
+        #[default]
+        Balanced = "balanced",
+        /// Parks at once: no processor time without records, tens of microseconds to wake.
+        Efficient = "efficient",
+    }
+}
+
+choice! {
+    /// Which shell drives the tasks.
+    ShellKind as "shell" {
+        /// glommio where the kernel offers io_uring, plain threads elsewhere.
+        #[default]
+        Auto = "auto",
+        /// One pinned glommio executor for each core; an error where the kernel has no io_uring.
+        Glommio = "glommio",
+        /// One plain thread for each core.
+        Threads = "threads",
+    }
+}
+
+choice! {
+    /// What submitting a job does while other jobs hold the slots it needs.
+    WhenSlotsAreTaken as "way to handle taken slots" {
+        /// The job waits until enough slots are free.
+        #[default]
+        Wait = "wait",
+        /// Submitting fails at once and says how many slots are missing.
+        Refuse = "refuse",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for name in Profile::NAMES {
+            assert_eq!(name.parse::<Profile>().unwrap().to_string(), *name);
+        }
+        for name in ShellKind::NAMES {
+            assert_eq!(name.parse::<ShellKind>().unwrap().to_string(), *name);
+        }
+        for name in WhenSlotsAreTaken::NAMES {
+            assert_eq!(name.parse::<WhenSlotsAreTaken>().unwrap().to_string(), *name);
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_says_what_is_known() {
+        let error = "lazy".parse::<Profile>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "'lazy' is not a profile; expected one of latency, balanced, efficient"
+        );
+    }
+}

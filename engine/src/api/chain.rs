@@ -9,15 +9,14 @@
 //!   double the instantiations of the whole chain.
 
 use crate::api::plan_builder::{NewNode, PlanHandle, fused_input, make_consumer};
-use crate::exchange::channel::Writer;
 use crate::exchange::partitioner::{Fixed, RoundRobin};
-use crate::exchange::router::{OwnLane, Route, Router};
+use crate::exchange::router::{Broadcast, Route, Router};
 use crate::function::Source;
 use crate::graph::{EdgeId, NodeId, NodeKind, PlanInput, Ship};
 use crate::operator::build::{BuildContext, Factory, HubId, Make};
 use crate::operator::source::SourceTask;
-use crate::operator::{Consume, Flow, Push};
-use crate::record::{Codec, Control};
+use crate::operator::{Consume, Push};
+use crate::record::Codec;
 use crate::runtime::Task;
 use crate::Result;
 use std::marker::PhantomData;
@@ -39,6 +38,12 @@ pub trait Chain<T: Send + 'static>: Sized + 'static {
     /// Ends the chain with what `make` makes.
     #[doc(hidden)]
     fn attach<D: Push<T>>(self, plan: &Plan, make: impl Make<D>);
+
+    /// Erases the chain.
+    #[doc(hidden)]
+    fn into_boxed(self, plan: &Plan) -> Boxed<T> {
+        Boxed::of(self, plan)
+    }
 
     /// Ends the chain with an exchange that belongs to its consumer `node`, whose first input it becomes.
     #[doc(hidden)]
@@ -182,6 +187,10 @@ impl<T: Send + 'static> Chain<T> for Boxed<T> {
         plan.with(|plan| plan.hub::<T>(self.hub).consumers.push(consumer));
     }
 
+    fn into_boxed(self, _: &Plan) -> Boxed<T> {
+        self
+    }
+
     fn cut(self, plan: &Plan, consumer: NodeId) -> Boxed<T> {
         let unused = plan.with(|plan| plan.hub::<T>(self.hub).consumers.is_empty());
         match self.exchange {
@@ -226,7 +235,26 @@ pub(crate) fn exchange<T: Send + 'static, C: Chain<T>, R: Route<T>>(
     codec: Option<Codec<T>>,
     make_route: impl FnOnce(&mut BuildContext, EdgeId) -> R + Clone + Send + 'static,
 ) -> Boxed<T> {
-    let (edge, head, hub) = plan.with(|plan| {
+    let (edge, head, hub) = add_exchange_stage(plan, from, &node, codec);
+    chain.attach(plan, make_router(edge, codec, make_route));
+    Boxed { hub, exchange: Some(head), plan: plan.clone(), _record: PhantomData }
+}
+
+impl<T: Send + 'static> Boxed<T> {
+    /// The node of the exchange it was made by.
+    pub(crate) fn exchange_node(&self) -> Option<NodeId> {
+        self.exchange
+    }
+}
+
+/// The stage on the other side of an exchange: a hub.
+fn add_exchange_stage<T: Send + 'static>(
+    plan: &Plan,
+    from: NodeId,
+    node: &ExchangeNode,
+    codec: Option<Codec<T>>,
+) -> (EdgeId, NodeId, HubId) {
+    plan.with(|plan| {
         let edge = plan.new_edge();
         let input =
             PlanInput { from, side_output: None, port: 0, ship: node.ship, edge: Some(edge) };
@@ -240,15 +268,31 @@ pub(crate) fn exchange<T: Send + 'static, C: Chain<T>, R: Route<T>>(
         let hub = plan.add_hub::<T>();
         plan.add_gate::<T>(head, vec![edge], codec, make_hub_head::<T>(hub));
         (edge, head, hub)
-    });
-    chain.attach(plan, make_router(edge, codec, make_route));
+    })
+}
+
+/// Ends `chain` with a broadcast after node `from`.
+pub(crate) fn broadcast_exchange<T: Send + 'static, C: Chain<T>>(
+    chain: C,
+    plan: &Plan,
+    from: NodeId,
+    node: ExchangeNode,
+    codec: Option<Codec<T>>,
+    clone: fn(&T) -> T,
+) -> Boxed<T> {
+    let (edge, head, hub) = add_exchange_stage(plan, from, &node, codec);
+    chain.attach(plan, make_broadcast(edge, codec, clone));
     Boxed { hub, exchange: Some(head), plan: plan.clone(), _record: PhantomData }
 }
 
-impl<T: Send + 'static> Boxed<T> {
-    /// The node of the exchange it was made by.
-    pub(crate) fn exchange_node(&self) -> Option<NodeId> {
-        self.exchange
+fn make_broadcast<T: Send + 'static>(
+    edge: EdgeId,
+    codec: Option<Codec<T>>,
+    clone: fn(&T) -> T,
+) -> impl Make<Broadcast<T>> {
+    move |context: &mut BuildContext| {
+        let (own, lanes) = context.open_lanes::<T>(edge, codec)?;
+        Ok(Broadcast::new(clone, own, lanes, context.stage.clone()))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::api::operators::{
 };
 use crate::exchange::partitioner::{Custom, Shuffle};
 use crate::function::{FilterFunction, FlatMapFunction, MapFunction, UserFunction};
-use crate::graph::{Chaining, NodeId, Ship};
+use crate::graph::{Chaining, NodeId, Ship, Transformation};
 use crate::record::Record;
 use crate::time::{TimestampAssigner, WatermarkGenerator, WatermarkStrategy};
 use std::marker::PhantomData;
@@ -24,20 +24,25 @@ use std::panic::Location;
 #[must_use = "a stream does nothing until it ends in a sink"]
 pub struct DataStream<T, C = Boxed<T>> {
     pub(crate) plan: Plan,
+    /// What the next operator is connected to: the operator, or an exchange behind it.
     pub(crate) node: NodeId,
+    /// The operator that `name` and its kin speak of.
+    pub(crate) operator: NodeId,
     pub(crate) chain: C,
     pub(crate) _record: PhantomData<fn() -> T>,
 }
 
 impl<T, C: Clone> Clone for DataStream<T, C> {
     fn clone(&self) -> Self {
-        DataStream::new(self.plan.clone(), self.node, self.chain.clone())
+        let DataStream { plan, node, operator, chain, _record } = self;
+        let (plan, chain, _record) = (plan.clone(), chain.clone(), PhantomData);
+        DataStream { plan, node: *node, operator: *operator, chain, _record }
     }
 }
 
 impl<T, C> DataStream<T, C> {
     pub(crate) fn new(plan: Plan, node: NodeId, chain: C) -> Self {
-        DataStream { plan, node, chain, _record: PhantomData }
+        DataStream { plan, node, operator: node, chain, _record: PhantomData }
     }
 }
 
@@ -210,8 +215,9 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     /// Erases the chain: one virtual call a batch from here on. The stream can then be cloned (if its records can) and so feed
     /// several consumers; what is upstream runs once. It also cuts the depth of types in very long chains.
     pub fn boxed(self) -> DataStream<T> {
-        let boxed = Boxed::of(self.chain, &self.plan);
-        DataStream::new(self.plan, self.node, boxed)
+        let DataStream { plan, node, operator, chain, _record } = self;
+        let chain = chain.into_boxed(&plan);
+        DataStream { plan, node, operator, chain, _record }
     }
 
     fn through(
@@ -305,20 +311,20 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
 
     /// Names the operator, for graphs, metrics and errors.
     pub fn name(self, name: impl Into<String>) -> Self {
-        self.plan.with(|plan| plan.node(self.node).name = Some(name.into()));
+        self.plan.with(|plan| plan.node(self.operator).name = Some(name.into()));
         self
     }
 
     /// Gives the operator a stable id, by which its state is found in savepoints. Unique in the job.
     pub fn uid(self, uid: impl Into<String>) -> Self {
-        self.plan.with(|plan| plan.node(self.node).uid = Some(uid.into()));
+        self.plan.with(|plan| plan.node(self.operator).uid = Some(uid.into()));
         self
     }
 
     /// Number of key groups of the operator: the most it can ever be rescaled to.
     pub fn set_max_parallelism(self, max_parallelism: usize) -> Self {
         self.plan.with(|plan| {
-            plan.set_on_stage(self.node, |node| node.max_parallelism = Some(max_parallelism));
+            plan.set_on_stage(self.operator, |node| node.max_parallelism = Some(max_parallelism));
         });
         self
     }
@@ -345,14 +351,22 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// Puts exchanges around the operator, which become nothing where planning finds that they are not needed.
-    fn separate(self, set: impl Fn(&mut crate::graph::Transformation)) -> DataStream<T> {
-        let DataStream { plan, node, chain, .. } = self;
-        let chain = chain.isolate(&plan, node);
-        plan.with(|builder| builder.set_on_stage(node, set));
-        let location = plan.with(|builder| builder.node(node).location);
-        let boxed = exchange(chain, &plan, node, ExchangeNode::auto(location), None, auto_route);
-        let node = boxed.exchange_node().expect("made by an exchange");
-        DataStream::new(plan, node, boxed)
+    fn separate(self, set: impl Fn(&mut Transformation)) -> DataStream<T> {
+        let DataStream { plan, node, operator, chain, _record } = self;
+        if node != operator {
+            plan.with(|builder| builder.set_on_stage(operator, set));
+            let chain = chain.into_boxed(&plan);
+            return DataStream { plan, node, operator, chain, _record };
+        }
+        let chain = chain.isolate(&plan, operator);
+        let location = plan.with(|builder| {
+            builder.set_on_stage(operator, set);
+            builder.node(operator).location
+        });
+        let exchange_node = ExchangeNode::auto(location);
+        let chain = exchange(chain, &plan, operator, exchange_node, None, auto_route);
+        let node = chain.exchange_node().expect("made by an exchange");
+        DataStream { plan, node, operator, chain, _record }
     }
 }
 

@@ -62,55 +62,19 @@ impl<T: 'static> OwnLane<T> {
     }
 }
 
-/// See the module docs.
-pub(crate) struct Router<T, R> {
-    route: R,
+/// All lanes of one producer, whatever chooses among them.
+struct Lanes<T> {
     own: Option<OwnLane<T>>,
     /// By consumer index; `None` for the own lane and for consumers this subtask does not feed.
-    lanes: Vec<Option<Writer<T>>>,
+    channels: Vec<Option<Writer<T>>>,
     ended: bool,
     stage: Rc<StageContext>,
 }
 
-impl<T: 'static, R: Route<T>> Router<T, R> {
-    pub(crate) fn new(
-        route: R,
-        own: Option<OwnLane<T>>,
-        lanes: Vec<Option<Writer<T>>>,
-        stage: Rc<StageContext>,
-    ) -> Self {
-        Router { route, own, lanes, ended: false, stage }
-    }
-
-    #[cold]
-    fn fail_refused(&mut self) {
-        let refused = self.lanes.iter_mut().flatten().find_map(Writer::take_refused);
-        if let Some(error) = refused {
-            self.stage.fail(self.stage.head, Box::new(error));
-        }
-    }
-}
-
-impl<T: 'static, R: Route<T>> Push<T> for Router<T, R> {
-    #[inline(always)]
-    fn push(&mut self, record: T, timestamp: i64) {
-        let (lane, hash) = self.route.route(&record);
-        if let Some(own) = &mut self.own
-            && own.index == lane
-        {
-            if own.block.push(hash, record, timestamp) {
-                own.flush();
-            }
-            return;
-        }
-        if let Some(Some(writer)) = self.lanes.get_mut(lane) {
-            writer.write(hash, record, timestamp);
-        }
-    }
-
+impl<T: 'static> Lanes<T> {
     fn control(&mut self, control: Control) {
         self.ended |= control == Control::End;
-        self.lanes.iter_mut().flatten().for_each(|writer| writer.control(control));
+        self.channels.iter_mut().flatten().for_each(|writer| writer.control(control));
         if let Some(own) = &mut self.own {
             debug_assert!(own.pending.is_none(), "one control between two drives");
             own.pending = Some(control);
@@ -120,7 +84,7 @@ impl<T: 'static, R: Route<T>> Push<T> for Router<T, R> {
     #[inline]
     fn drive(&mut self, dry: bool) -> Flow {
         let mut full = false;
-        for writer in self.lanes.iter_mut().flatten() {
+        for writer in self.channels.iter_mut().flatten() {
             full |= writer.drive(dry) != Flow::Ready;
         }
         if full {
@@ -136,23 +100,83 @@ impl<T: 'static, R: Route<T>> Push<T> for Router<T, R> {
             flow => flow,
         }
     }
+
+    #[cold]
+    fn fail_refused(&mut self) {
+        let refused = self.channels.iter_mut().flatten().find_map(Writer::take_refused);
+        if let Some(error) = refused {
+            self.stage.fail(self.stage.head, Box::new(error));
+        }
+    }
 }
 
-/// To every lane: each but the last gets a clone.
+/// See the module docs.
+pub(crate) struct Router<T, R> {
+    route: R,
+    lanes: Lanes<T>,
+}
+
+impl<T: 'static, R: Route<T>> Router<T, R> {
+    pub(crate) fn new(
+        route: R,
+        own: Option<OwnLane<T>>,
+        channels: Vec<Option<Writer<T>>>,
+        stage: Rc<StageContext>,
+    ) -> Self {
+        Router { route, lanes: Lanes { own, channels, ended: false, stage } }
+    }
+}
+
+impl<T: 'static, R: Route<T>> Push<T> for Router<T, R> {
+    #[inline(always)]
+    fn push(&mut self, record: T, timestamp: i64) {
+        let (lane, hash) = self.route.route(&record);
+        if let Some(own) = &mut self.lanes.own
+            && own.index == lane
+        {
+            if own.block.push(hash, record, timestamp) {
+                own.flush();
+            }
+            return;
+        }
+        if let Some(Some(writer)) = self.lanes.channels.get_mut(lane) {
+            writer.write(hash, record, timestamp);
+        }
+    }
+
+    fn control(&mut self, control: Control) {
+        self.lanes.control(control);
+    }
+
+    #[inline]
+    fn drive(&mut self, dry: bool) -> Flow {
+        self.lanes.drive(dry)
+    }
+}
+
+/// To every lane; all but the last get a clone.
 pub(crate) struct Broadcast<T> {
-    pub(crate) clone: fn(&T) -> T,
-    pub(crate) lanes: Vec<Writer<T>>,
-    pub(crate) own: Option<OwnLane<T>>,
-    pub(crate) ended: bool,
-    pub(crate) stage: Rc<StageContext>,
+    clone: fn(&T) -> T,
+    lanes: Lanes<T>,
+}
+
+impl<T: 'static> Broadcast<T> {
+    pub(crate) fn new(
+        clone: fn(&T) -> T,
+        own: Option<OwnLane<T>>,
+        channels: Vec<Option<Writer<T>>>,
+        stage: Rc<StageContext>,
+    ) -> Self {
+        Broadcast { clone, lanes: Lanes { own, channels, ended: false, stage } }
+    }
 }
 
 impl<T: 'static> Push<T> for Broadcast<T> {
     fn push(&mut self, record: T, timestamp: i64) {
-        for writer in &mut self.lanes {
+        for writer in self.lanes.channels.iter_mut().flatten() {
             writer.write(0, (self.clone)(&record), timestamp);
         }
-        if let Some(own) = &mut self.own
+        if let Some(own) = &mut self.lanes.own
             && own.block.push(0, record, timestamp)
         {
             own.flush();
@@ -160,27 +184,10 @@ impl<T: 'static> Push<T> for Broadcast<T> {
     }
 
     fn control(&mut self, control: Control) {
-        self.ended |= control == Control::End;
-        self.lanes.iter_mut().for_each(|writer| writer.control(control));
-        if let Some(own) = &mut self.own {
-            own.pending = Some(control);
-        }
+        self.lanes.control(control);
     }
 
     fn drive(&mut self, dry: bool) -> Flow {
-        let full = self.lanes.iter_mut().fold(false, |full, w| full | (w.drive(dry) != Flow::Ready));
-        let refused = self.lanes.iter_mut().find_map(Writer::take_refused);
-        if let Some(error) = refused {
-            self.stage.fail(self.stage.head, Box::new(error));
-        }
-        let flow = match &mut self.own {
-            Some(own) => own.drive(dry),
-            None if self.ended => Flow::Done,
-            None => Flow::Ready,
-        };
-        match flow {
-            Flow::Ready | Flow::Done if full => Flow::Blocked,
-            flow => flow,
-        }
+        self.lanes.drive(dry)
     }
 }

@@ -12,7 +12,8 @@ use crate::exchange::wiring::{LocalLinks, Wiring};
 use crate::graph::{EdgeId, NodeId};
 use crate::metrics::SubtaskMetrics;
 use crate::operator::fan_out::{FanOut, SidePort};
-use crate::operator::{Consume, OperatorNames, StageContext, TaskContext};
+use crate::operator::source::SplitMailbox;
+use crate::operator::{Consume, OperatorNames, Plain, StageContext, TaskContext};
 use crate::record::Codec;
 use crate::runtime::Task;
 use std::any::Any;
@@ -47,7 +48,7 @@ pub(crate) enum StageFactory {
     Root(Factory<Box<dyn Task>>),
     /// A gate: the root of a task, or nested below its producer.
     Gate {
-        /// A `GateFactory<T>`.
+        /// An `Arc<GateFactory<T>>`.
         typed: Box<dyn Any + Send + Sync>,
         /// Makes the gate as a root.
         root: Factory<Box<dyn Task>>,
@@ -98,6 +99,8 @@ pub(crate) struct JobBlueprint {
     pub(crate) parallelism: HashMap<NodeId, (usize, u16)>,
     /// Metrics by head of a stage and subtask.
     pub(crate) metrics: HashMap<(NodeId, usize), Arc<SubtaskMetrics>>,
+    /// `Arc<SplitMailbox<S>>` by source and subtask.
+    pub(crate) mailboxes: HashMap<(NodeId, usize), Box<dyn Any + Send + Sync>>,
     /// For shuffles.
     pub(crate) seed: u64,
     /// Milliseconds of processing time between periodic watermarks; 0 for each batch.
@@ -145,7 +148,7 @@ impl BuildContext {
         let Some(StageFactory::Gate { typed, .. }) = blueprint.stages.get(&head) else {
             unreachable!("only gates are nested");
         };
-        let factory = typed.downcast_ref::<GateFactory<T>>().expect("an edge has one record type");
+        let factory = typed.downcast_ref::<Arc<GateFactory<T>>>().expect("an edge has one record type");
         let gate = factory.build(self, true);
         self.stage = above;
         gate
@@ -195,6 +198,27 @@ impl BuildContext {
         let hub = blueprint.hubs[id.0].downcast_ref::<Hub<T>>().expect("a hub has one record type");
         let consumers = hub.consumers.iter().map(|consumer| consumer.make(self));
         Ok(FanOut::new(hub.clone, consumers.collect::<Result<_>>()?))
+    }
+
+    /// A hub as the head of a stage; with one consumer the fan-out is left out.
+    pub(crate) fn open_hub_head<T: Send + 'static>(
+        &mut self,
+        id: HubId,
+    ) -> Result<Box<dyn Consume<T>>> {
+        let blueprint = self.job.blueprint.clone();
+        let hub = blueprint.hubs[id.0].downcast_ref::<Hub<T>>().expect("a hub has one record type");
+        if let [consumer] = &hub.consumers[..] {
+            return consumer.make(self);
+        }
+        let next = self.open_hub::<T>(id)?;
+        Ok(Box::new(Plain { next, stage: self.stage.clone() }))
+    }
+
+    /// The mailbox of the source reader that is being built, if its source assigns splits.
+    pub(crate) fn split_mailbox<S: Send + 'static>(&self, node: NodeId) -> Option<Arc<SplitMailbox<S>>> {
+        let mailbox = self.job.mailboxes.get(&(node, self.stage.subtask))?;
+        let mailbox = mailbox.downcast_ref::<Arc<SplitMailbox<S>>>();
+        Some(mailbox.expect("a source has one type of split").clone())
     }
 
     /// Builds the side outputs of an operator that somebody reads.

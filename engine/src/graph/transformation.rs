@@ -1,5 +1,6 @@
 //! The plan as the user wrote it: one [`Transformation`] for each call on a stream.
 
+use std::fmt;
 use std::panic::Location;
 
 /// Names one transformation of a plan; dense, in order of creation.
@@ -47,6 +48,29 @@ pub enum Ship {
     Global,
     /// As the user's partitioner says.
     Custom,
+}
+
+impl Ship {
+    /// Flink's word for it, as its plan JSON writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "FORWARD",
+            Self::Auto => "AUTO",
+            Self::Hash => "HASH",
+            Self::Rebalance => "REBALANCE",
+            Self::Rescale => "RESCALE",
+            Self::Shuffle => "SHUFFLE",
+            Self::Broadcast => "BROADCAST",
+            Self::Global => "GLOBAL",
+            Self::Custom => "CUSTOM",
+        }
+    }
+}
+
+impl fmt::Display for Ship {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
 }
 
 /// One input of a transformation.
@@ -103,6 +127,13 @@ pub struct Transformation {
     pub inputs: Vec<PlanInput>,
     /// Where in the user's code it was written.
     pub location: &'static Location<'static>,
+}
+
+impl Transformation {
+    /// The user's name for it, or else the operator's own word.
+    pub fn display_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(self.operator)
+    }
 }
 
 /// All transformations of a job, and how many edges they name.

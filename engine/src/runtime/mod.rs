@@ -7,6 +7,8 @@
 //! ```
 pub mod task;
 
+pub mod resource_manager;
+pub mod slot_allocation;
 pub mod deployment;
 pub mod deployment_times;
 pub mod executors;

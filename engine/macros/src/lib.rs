@@ -1,1 +1,55 @@
-//! The `#[thalweg::record]` attribute.
+//! The `#[thalweg::record]` attribute: all that a type needs to travel between cores, to be kept in state and to be a key.
+//!
+//! 1. `options` reads what stands in the attribute's parentheses.
+//! 2. `shape` turns the item into fields and variants, and refuses what cannot be a record.
+//! 3. `expand` writes rkyv's derives in front of the item and the `Schema` impl behind it.
+//!
+//! **Invariants**
+//! - The item itself is passed on unchanged, with its attributes; only attributes are added.
+//! - Field names, types and order of the schema are those of the declaration, and so are the words of the key hash; a
+//!   variant's index is its position, not its discriminant.
+
+mod expand;
+mod options;
+mod shape;
+
+use proc_macro::TokenStream;
+
+/// Makes a struct or an enum a record: derives rkyv's `Archive`, `Serialize` and `Deserialize` and implements `Schema`
+/// (structural fingerprint and key hash).
+///
+/// Every field must itself be a record or one of the types that have a schema: integers of a fixed width, floats, `bool`,
+/// `char`, `String`, `Vec`, `Option`, `Box`, arrays, tuples, std's maps and sets. Type parameters get a `Schema` bound.
+/// A record owns its data, so lifetimes are refused. To be a key it also derives `PartialEq, Eq, Clone`.
+///
+/// A type that contains itself needs rkyv's `#[rkyv(omit_bounds)]` on the recursive field and its bounds on the type, as
+/// rkyv's documentation shows; they can stand below this attribute.
+///
+/// `#[record(crate = path)]` names another path than `::thalweg` under which `rkyv` and `state` are found.
+///
+/// # Examples
+///
+/// ```
+/// # mod thalweg {
+/// #     pub use thalweg_macros::record;
+/// #     pub use thalweg_state as state;
+/// #     pub use thalweg_state::rkyv;
+/// # }
+/// #[thalweg::record(crate = crate::thalweg)]
+/// #[derive(Debug, Clone, PartialEq, Eq)]
+/// struct Click {
+///     user: String,
+///     at_ms: i64,
+/// }
+///
+/// fn main() {
+///     let schema = thalweg::state::SchemaDescription::of::<Click>();
+///     assert_eq!(schema.text(), "Click{user:String,at_ms:i64}");
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn record(options: TokenStream, item: TokenStream) -> TokenStream {
+    expand::record(options.into(), item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}

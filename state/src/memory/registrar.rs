@@ -1,0 +1,473 @@
+//! Registration: lays out one field a state in the rows of an operator, and gives handles.
+//!
+//! **Invariants**
+//! - The row is header (16 bytes), key, then the states in the order of their registration, each padded to its
+//!   alignment. A field never moves once a handle was given for it.
+//! - Names are unique within an operator; the same name with the same kind and types gives the same field again.
+//! - A registrar is consumed by the one store that has its rows, so no field is added to rows that exist.
+
+use std::any::{TypeId, type_name};
+use std::mem::needs_drop;
+use std::ptr::{NonNull, drop_in_place};
+use std::sync::Arc;
+
+use super::map_table::MapTable;
+use super::row_store::RowHeader;
+use super::slot::{Origin, Slot};
+use crate::{
+    Key, ListState, ListStateDescriptor, MapState, MapStateDescriptor, Schema, SchemaBuilder,
+    SchemaDescription, StateError, StateValue, ValueState, ValueStateDescriptor,
+};
+
+/// The most states of one operator: one presence bit each.
+pub const MAX_STATES: usize = 64;
+
+/// The greatest alignment of a key or a value.
+pub const MAX_ALIGNMENT: usize = 16;
+
+/// The widest row. Wider values belong into a `Box`: a row is copied into caches as a whole.
+pub const MAX_ROW_BYTES: usize = 64 << 10;
+
+/// The identity of an operator's store: its address, which every handle keeps allocated.
+pub(crate) struct OperatorInfo {
+    name: Box<str>,
+}
+
+impl OperatorInfo {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The kinds of keyed state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StateKind {
+    /// One value.
+    Value,
+    /// A list of values.
+    List,
+    /// A map from user keys to user values.
+    Map,
+}
+
+/// What is known of a registered state: name, kind and schema, as a manifest keeps them.
+#[derive(Clone, Debug)]
+pub struct StateInfo {
+    name: Box<str>,
+    kind: StateKind,
+    schema: SchemaDescription,
+}
+
+impl StateInfo {
+    /// The state's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The state's kind.
+    pub fn kind(&self) -> StateKind {
+        self.kind
+    }
+
+    /// Kind and types, as `ListState<u64>`.
+    pub fn schema(&self) -> &SchemaDescription {
+        &self.schema
+    }
+}
+
+pub(super) struct StateField {
+    info: StateInfo,
+    /// The type of the handle, which tells kind and types apart in one comparison.
+    handle: TypeId,
+    handle_name: fn(Naming) -> String,
+    pub(super) offset: u32,
+    /// Drops the field in place; `None` where the type needs no drop.
+    pub(super) drop_field: Option<unsafe fn(NonNull<u8>)>,
+}
+
+impl StateField {
+    pub(super) fn info(&self) -> &StateInfo {
+        &self.info
+    }
+}
+
+/// How a type is written in an error.
+#[derive(Clone, Copy)]
+enum Naming {
+    Short,
+    WithPaths,
+}
+
+/// Takes the descriptors of one operator in `open` and gives handles.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg_state::{ListStateDescriptor, StateRegistrar, ValueStateDescriptor};
+/// # fn main() -> Result<(), thalweg_state::StateError> {
+/// let mut registrar = StateRegistrar::new::<u64>("rising");
+/// registrar.register_value(&ValueStateDescriptor::<f64>::new("last"))?;
+/// let error = registrar.register_list(&ListStateDescriptor::<f64>::new("last")).unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "state 'last' was registered as ValueState<f64> by operator 'rising' \
+///      and asked for as ListState<f64>; use another name"
+/// );
+/// # Ok(())
+/// # }
+/// ```
+pub struct StateRegistrar {
+    operator: Arc<OperatorInfo>,
+    key_type: TypeId,
+    key_type_name: &'static str,
+    key_alignment: usize,
+    fields: Vec<StateField>,
+    row_bytes: usize,
+    /// The greatest alignment in a row; rows are a multiple of it apart.
+    row_alignment: usize,
+}
+
+/// What `RowStore` takes over from a registrar.
+pub(super) struct RowLayout {
+    pub(super) operator: Arc<OperatorInfo>,
+    pub(super) fields: Box<[StateField]>,
+    pub(super) stride: usize,
+}
+
+impl StateRegistrar {
+    /// A registrar of the named operator, whose keys are of type `K`.
+    pub fn new<K: Key>(operator: &str) -> Self {
+        StateRegistrar {
+            operator: Arc::new(OperatorInfo { name: operator.into() }),
+            key_type: TypeId::of::<K>(),
+            key_type_name: type_name::<K>(),
+            key_alignment: align_of::<K>(),
+            fields: Vec::new(),
+            row_bytes: size_of::<RowHeader>() + size_of::<K>(),
+            row_alignment: align_of::<RowHeader>().max(align_of::<K>()),
+        }
+    }
+
+    /// The operator's name.
+    pub fn operator(&self) -> &str {
+        self.operator.name()
+    }
+
+    /// The states registered so far, in order.
+    pub fn states(&self) -> impl ExactSizeIterator<Item = &StateInfo> {
+        self.fields.iter().map(|field| &field.info)
+    }
+
+    /// Registers a value state.
+    ///
+    /// # Errors
+    ///
+    /// A [`StateError`] if the name is empty or taken by another kind or type, or if the value does not fit into a row.
+    pub fn register_value<V: StateValue>(
+        &mut self,
+        descriptor: &ValueStateDescriptor<V>,
+    ) -> Result<ValueState<V>, StateError> {
+        let slot = self.register(descriptor.name(), StateKind::Value, &[V::describe])?;
+        Ok(ValueState::new(slot))
+    }
+
+    /// Registers a list state.
+    ///
+    /// # Errors
+    ///
+    /// As [`register_value`](Self::register_value).
+    pub fn register_list<V: StateValue>(
+        &mut self,
+        descriptor: &ListStateDescriptor<V>,
+    ) -> Result<ListState<V>, StateError> {
+        let slot = self.register(descriptor.name(), StateKind::List, &[V::describe])?;
+        Ok(ListState::new(slot))
+    }
+
+    /// Registers a map state.
+    ///
+    /// # Errors
+    ///
+    /// As [`register_value`](Self::register_value).
+    pub fn register_map<UK: Key, UV: StateValue>(
+        &mut self,
+        descriptor: &MapStateDescriptor<UK, UV>,
+    ) -> Result<MapState<UK, UV>, StateError> {
+        let parts = &[<UK as Schema>::describe, UV::describe];
+        let slot: Slot<MapTable<UK, UV>, _> =
+            self.register(descriptor.name(), StateKind::Map, parts)?;
+        Ok(MapState::new(slot))
+    }
+
+    fn register<V: 'static, H: 'static>(
+        &mut self,
+        name: &str,
+        kind: StateKind,
+        types: &[fn(&mut SchemaBuilder)],
+    ) -> Result<Slot<V, H>, StateError> {
+        let index = match self.fields.iter().position(|field| *field.info.name == *name) {
+            Some(index) => index,
+            None => {
+                self.check_room::<V, H>(name)?;
+                self.add_field::<V, H>(name, kind, types);
+                self.fields.len() - 1
+            }
+        };
+        let field = &self.fields[index];
+        if field.handle != TypeId::of::<H>() {
+            return Err(self.registered_as_other::<H>(field));
+        }
+        let origin = Origin { state: field.info.name.clone(), operator: self.operator.clone() };
+        // SAFETY: the handle's type is the one the field was laid out for, and a handle type fixes its V: `add_field` gave
+        // the field aligned, disjoint bytes; `RowStore` makes rows by this layout and clears presence bits of new ones.
+        Ok(unsafe { Slot::new(Arc::new(origin), index, field.offset) })
+    }
+
+    fn check_room<V, H>(&self, name: &str) -> Result<(), StateError> {
+        if name.is_empty() {
+            let requested = short_type::<H>().into();
+            return Err(StateError::EmptyName { operator: self.operator().into(), requested });
+        }
+        if self.fields.len() == MAX_STATES {
+            let (state, operator) = (name.into(), self.operator().into());
+            return Err(StateError::TooManyStates { state, operator, limit: MAX_STATES });
+        }
+        let what = || format!("state '{name}' ({})", short_type::<H>());
+        self.check_alignment(align_of::<V>(), what)?;
+        let row_bytes = self.row_bytes.next_multiple_of(align_of::<V>());
+        self.check_width(row_bytes.saturating_add(size_of::<V>()), what)
+    }
+
+    fn check_alignment(
+        &self,
+        alignment_bytes: usize,
+        what: impl Fn() -> String,
+    ) -> Result<(), StateError> {
+        if alignment_bytes <= MAX_ALIGNMENT {
+            return Ok(());
+        }
+        Err(StateError::AlignmentTooLarge {
+            what: what().into(),
+            operator: self.operator().into(),
+            alignment_bytes,
+            limit_bytes: MAX_ALIGNMENT,
+        })
+    }
+
+    fn check_width(&self, row_bytes: usize, what: impl Fn() -> String) -> Result<(), StateError> {
+        if row_bytes <= MAX_ROW_BYTES {
+            return Ok(());
+        }
+        Err(StateError::RowTooWide {
+            what: what().into(),
+            operator: self.operator().into(),
+            row_bytes,
+            limit_bytes: MAX_ROW_BYTES,
+        })
+    }
+
+    /// Called after `check_room`.
+    fn add_field<V, H: 'static>(
+        &mut self,
+        name: &str,
+        kind: StateKind,
+        types: &[fn(&mut SchemaBuilder)],
+    ) {
+        let offset = self.row_bytes.next_multiple_of(align_of::<V>());
+        self.row_bytes = offset + size_of::<V>();
+        self.row_alignment = self.row_alignment.max(align_of::<V>());
+        self.fields.push(StateField {
+            info: StateInfo { name: name.into(), kind, schema: describe_state(kind, types) },
+            handle: TypeId::of::<H>(),
+            handle_name: handle_name::<H>,
+            offset: offset as u32,
+            drop_field: needs_drop::<V>().then_some(drop_field::<V> as unsafe fn(NonNull<u8>)),
+        });
+    }
+
+    #[cold]
+    fn registered_as_other<H>(&self, field: &StateField) -> StateError {
+        let short = ((field.handle_name)(Naming::Short), handle_name::<H>(Naming::Short));
+        let (registered, requested) = if short.0 != short.1 {
+            short
+        } else {
+            ((field.handle_name)(Naming::WithPaths), handle_name::<H>(Naming::WithPaths))
+        };
+        StateError::RegisteredAsOther {
+            state: field.info.name.clone(),
+            operator: self.operator().into(),
+            registered: registered.into(),
+            requested: requested.into(),
+        }
+    }
+
+    /// The finished layout, if the keys are of type `K`.
+    pub(super) fn finish<K: Key>(self) -> Result<RowLayout, StateError> {
+        if self.key_type != TypeId::of::<K>() {
+            return Err(StateError::OtherKeyType {
+                operator: self.operator().into(),
+                registered: self.key_type_name,
+                requested: type_name::<K>(),
+            });
+        }
+        let what = || format!("key type {}", short_type::<K>());
+        self.check_alignment(self.key_alignment, what)?;
+        let stride = self.row_bytes.next_multiple_of(self.row_alignment);
+        self.check_width(stride, what)?;
+        let fields = self.fields.into_boxed_slice();
+        Ok(RowLayout { operator: self.operator, fields, stride })
+    }
+}
+
+impl std::fmt::Debug for StateRegistrar {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let states: Vec<_> = self.states().collect();
+        formatter
+            .debug_struct("StateRegistrar")
+            .field("operator", &self.operator())
+            .field("states", &states)
+            .finish_non_exhaustive()
+    }
+}
+
+/// # Safety
+///
+/// `field` holds an initialised, aligned `V` that is not used again.
+unsafe fn drop_field<V>(field: NonNull<u8>) {
+    // SAFETY: by this function's contract.
+    unsafe { drop_in_place(field.cast::<V>().as_ptr()) }
+}
+
+fn describe_state(kind: StateKind, types: &[fn(&mut SchemaBuilder)]) -> SchemaDescription {
+    let mut builder = SchemaBuilder::new();
+    let name = match kind {
+        StateKind::Value => "ValueState",
+        StateKind::List => "ListState",
+        StateKind::Map => "MapState",
+    };
+    builder.container(name, types);
+    builder.finish()
+}
+
+fn handle_name<H>(naming: Naming) -> String {
+    match naming {
+        Naming::Short => short_type::<H>(),
+        Naming::WithPaths => type_name::<H>().to_string(),
+    }
+}
+
+/// The name of a type without module paths: `Vec<String>`.
+pub(super) fn short_type<T>() -> String {
+    without_paths(type_name::<T>())
+}
+
+fn without_paths(type_name: &str) -> String {
+    let (mut short, mut segment_start) = (String::new(), 0);
+    let mut rest = type_name;
+    while let Some(character) = rest.chars().next() {
+        if let Some(after) = rest.strip_prefix("::") {
+            short.truncate(segment_start);
+            rest = after;
+            continue;
+        }
+        rest = &rest[character.len_utf8()..];
+        short.push(character);
+        if !character.is_alphanumeric() && character != '_' {
+            segment_start = short.len();
+        }
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RowStore;
+
+    #[test]
+    fn paths_are_left_out_of_names() {
+        for (full, short) in [
+            ("u64", "u64"),
+            ("alloc::string::String", "String"),
+            ("a::b::Value<(u8, alloc::vec::Vec<x::Y>)>", "Value<(u8, Vec<Y>)>"),
+            ("[core::option::Option<i128>; 3]", "[Option<i128>; 3]"),
+        ] {
+            assert_eq!(without_paths(full), short);
+        }
+    }
+
+    #[test]
+    fn the_same_state_twice_is_the_same_field() {
+        let mut registrar = StateRegistrar::new::<u64>("twice");
+        let descriptor = ValueStateDescriptor::<u64>::new("n");
+        let first = registrar.register_value(&descriptor).unwrap();
+        let second = registrar.register_value(&descriptor).unwrap();
+        assert_eq!(registrar.states().len(), 1);
+        let mut rows = RowStore::<u64>::new(registrar).unwrap();
+        let (mut cursor, _) = rows.enter(crate::KeyHash::of(&1_u64), &1).unwrap();
+        first.update(&mut cursor, 5).unwrap();
+        assert_eq!(second.value(&cursor).unwrap(), Some(5));
+    }
+
+    #[test]
+    fn other_kinds_and_types_are_refused_by_name() {
+        let mut registrar = StateRegistrar::new::<u64>("op");
+        registrar.register_list(&ListStateDescriptor::<u64>::new("x")).unwrap();
+        let as_value = registrar.register_value(&ValueStateDescriptor::<Vec<u64>>::new("x"));
+        assert_eq!(
+            as_value.unwrap_err().to_string(),
+            "state 'x' was registered as ListState<u64> by operator 'op' and asked for as \
+             ValueState<Vec<u64>>; use another name"
+        );
+        let as_map = registrar.register_map(&MapStateDescriptor::<u64, String>::new("x"));
+        assert!(as_map.unwrap_err().to_string().contains("MapState<u64, String>"));
+        let info = registrar.states().next().unwrap();
+        assert_eq!((info.name(), info.kind()), ("x", StateKind::List));
+        assert_eq!(info.schema().text(), "ListState<u64>");
+    }
+
+    mod other {
+        pub(super) type Same = super::LocalRecord<2>;
+    }
+
+    /// Two types of one name; const arguments stand for two modules' records.
+    #[derive(Clone, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+    struct LocalRecord<const N: usize>(u64);
+
+    impl<const N: usize> Schema for LocalRecord<N> {
+        fn describe(out: &mut SchemaBuilder) {
+            out.structure::<Self>("LocalRecord", |fields| fields.field::<u64>("0"));
+        }
+
+        fn hash_key(&self, hasher: &mut crate::KeyHasher) {
+            self.0.hash_key(hasher);
+        }
+    }
+
+    #[test]
+    fn generic_records_are_told_apart() {
+        let mut registrar = StateRegistrar::new::<u64>("op");
+        registrar.register_value(&ValueStateDescriptor::<LocalRecord<1>>::new("x")).unwrap();
+        let error = registrar.register_value(&ValueStateDescriptor::<other::Same>::new("x"));
+        assert!(matches!(error, Err(StateError::RegisteredAsOther { .. })));
+    }
+
+    #[test]
+    fn limits_are_typed_errors() {
+        let mut registrar = StateRegistrar::new::<u64>("op");
+        let empty = registrar.register_value(&ValueStateDescriptor::<u64>::new(""));
+        assert!(matches!(empty, Err(StateError::EmptyName { .. })));
+        let wide = registrar.register_value(&ValueStateDescriptor::<[u64; 8192]>::new("wide"));
+        assert!(matches!(wide, Err(StateError::RowTooWide { row_bytes: 65_560, .. })));
+        for index in 0..MAX_STATES {
+            let descriptor = ValueStateDescriptor::<u8>::new(format!("s{index}"));
+            registrar.register_value(&descriptor).unwrap();
+        }
+        let more = registrar.register_value(&ValueStateDescriptor::<u8>::new("s64"));
+        assert!(matches!(more, Err(StateError::TooManyStates { limit: 64, .. })));
+        assert!(registrar.register_value(&ValueStateDescriptor::<u8>::new("s63")).is_ok());
+        let other = RowStore::<u32>::new(registrar);
+        assert!(matches!(other, Err(StateError::OtherKeyType { .. })));
+    }
+}

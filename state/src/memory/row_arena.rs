@@ -1,0 +1,115 @@
+//! Memory for rows of one stride: chunks of at most 256 KiB, taken one by one and never moved.
+//!
+//! **Invariants**
+//! - Row `r` lies in chunk `r >> rows_log2` at `(r & (2^rows_log2 - 1)) * stride`; rows below `len` lie in taken chunks.
+//! - The arena knows bytes only: what is initialised in a row, and its drop, is the row store's business.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+
+/// Growth takes this much at once: page faults of a chunk stay far below a millisecond, and a store of few keys small.
+const CHUNK_BYTES_MAX: usize = 256 << 10;
+
+/// Chunks begin at a cache line, so that rows of 32 and 64 bytes never straddle two.
+const CHUNK_ALIGNMENT: usize = 64;
+
+/// Row numbers stay below this; `u32::MAX` marks the end of the list of free rows.
+pub(super) const ROWS_MAX: u32 = u32::MAX - 1;
+
+pub(super) struct RowArena {
+    /// Each owns one allocation of `chunk_layout`.
+    chunks: Vec<NonNull<u8>>,
+    chunk_layout: Layout,
+    stride: usize,
+    rows_log2: u32,
+    len: u32,
+}
+
+impl RowArena {
+    /// An arena of rows `stride` bytes wide, a multiple of every alignment in it. None if that is too wide to lay out.
+    pub(super) fn new(stride: usize) -> Option<Self> {
+        let rows_log2 = (CHUNK_BYTES_MAX / stride.max(1)).max(1).ilog2();
+        let chunk_bytes = stride.max(1).checked_shl(rows_log2)?;
+        let chunk_layout = Layout::from_size_align(chunk_bytes, CHUNK_ALIGNMENT).ok()?;
+        Some(RowArena { chunks: Vec::new(), chunk_layout, stride, rows_log2, len: 0 })
+    }
+
+    /// How many rows were handed out.
+    #[inline]
+    pub(super) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Hands out one more row, uninitialised. None when row numbers are exhausted.
+    pub(super) fn push(&mut self) -> Option<u32> {
+        if self.len == ROWS_MAX {
+            return None;
+        }
+        if (self.len >> self.rows_log2) as usize == self.chunks.len() {
+            self.chunks.reserve(1);
+            // SAFETY: the layout's size is not zero: stride is at least 1 and so is the number of rows.
+            let chunk = unsafe { alloc(self.chunk_layout) };
+            let Some(chunk) = NonNull::new(chunk) else { handle_alloc_error(self.chunk_layout) };
+            self.chunks.push(chunk);
+        }
+        self.len += 1;
+        Some(self.len - 1)
+    }
+
+    /// Where a row lies.
+    ///
+    /// # Safety
+    ///
+    /// `row < self.len()`.
+    #[inline(always)]
+    pub(super) unsafe fn at(&self, row: u32) -> NonNull<u8> {
+        debug_assert!(row < self.len);
+        // SAFETY: rows below `len` lie in taken chunks.
+        let chunk = unsafe { self.chunks.get_unchecked((row >> self.rows_log2) as usize) };
+        let index = row as usize & ((1 << self.rows_log2) - 1);
+        // SAFETY: index < rows a chunk, so the offset lies within the chunk's allocation of rows * stride bytes.
+        unsafe { chunk.add(index * self.stride) }
+    }
+
+    /// Memory of the chunks taken.
+    pub(super) fn allocation_bytes(&self) -> usize {
+        self.chunks.len() * self.chunk_layout.size()
+    }
+
+    /// Memory of the rows handed out.
+    #[inline]
+    pub(super) fn used_bytes(&self) -> usize {
+        self.len as usize * self.stride
+    }
+}
+
+impl Drop for RowArena {
+    fn drop(&mut self) {
+        for chunk in &self.chunks {
+            // SAFETY: the chunk came from `alloc` with this very layout and is freed once, here.
+            unsafe { dealloc(chunk.as_ptr(), self.chunk_layout) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_disjoint_and_aligned() {
+        for stride in [16, 24, 32, 48, 4096, 300_000] {
+            let mut arena = RowArena::new(stride).unwrap();
+            let mut places = Vec::new();
+            for row in 0..50 {
+                assert_eq!(arena.push(), Some(row));
+                // SAFETY: the row was just handed out.
+                places.push(unsafe { arena.at(row) }.addr().get());
+            }
+            places.sort_unstable();
+            assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= stride));
+            assert!(places.iter().all(|place| place.is_multiple_of(8)));
+            assert_eq!(arena.used_bytes(), 50 * stride);
+        }
+    }
+}

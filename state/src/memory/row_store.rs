@@ -1,0 +1,395 @@
+//! The keyed state of one operator in one subtask: a prefetchable index and the rows behind it.
+//!
+//! **Invariants** (beyond those of the module)
+//! - `header.hash` of a live row is the hash its index entry has, so a row can be unindexed without its key.
+//! - `header.pins` is `FREE` exactly for free rows, whose `hash` is the next free row or `NO_ROW`.
+//! - All of this holds whatever `Eq`, `Clone` and `Drop` of user types do, and whenever they panic: user code runs before
+//!   a change or after it, never within one. Wrong equality gives wrong answers, not undefined behaviour.
+
+use std::marker::PhantomData;
+use std::mem::needs_drop;
+use std::ptr::{NonNull, drop_in_place};
+use std::sync::Arc;
+
+use super::prefetch_table::{DEEP_BYTES, PrefetchTable, prefetch};
+use super::registrar::{OperatorInfo, StateField, StateInfo, StateRegistrar};
+use super::row_arena::{ROWS_MAX, RowArena};
+use super::row_cursor::{RowCursor, RowId, no_such_row};
+use crate::{Key, KeyHash, StateError};
+
+/// What every row begins with.
+#[repr(C)]
+pub(super) struct RowHeader {
+    /// Bit `i` tells whether state `i` is initialised.
+    pub(super) presence: u64,
+    /// The key's hash; in a free row, the next free row.
+    hash: u32,
+    /// How many timers and the like refer to the row; `FREE` in a free row.
+    pub(super) pins: u32,
+}
+
+/// Where the key lies in a row; a multiple of every alignment that is allowed.
+const KEY_OFFSET: usize = size_of::<RowHeader>();
+const _: () = assert!(KEY_OFFSET.is_multiple_of(super::MAX_ALIGNMENT));
+
+/// The pin count of a free row.
+const FREE: u32 = u32::MAX;
+/// The pin count that sticks.
+pub(super) const PINS_MAX: u32 = FREE - 1;
+/// The end of the list of free rows; not a row, by `ROWS_MAX`.
+const NO_ROW: u32 = u32::MAX;
+const _: () = assert!(ROWS_MAX < NO_ROW);
+
+#[derive(Clone, Copy)]
+struct IndexEntry {
+    hash: KeyHash,
+    row: u32,
+}
+
+/// All keyed state of one operator in one subtask, in memory.
+///
+/// Per record: [`enter`](Self::enter), run user code with the cursor, [`release`](Self::release). Per batch:
+/// [`is_deep`](Self::is_deep), and if so [`hint`](Self::hint) about 16 records ahead and [`hint_row`](Self::hint_row)
+/// about 8 ahead.
+pub struct RowStore<K: Key> {
+    index: PrefetchTable<IndexEntry>,
+    arena: RowArena,
+    fields: Box<[StateField]>,
+    operator: Arc<OperatorInfo>,
+    /// Head of the list of free rows.
+    free_head: u32,
+    live_count: usize,
+    /// Rows own keys.
+    keys: PhantomData<K>,
+}
+
+impl<K: Key> RowStore<K> {
+    /// An empty store with the registrar's states; allocates nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::OtherKeyType`] if the registrar was made for another key type, and [`StateError::AlignmentTooLarge`]
+    /// or [`StateError::RowTooWide`] if the key does not fit into a row.
+    pub fn new(registrar: StateRegistrar) -> Result<Self, StateError> {
+        let layout = registrar.finish::<K>()?;
+        let Some(arena) = RowArena::new(layout.stride) else {
+            return Err(StateError::RowTooWide {
+                what: "key".into(),
+                operator: layout.operator.name().into(),
+                row_bytes: layout.stride,
+                limit_bytes: super::MAX_ROW_BYTES,
+            });
+        };
+        Ok(RowStore {
+            index: PrefetchTable::new(),
+            arena,
+            fields: layout.fields,
+            operator: layout.operator,
+            free_head: NO_ROW,
+            live_count: 0,
+            keys: PhantomData,
+        })
+    }
+
+    /// The row of a key, if it has one.
+    #[inline(always)]
+    pub fn find(&self, hash: KeyHash, key: &K) -> Option<RowId> {
+        self.find_by(hash, |found| found == key)
+    }
+
+    /// As [`find`](Self::find), by a borrowed form of the key: `hash` is the key's, `equals` compares.
+    #[inline(always)]
+    pub fn find_by(&self, hash: KeyHash, mut equals: impl FnMut(&K) -> bool) -> Option<RowId> {
+        let equals = |entry: &IndexEntry| {
+            // SAFETY: index entries name live rows.
+            entry.hash == hash && equals(unsafe { self.key_of_live(entry.row) })
+        };
+        self.index.find(hash, equals).map(|entry| RowId(entry.row))
+    }
+
+    /// The row of a key, added if there is none; `hash` is the key's.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::TooManyKeys`] beyond four billion keys.
+    #[inline(always)]
+    pub fn find_or_insert(&mut self, hash: KeyHash, key: &K) -> Result<RowId, StateError> {
+        self.find_or_insert_by(hash, |found| found == key, || key.clone())
+    }
+
+    /// As [`find_or_insert`](Self::find_or_insert), by a borrowed form of the key; `make` gives the owned one.
+    ///
+    /// # Errors
+    ///
+    /// As [`find_or_insert`](Self::find_or_insert).
+    #[inline(always)]
+    pub fn find_or_insert_by(
+        &mut self,
+        hash: KeyHash,
+        equals: impl FnMut(&K) -> bool,
+        make: impl FnOnce() -> K,
+    ) -> Result<RowId, StateError> {
+        match self.find_by(hash, equals) {
+            Some(row) => Ok(row),
+            None => self.add_row(hash, make()),
+        }
+    }
+
+    /// The row of a key, added if there is none, as a cursor for handles; with the key as it is stored.
+    ///
+    /// # Errors
+    ///
+    /// As [`find_or_insert`](Self::find_or_insert).
+    #[inline(always)]
+    pub fn enter(&mut self, hash: KeyHash, key: &K) -> Result<(RowCursor<'_>, &K), StateError> {
+        let row = self.find_or_insert(hash, key)?;
+        // SAFETY: the row was found in the index or just added: it is live.
+        Ok(unsafe { self.cursor_of_live(row) })
+    }
+
+    /// The cursor of a row that was kept, for a timer; with the row's key.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::NoSuchRow`] if the row holds no key.
+    #[inline]
+    pub fn cursor(&mut self, row: RowId) -> Result<(RowCursor<'_>, &K), StateError> {
+        if !self.is_live(row.0) {
+            return Err(no_such_row(row, &self.operator));
+        }
+        // SAFETY: just checked.
+        Ok(unsafe { self.cursor_of_live(row) })
+    }
+
+    /// The key of a row; `None` if the row holds none.
+    #[inline]
+    pub fn key(&self, row: RowId) -> Option<&K> {
+        // SAFETY: only reached where the row is live.
+        self.is_live(row.0).then(|| unsafe { self.key_of_live(row.0) })
+    }
+
+    /// Frees the row if its key has neither state nor pins left; to be called when a cursor's use is over. Two
+    /// comparisons on a line that is in the cache, unless there is something to free.
+    #[inline(always)]
+    pub fn release(&mut self, row: RowId) {
+        if let Some(header) = self.header(row.0)
+            && header.presence == 0
+            && header.pins == 0
+        {
+            self.remove_row(row.0);
+        }
+    }
+
+    /// First stage: prefetches the index bucket of a hash, about 16 records ahead.
+    #[inline(always)]
+    pub fn hint(&self, hash: KeyHash) {
+        self.index.hint(hash);
+    }
+
+    /// Second stage: prefetches the row of a hash through its bucket, about 8 records ahead.
+    #[inline(always)]
+    pub fn hint_row(&self, hash: KeyHash) {
+        if let Some(entry) = self.index.find(hash, |entry| entry.hash == hash) {
+            // SAFETY: index entries name live rows, which are below the arena's length.
+            prefetch(unsafe { self.arena.at(entry.row) }.as_ptr());
+        }
+    }
+
+    /// Whether index and rows have outgrown the private caches, so that hints pay; call it once a batch.
+    #[inline]
+    pub fn is_deep(&mut self) -> bool {
+        self.index.is_deep() || self.index.allocation_bytes() + self.arena.used_bytes() > DEEP_BYTES
+    }
+
+    /// The keys and their rows, in row order: the same in every run.
+    pub fn iter(&self) -> impl Iterator<Item = (RowId, KeyHash, &K)> {
+        (0..self.arena.len()).filter_map(|row| {
+            let header = self.header(row).filter(|header| header.pins != FREE)?;
+            // SAFETY: the row is not free, so it is live.
+            let key = unsafe { self.key_of_live(row) };
+            Some((RowId(row), KeyHash::from_u32(header.hash), key))
+        })
+    }
+
+    /// How many keys there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.live_count
+    }
+
+    /// Whether there is no key.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.live_count == 0
+    }
+
+    /// Memory of index and rows, in bytes; what keys and values own on the heap is not counted.
+    pub fn memory_bytes(&self) -> usize {
+        self.index.allocation_bytes() + self.arena.allocation_bytes()
+    }
+
+    /// The operator's name.
+    pub fn operator(&self) -> &str {
+        self.operator.name()
+    }
+
+    /// The operator's states, in the order of their registration.
+    pub fn states(&self) -> impl ExactSizeIterator<Item = &StateInfo> {
+        self.fields.iter().map(StateField::info)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_row(&mut self, hash: KeyHash, key: K) -> Result<RowId, StateError> {
+        let row = self.take_free_row()?;
+        // SAFETY: `take_free_row` gives rows below the arena's length.
+        let place = unsafe { self.arena.at(row) };
+        // SAFETY: the row has room for a key at KEY_OFFSET, by its layout.
+        let key_place = unsafe { place.add(KEY_OFFSET) }.cast::<K>();
+        // SAFETY: a free row's key is uninitialised; its place is aligned, KEY_OFFSET and stride being multiples.
+        unsafe { key_place.write(key) };
+        let header = RowHeader { presence: 0, hash: hash.as_u32(), pins: 0 };
+        // SAFETY: every row begins with an aligned place for a header; headers need no drop.
+        unsafe { place.cast::<RowHeader>().write(header) };
+        self.live_count += 1;
+        self.index.insert_unique(hash, IndexEntry { hash, row }, |entry| entry.hash);
+        Ok(RowId(row))
+    }
+
+    /// A row that is off the free list or new, with a header that says `FREE`.
+    fn take_free_row(&mut self) -> Result<u32, StateError> {
+        if let Some(header) = self.header(self.free_head) {
+            let next = header.hash;
+            return Ok(std::mem::replace(&mut self.free_head, next));
+        }
+        let Some(row) = self.arena.push() else {
+            return Err(StateError::TooManyKeys {
+                operator: self.operator().into(),
+                limit: ROWS_MAX,
+            });
+        };
+        // SAFETY: the row was just handed out.
+        let place = unsafe { self.arena.at(row) };
+        let header = RowHeader { presence: 0, hash: NO_ROW, pins: FREE };
+        // SAFETY: every row begins with an aligned place for a header, which is uninitialised in a new row.
+        unsafe { place.cast::<RowHeader>().write(header) };
+        Ok(row)
+    }
+
+    /// Frees a live row without state.
+    #[cold]
+    #[inline(never)]
+    fn remove_row(&mut self, row: u32) {
+        let Some(hash) = self.header(row).map(|header| KeyHash::from_u32(header.hash)) else {
+            return;
+        };
+        if self.index.remove(hash, |entry| entry.row == row).is_none() {
+            return; // Not indexed: an insertion into the index panicked. The row stays and is dropped with the store.
+        }
+        // SAFETY: the row has a header, so it is below the arena's length.
+        let place = unsafe { self.arena.at(row) };
+        let header = RowHeader { presence: 0, hash: self.free_head, pins: FREE };
+        // SAFETY: the place is an initialised header, reached by nothing else: the store is borrowed exclusively.
+        unsafe { place.cast::<RowHeader>().write(header) };
+        self.free_head = row;
+        self.live_count -= 1;
+        // SAFETY: KEY_OFFSET lies within the row.
+        let key = unsafe { place.add(KEY_OFFSET) }.cast::<K>();
+        // SAFETY: the key was initialised, the row being live, and is not used again, the row being free. Should its drop
+        // panic, all is consistent already.
+        unsafe { drop_in_place(key.as_ptr()) };
+    }
+
+    /// The header of a row that was handed out.
+    #[inline(always)]
+    fn header(&self, row: u32) -> Option<&RowHeader> {
+        if row >= self.arena.len() {
+            return None;
+        }
+        // SAFETY: just checked.
+        let place = unsafe { self.arena.at(row) };
+        // SAFETY: headers of rows handed out are initialised; no cursor lives, or the store could not be borrowed.
+        Some(unsafe { place.cast::<RowHeader>().as_ref() })
+    }
+
+    #[inline(always)]
+    fn is_live(&self, row: u32) -> bool {
+        self.header(row).is_some_and(|header| header.pins != FREE)
+    }
+
+    /// # Safety
+    ///
+    /// The row is live.
+    #[inline(always)]
+    unsafe fn key_of_live(&self, row: u32) -> &K {
+        // SAFETY: a live row is below the arena's length.
+        let place = unsafe { self.arena.at(row) };
+        // SAFETY: KEY_OFFSET lies within the row.
+        let key = unsafe { place.add(KEY_OFFSET) }.cast::<K>();
+        // SAFETY: the key of a live row is initialised, aligned, and not written while the store is borrowed.
+        unsafe { key.as_ref() }
+    }
+
+    /// # Safety
+    ///
+    /// The row is live.
+    #[inline(always)]
+    unsafe fn cursor_of_live(&mut self, row: RowId) -> (RowCursor<'_>, &K) {
+        // SAFETY: a live row is below the arena's length.
+        let place = unsafe { self.arena.at(row.0) };
+        // SAFETY: the row is live and of this operator's one store, which stays borrowed exclusively for the cursor's life;
+        // the key, lent beside it, is disjoint from header and fields.
+        let cursor = unsafe { RowCursor::new(place, row, &self.operator) };
+        // SAFETY: the row is live.
+        (cursor, unsafe { self.key_of_live(row.0) })
+    }
+}
+
+impl<K: Key> Drop for RowStore<K> {
+    fn drop(&mut self) {
+        let any_field = self.fields.iter().any(|field| field.drop_field.is_some());
+        if !needs_drop::<K>() && !any_field {
+            return; // Ten million rows need not be visited to do nothing.
+        }
+        for row in 0..self.arena.len() {
+            self.drop_row(row);
+        }
+    }
+}
+
+impl<K: Key> RowStore<K> {
+    /// Drops what a row holds, once: afterwards the row is free.
+    fn drop_row(&mut self, row: u32) {
+        let Some(header) = self.header(row).filter(|header| header.pins != FREE) else { return };
+        let presence = header.presence;
+        // SAFETY: the row has a header, so it is below the arena's length.
+        let place: NonNull<u8> = unsafe { self.arena.at(row) };
+        let freed = RowHeader { presence: 0, hash: NO_ROW, pins: FREE };
+        // SAFETY: the place is an initialised header, reached by nothing else. Written first, so that a panic leaks only.
+        unsafe { place.cast::<RowHeader>().write(freed) };
+        for (index, field) in self.fields.iter().enumerate() {
+            if let Some(drop_field) = field.drop_field
+                && presence & 1 << index != 0
+            {
+                // SAFETY: the field's offset lies within the row.
+                let value = unsafe { place.add(field.offset as usize) };
+                // SAFETY: the presence bit was set, so the field holds a value of its type; it is not used again.
+                unsafe { drop_field(value) };
+            }
+        }
+        // SAFETY: KEY_OFFSET lies within the row.
+        let key = unsafe { place.add(KEY_OFFSET) }.cast::<K>();
+        // SAFETY: the row was live, so its key is initialised; it is not used again.
+        unsafe { drop_in_place(key.as_ptr()) };
+    }
+}
+
+impl<K: Key> std::fmt::Debug for RowStore<K> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("RowStore")
+            .field("operator", &self.operator())
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,227 @@
+//! The timers of one operator in one time domain: registered, deleted and popped in order of time.
+//!
+//! A hierarchical wheel orders, a hash set decides. `live` holds every registered timer once and is the truth; the
+//! wheel, `due` and `early` hold at least all live ones and are checked against it when a timer comes up, so a deletion
+//! costs one hash operation and leaves a stale entry behind.
+//! ```text
+//! register ─► live ─┬─► at or after base ──► wheel (11 levels of 64 slots; see `wheel`) ─► due: all of one timestamp
+//!                   └─► before base ───────► early: a BTreeSet
+//! pop_due ◄── the first of due and early that is live
+//! ```
+//! Ties are popped in row order. Timers may be registered while others are popped, also for the time that is being
+//! popped or before it: they come up at once, in order with what is left.
+//!
+//! **Measured** (2 virtual EPYC cores, shared; 1 M timers standing; pop one and register one, random within the next
+//! 1 s / 60 s / 1 h): 4.7 / 4.4 / 4.7 M pairs a second, and 6.3 to 6.9 M pops a second when drained. A `BTreeSet` of (time,
+//! row) alone does 1.9 to 2.3 M pairs in the same loop.
+//!
+//! **Invariants**
+//! - Every live timer is in `early`, `due` or the wheel. Timers before the wheel's base, or at a base whose slot was taken
+//!   into `due`, are never in the wheel; so what `due` and `early` hold comes before all that the wheel holds.
+//! - `due` holds timers of one timestamp in descending row order.
+//! - Stale entries are bounded by the live ones: the wheel is rebuilt when they outnumber them.
+
+mod wheel;
+
+use std::collections::BTreeSet;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use crate::{KeyHasher, RowId};
+use wheel::Wheel;
+
+/// Stale entries up to this number are not worth a rebuild.
+const STALE_ALLOWED: usize = 1024;
+
+/// A timer: when, and for the key of which row. The row must stay pinned while its timer is registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timer {
+    /// The timestamp at which it is due, in milliseconds; any `i64`.
+    pub timestamp_ms: i64,
+    /// The row of its key.
+    pub row: RowId,
+}
+
+impl Timer {
+    fn hash(self) -> u64 {
+        let mut hasher = KeyHasher::new();
+        hasher.write_u64(self.timestamp_ms as u64);
+        hasher.write_u32(self.row.as_u32());
+        hasher.state()
+    }
+}
+
+/// Timers without duplicates, in order of time.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg_state::{Key, RowStore, StateRegistrar, Timer, TimerQueue};
+/// # fn main() -> Result<(), thalweg_state::StateError> {
+/// let mut rows = RowStore::<u64>::new(StateRegistrar::new::<u64>("example"))?;
+/// let row = rows.find_or_insert(7.key_hash(), &7)?;
+/// let mut timers = TimerQueue::new();
+/// assert!(timers.register(Timer { timestamp_ms: 2_000, row }));
+/// assert!(!timers.register(Timer { timestamp_ms: 2_000, row })); // already there
+/// assert_eq!(timers.next_ms(), Some(2_000));
+/// assert_eq!(timers.pop_due(1_999), None);
+/// assert_eq!(timers.pop_due(2_000), Some(Timer { timestamp_ms: 2_000, row }));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Default)]
+pub struct TimerQueue {
+    live: HashTable<Timer>,
+    wheel: Wheel,
+    due: Vec<Timer>,
+    early: BTreeSet<Timer>,
+    /// Entries of `wheel`, `due` and `early` that are not live, or that double a live one.
+    stale_count: usize,
+}
+
+impl TimerQueue {
+    /// An empty queue.
+    pub fn new() -> Self {
+        TimerQueue::default()
+    }
+
+    /// Registers a timer; false if it is registered already.
+    pub fn register(&mut self, timer: Timer) -> bool {
+        let is_same = |other: &Timer| *other == timer;
+        match self.live.entry(timer.hash(), is_same, |other| other.hash()) {
+            Entry::Occupied(_) => return false,
+            Entry::Vacant(entry) => entry.insert(timer),
+        };
+        self.place(timer);
+        true
+    }
+
+    /// Deletes a timer; false if it is not registered.
+    pub fn delete(&mut self, timer: Timer) -> bool {
+        if !self.remove_live(timer) {
+            return false;
+        }
+        if !self.early.remove(&timer) {
+            self.stale_count += 1;
+        }
+        if self.stale_count > self.live.len() + STALE_ALLOWED {
+            self.rebuild();
+        }
+        true
+    }
+
+    /// Takes the earliest timer out if it is due at `up_to_ms`, that is, not after it.
+    pub fn pop_due(&mut self, up_to_ms: i64) -> Option<Timer> {
+        loop {
+            let timer = self.first_due(up_to_ms)?;
+            self.take_first(timer);
+            if self.remove_live(timer) {
+                return Some(timer);
+            }
+            self.stale_count = self.stale_count.saturating_sub(1);
+        }
+    }
+
+    /// The timestamp of the earliest timer. Cheap when called again and again; moves entries of the wheel otherwise.
+    pub fn next_ms(&mut self) -> Option<i64> {
+        loop {
+            let timer = self.first_due(i64::MAX)?;
+            if self.is_live(timer) {
+                return Some(timer.timestamp_ms);
+            }
+            self.take_first(timer);
+            self.stale_count = self.stale_count.saturating_sub(1);
+        }
+    }
+
+    /// How many timers are registered.
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Whether no timer is registered.
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// Whether the timer is registered.
+    pub fn is_live(&self, timer: Timer) -> bool {
+        self.live.find(timer.hash(), |other| *other == timer).is_some()
+    }
+
+    /// The registered timers in no particular order, the same in every run.
+    pub fn iter(&self) -> impl Iterator<Item = Timer> {
+        self.live.iter().copied()
+    }
+
+    /// The first of `due` and `early`, live or not, if it is due; looks into the wheel when both are empty.
+    fn first_due(&mut self, up_to_ms: i64) -> Option<Timer> {
+        loop {
+            let first = match (self.due.last(), self.early.first()) {
+                (Some(due), Some(early)) => Some(due.min(early)),
+                (due, early) => due.or(early),
+            };
+            if let Some(timer) = first {
+                return (timer.timestamp_ms <= up_to_ms).then_some(*timer);
+            }
+            if !self.wheel.take_first(up_to_ms, &mut self.due) {
+                return None;
+            }
+            self.sort_due();
+        }
+    }
+
+    /// Takes out what `first_due` returned.
+    fn take_first(&mut self, timer: Timer) {
+        if self.due.last() == Some(&timer) {
+            self.due.pop();
+        } else {
+            self.early.remove(&timer);
+        }
+    }
+
+    fn sort_due(&mut self) {
+        self.due.sort_unstable_by(|one, other| other.cmp(one));
+        let count = self.due.len();
+        self.due.dedup();
+        self.stale_count = self.stale_count.saturating_sub(count - self.due.len());
+    }
+
+    fn place(&mut self, timer: Timer) {
+        if !self.wheel.insert(timer) {
+            self.early.insert(timer);
+        }
+    }
+
+    fn remove_live(&mut self, timer: Timer) -> bool {
+        match self.live.find_entry(timer.hash(), |other| *other == timer) {
+            Ok(entry) => {
+                entry.remove();
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Forgets the stale entries: one pass over the live timers.
+    #[cold]
+    fn rebuild(&mut self) {
+        self.wheel.clear();
+        self.due.clear();
+        self.early.clear();
+        self.stale_count = 0;
+        let live = std::mem::take(&mut self.live);
+        live.iter().for_each(|timer| self.place(*timer));
+        self.live = live;
+    }
+}
+
+impl std::fmt::Debug for TimerQueue {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("TimerQueue").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! What may be stored: [`StateValue`], and what may be a key: [`Key`]. Both are blanket traits; `#[thalweg::record]`
+//! derives all they ask for.
+//!
+//! **Invariants**
+//! - Archived bytes are validated (bytecheck) before anything is read from them, whatever their source.
+//! - The trait is dyn-free and carries no layout: values in memory are plain Rust values, archived ones are rkyv's.
+
+use std::any::type_name;
+
+use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator};
+use rkyv::bytecheck::CheckBytes;
+use rkyv::rancor::Error;
+use rkyv::ser::allocator::ArenaHandle;
+use rkyv::util::AlignedVec;
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::{KeyHash, Schema, StateError};
+
+/// The alignment of [`AlignedVec`]; archived types with more are refused by rkyv itself.
+const ARCHIVE_ALIGNMENT: usize = 16;
+
+/// A type that can be kept in state: owned, archivable by rkyv, and described by a [`Schema`].
+///
+/// Implemented for every type that qualifies; write `#[thalweg::record]` on your own.
+///
+/// # Examples
+///
+/// ```
+/// use thalweg_state::StateValue;
+/// # fn main() -> Result<(), thalweg_state::StateError> {
+/// let bytes = ("x".to_string(), 7_u64).to_archived()?;
+/// assert_eq!(<(String, u64)>::from_archived(&bytes)?, ("x".to_string(), 7));
+/// # Ok(())
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be kept in state",
+    label = "not a state value",
+    note = "write `#[thalweg::record]` on `{Self}`, or use a type made of integers, strings, collections and records"
+)]
+pub trait StateValue: Schema + Sized + 'static {
+    /// The value in rkyv's archived form.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Archive`] when rkyv refuses the value.
+    fn to_archived(&self) -> Result<AlignedVec, StateError>;
+
+    /// The value of archived bytes, validated first. Unaligned bytes are copied.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Unarchive`] when the bytes are not a valid archived `Self`.
+    fn from_archived(bytes: &[u8]) -> Result<Self, StateError>;
+}
+
+impl<T> StateValue for T
+where
+    T: Schema + Archive + for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Error>>,
+    T::Archived:
+        for<'a> CheckBytes<HighValidator<'a, Error>> + Deserialize<T, HighDeserializer<Error>>,
+{
+    fn to_archived(&self) -> Result<AlignedVec, StateError> {
+        rkyv::to_bytes::<Error>(self)
+            .map_err(|source| StateError::Archive { type_name: type_name::<T>(), source })
+    }
+
+    fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
+        let aligned = bytes.as_ptr().addr().is_multiple_of(ARCHIVE_ALIGNMENT);
+        let value = if aligned {
+            rkyv::from_bytes::<T, Error>(bytes)
+        } else {
+            let mut copy = AlignedVec::<ARCHIVE_ALIGNMENT>::with_capacity(bytes.len());
+            copy.extend_from_slice(bytes);
+            rkyv::from_bytes::<T, Error>(&copy)
+        };
+        value.map_err(|source| StateError::Unarchive {
+            type_name: type_name::<T>(),
+            length_bytes: bytes.len(),
+            source,
+        })
+    }
+}
+
+/// A type that records can be keyed by: a [`StateValue`] with equality that crosses cores.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a key",
+    label = "not a key",
+    note = "a key is a `#[thalweg::record]` that also derives `PartialEq, Eq, Clone`; floating-point numbers have no equality to key by"
+)]
+pub trait Key: StateValue + Eq + Clone + Send {
+    /// The hash that decides key group, subtask and bucket.
+    #[inline]
+    fn key_hash(&self) -> KeyHash {
+        KeyHash::of(self)
+    }
+}
+
+impl<T: StateValue + Eq + Clone + Send> Key for T {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    type Sample = BTreeMap<String, (Option<i64>, Vec<u8>)>;
+
+    fn sample() -> Sample {
+        BTreeMap::from([("a".into(), (Some(-3), vec![1, 2])), ("bc".into(), (None, vec![]))])
+    }
+
+    #[test]
+    fn values_round_trip_at_every_alignment() {
+        let bytes = sample().to_archived().unwrap();
+        for shift in 0..ARCHIVE_ALIGNMENT {
+            let mut shifted = vec![0; shift];
+            shifted.extend_from_slice(&bytes);
+            assert_eq!(Sample::from_archived(&shifted[shift..]).unwrap(), sample());
+        }
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error() {
+        let bytes = "a string longer than its inline form".to_string().to_archived().unwrap();
+        let error = String::from_archived(&bytes[..bytes.len() - 4]).unwrap_err();
+        assert!(matches!(error, StateError::Unarchive { .. }), "{error}");
+        assert!(String::from_archived(&[]).is_err());
+        let mut invalid_utf8 = bytes.to_vec();
+        invalid_utf8[0] = 0xFF;
+        assert!(String::from_archived(&invalid_utf8).is_err());
+        assert!(bool::from_archived(&[7]).is_err());
+    }
+}

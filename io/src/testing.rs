@@ -3,10 +3,10 @@
 //! Some conditions hold for a whole process and cannot be taken back (a seccomp filter, a resource
 //! limit). A test that needs one runs itself again as a child:
 //!
-//! ```no_run
+//! ```
 //! use thalweg_io::testing;
 //!
-//! #[test]
+//! // marked `#[test]`
 //! fn starts_without_io_uring() {
 //!     if !testing::is_child() {
 //!         testing::run_as_child("starts_without_io_uring", &[]).unwrap().assert_success();
@@ -15,7 +15,6 @@
 //!     testing::deny_io_uring().unwrap();
 //!     // ... the test proper, in a process of its own
 //! }
-//! # starts_without_io_uring();
 //! ```
 
 use std::io;

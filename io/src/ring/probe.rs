@@ -138,7 +138,7 @@ fn check_operations(is_supported: impl Fn(u8) -> bool) -> Result<(), UringRefusa
     })
 }
 
-/// The soft limit on locked memory; `Some(None)` is no limit, `None` an unknown one.
+/// The soft limit on locked memory; `None` without a limit.
 fn memlock_limit() -> io::Result<Option<u64>> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` has room for the answer.

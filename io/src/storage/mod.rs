@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use memory::MemoryStorage;
 pub use posix::PosixStorage;
+pub(crate) use posix::identity_of;
 
 use crate::error::{AppendError, IoError, IoSite, Operation};
 

@@ -1,1 +1,13 @@
-//! Placeholder.
+//! The fluent surface: environments, streams and what can be done with them.
+
+mod chain;
+mod keyed;
+mod operators;
+mod plan_builder;
+mod sink;
+mod stream;
+
+pub use chain::{Boxed, Chain};
+pub use keyed::KeyedStream;
+pub use sink::DataStreamSink;
+pub use stream::DataStream;

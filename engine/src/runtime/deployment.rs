@@ -29,6 +29,7 @@ use std::sync::atomic::AtomicU64 as StaticAtomicU64;
 use super::deployment_times::TaskTimes;
 use super::task::{CoreHandle, Task};
 use crate::BoxError;
+pub use crate::graph::SlotId;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, lock};
 
@@ -44,10 +45,6 @@ pub struct JobId(pub u64);
 /// One attempt of one task, unique in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(pub u64);
-
-/// A slot within its job: the unit of fairness on a core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SlotId(pub u32);
 
 // Statics cannot hold loom's atomics; these two publish nothing but their own value.
 static NEXT_JOB: StaticAtomicU64 = StaticAtomicU64::new(1);
@@ -71,19 +68,13 @@ impl TaskId {
 
 impl fmt::Display for JobId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "job {}", self.0)
+        self.0.fmt(formatter)
     }
 }
 
 impl fmt::Display for TaskId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "task {}", self.0)
-    }
-}
-
-impl fmt::Display for SlotId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "slot {}", self.0)
     }
 }
 

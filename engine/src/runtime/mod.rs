@@ -5,6 +5,7 @@
 //!    ▲                                                        │
 //!    └────────────────────── CoreEvent ◀──────────────────────┘
 //! ```
+pub(crate) mod coordinator;
 pub mod task;
 
 pub mod resource_manager;

@@ -11,24 +11,15 @@
 //!   starves.
 //! - No waiting job needs more slots than there are.
 
+use super::deployment::JobId;
 use super::slot_allocation::choose_slots;
 use crate::graph::{Allocation, Slot, SlotDemand, SlotId};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
-/// Names a job within an engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct JobId(pub u64);
-
 /// Names a task manager: a set of slots that comes and goes together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskManagerId(pub u32);
-
-impl fmt::Display for JobId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(out)
-    }
-}
 
 impl fmt::Display for TaskManagerId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,253 @@
+//! [`KeyedStream`]: a stream partitioned by a key, with state for each key.
+
+use crate::Result;
+use crate::api::chain::{Chain, Head, HeadFactory, Plan, make_router};
+use crate::api::plan_builder::NewNode;
+use crate::api::stream::DataStream;
+use crate::exchange::router::Route;
+use crate::function::UserFunction;
+use crate::graph::{EdgeId, NodeId, NodeKind, PlanInput, Ship};
+use crate::operator::build::BuildContext;
+use crate::operator::keyed::{KeyedOperator, Logic};
+use crate::operator::scan::Scan;
+use crate::operator::{Consume, Push, StageContext, UserCall};
+use crate::record::{Codec, Record};
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::rc::Rc;
+use thalweg_state::{Key, KeyHash, StateValue, key_group_of, subtask_of};
+
+/// Gives the key of a record, by value or by reference.
+///
+/// Implemented for what [`key_by`](DataStream::key_by) and [`key_by_ref`](DataStream::key_by_ref) make.
+pub trait KeySelector<T>: UserFunction {
+    /// The key.
+    type Key: Key;
+    /// Shows the key of `record` to `code`.
+    fn with_key<R>(&mut self, record: &T, code: impl FnOnce(&Self::Key) -> R) -> R;
+}
+
+/// A closure that returns the key.
+pub struct ByValue<F, K> {
+    function: F,
+    _key: PhantomData<fn() -> K>,
+}
+impl<F: Clone, K> Clone for ByValue<F, K> {
+    fn clone(&self) -> Self {
+        ByValue { function: self.function.clone(), _key: PhantomData }
+    }
+}
+impl<T, K: Key, F: FnMut(&T) -> K + UserFunction> KeySelector<T> for ByValue<F, K> {
+    type Key = K;
+    #[inline(always)]
+    fn with_key<R>(&mut self, record: &T, code: impl FnOnce(&K) -> R) -> R {
+        code(&(self.function)(record))
+    }
+}
+
+/// A closure that returns a reference to the key inside the record.
+pub struct ByReference<F, K> {
+    function: F,
+    _key: PhantomData<fn() -> K>,
+}
+impl<F: Clone, K> Clone for ByReference<F, K> {
+    fn clone(&self) -> Self {
+        ByReference { function: self.function.clone(), _key: PhantomData }
+    }
+}
+impl<T, K: Key, F: FnMut(&T) -> &K + UserFunction> KeySelector<T> for ByReference<F, K> {
+    type Key = K;
+    #[inline(always)]
+    fn with_key<R>(&mut self, record: &T, code: impl FnOnce(&K) -> R) -> R {
+        code((self.function)(record))
+    }
+}
+
+/// A stream partitioned by a key: all records of a key go to the same subtask, in order.
+///
+/// The types of everything upstream end here, so jobs of any length compile.
+#[must_use = "a stream does nothing until it ends in a sink"]
+pub struct KeyedStream<T, S> {
+    pub(crate) plan: Plan,
+    pub(crate) from: NodeId,
+    pub(crate) side_output: Option<String>,
+    pub(crate) edge: EdgeId,
+    pub(crate) codec: Option<Codec<T>>,
+    pub(crate) selector: S,
+}
+
+/// Chooses the subtask by the key's group.
+pub(crate) struct HashRoute<S> {
+    selector: S,
+    parallelism: usize,
+    max_parallelism: u16,
+    stage: Rc<StageContext>,
+    node: NodeId,
+}
+
+impl<T: 'static, S: KeySelector<T>> Route<T> for HashRoute<S> {
+    #[inline(always)]
+    fn route(&mut self, record: &T) -> (usize, u32) {
+        let selector = &mut self.selector;
+        let hash = UserCall::run(&self.stage, self.node, || {
+            selector.with_key(record, |key| key.key_hash())
+        });
+        if self.parallelism == 1 {
+            return (0, hash.0);
+        }
+        let group = key_group_of(hash, self.max_parallelism);
+        (subtask_of(group, self.max_parallelism, self.parallelism as u16) as usize, hash.0)
+    }
+}
+
+impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
+    /// Partitions the stream by the key that `selector` returns.
+    #[track_caller]
+    pub fn key_by<K, F>(self, selector: F) -> KeyedStream<T, ByValue<F, K>>
+    where
+        T: Record,
+        K: Key,
+        F: FnMut(&T) -> K + UserFunction,
+    {
+        self.key_by_selector(ByValue { function: selector, _key: PhantomData })
+    }
+
+    /// Partitions the stream by a key inside the record: no clone a record, which pays for `String` keys.
+    #[track_caller]
+    pub fn key_by_ref<K, F>(self, selector: F) -> KeyedStream<T, ByReference<F, K>>
+    where
+        T: Record,
+        K: Key,
+        F: FnMut(&T) -> &K + UserFunction,
+    {
+        self.key_by_selector(ByReference { function: selector, _key: PhantomData })
+    }
+
+    fn key_by_selector<S: KeySelector<T>>(self, selector: S) -> KeyedStream<T, S>
+    where
+        T: Record,
+    {
+        let DataStream { plan, node: from, chain, .. } = self;
+        let edge = plan.with(|plan| plan.new_edge());
+        let codec = T::codec();
+        chain.attach(&plan, make_router(edge, codec, make_hash_route(selector.clone(), from)));
+        KeyedStream { plan, from, side_output: None, edge, codec, selector }
+    }
+}
+
+fn make_hash_route<S: UserFunction>(
+    selector: S,
+    node: NodeId,
+) -> impl FnOnce(&mut BuildContext, EdgeId) -> HashRoute<S> + Clone + Send + 'static {
+    move |context: &mut BuildContext, edge| {
+        let wiring = context.job.wiring.edge(edge);
+        let (parallelism, max_parallelism) = (wiring.consumers(), wiring.key_groups);
+        HashRoute { selector, parallelism, max_parallelism, stage: context.stage.clone(), node }
+    }
+}
+
+impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
+    /// Puts a keyed operator at the head of a new stage.
+    pub(crate) fn head<B: HeadFactory<T>>(
+        self,
+        operator: &'static str,
+        location: &'static Location<'static>,
+        make: impl FnOnce(NodeId, S) -> B,
+    ) -> DataStream<B::Out, Head<B, T>> {
+        let KeyedStream { plan, from, side_output, edge, codec, selector } = self;
+        let input = PlanInput { from, side_output, port: 0, ship: Ship::Hash, edge: Some(edge) };
+        let kind = NodeKind::Operator;
+        let new = NewNode { kind, operator, inputs: vec![input], keyed: true, location };
+        let node = plan.with(|plan| plan.add_node(new));
+        let chain = Head { node, edges: vec![edge], codec, factory: make(node, selector) };
+        DataStream::new(plan, node, chain)
+    }
+
+    /// Keeps one value of state a key, beginning with `initial`: `function` changes it in place and returns what goes on.
+    /// The fastest keyed operator.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let sums = env
+    ///     .from_elements([("a", 1), ("b", 5), ("a", 2)].map(|(k, v)| (k.to_string(), v)))
+    ///     .key_by(|(key, _)| key.clone())
+    ///     .scan(0, |sum, (key, value)| {
+    ///         *sum += value;
+    ///         (key, *sum)
+    ///     })
+    ///     .collect();
+    /// env.execute("running sums")?;
+    /// assert_eq!(sums.take(), [("a".into(), 1), ("b".into(), 5), ("a".into(), 3)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn scan<A, U, F>(self, initial: A, function: F) -> DataStream<U, impl Chain<U>>
+    where
+        A: StateValue + Clone + Send,
+        U: Send + 'static,
+        F: FnMut(&mut A, T) -> U + UserFunction,
+    {
+        self.head("scan", Location::caller(), |node, selector| ScanFactory {
+            selector,
+            initial,
+            function,
+            node,
+            types: PhantomData,
+        })
+    }
+}
+
+/// `scan`.
+pub struct ScanFactory<S, A, F, T, U> {
+    selector: S,
+    initial: A,
+    function: F,
+    node: NodeId,
+    types: PhantomData<fn(T) -> U>,
+}
+impl<S: Clone, A: Clone, F: Clone, T, U> Clone for ScanFactory<S, A, F, T, U> {
+    fn clone(&self) -> Self {
+        ScanFactory {
+            selector: self.selector.clone(),
+            initial: self.initial.clone(),
+            function: self.function.clone(),
+            node: self.node,
+            types: PhantomData,
+        }
+    }
+}
+
+impl<S, A, F, T, U> HeadFactory<T> for ScanFactory<S, A, F, T, U>
+where
+    T: Send + 'static,
+    S: KeySelector<T>,
+    A: StateValue + Clone + Send,
+    U: Send + 'static,
+    F: FnMut(&mut A, T) -> U + UserFunction,
+{
+    type Out = U;
+    fn build<D: Push<U>>(self, context: &mut BuildContext, next: D) -> Result<Box<dyn Consume<T>>> {
+        let ScanFactory { selector, initial, function, node, .. } = self;
+        let logic = Scan::new(selector, initial, function, context.stage.clone(), node);
+        Ok(boxed_head(logic, next, context))
+    }
+}
+
+/// A keyed operator as the head of its stage.
+pub(crate) fn boxed_head<T: 'static, L: Logic<T>, D: Push<L::Out>>(
+    logic: L,
+    next: D,
+    context: &BuildContext,
+) -> Box<dyn Consume<T>> {
+    Box::new(KeyedOperator::new(logic, next, context.stage.clone()))
+}
+
+/// Rebuilds a hash that travelled as a plain integer.
+#[inline(always)]
+pub(crate) fn key_hash(hash: u32) -> KeyHash {
+    KeyHash(hash)
+}

@@ -1,0 +1,135 @@
+//! Where a stream ends: `sink_to` and kin.
+
+use crate::api::chain::{Chain, ExchangeNode, Plan, auto_route, exchange};
+use crate::api::plan_builder::{NewNode, fused_input};
+use crate::api::stream::DataStream;
+use crate::api::operators::{Cloned, MakeFunction, Made};
+use crate::function::{FnSink, Sink, UserFunction};
+use crate::graph::{Chaining, NodeId, NodeKind, Transformation};
+use crate::operator::build::{BuildContext, Make};
+use crate::operator::sink::SinkOperator;
+use std::marker::PhantomData;
+use std::panic::Location;
+
+/// A stream that has ended in a sink; name it, or set its parallelism. The sink joins the plan when this is dropped.
+pub struct DataStreamSink {
+    plan: Plan,
+    node: NodeId,
+    attach: Option<Box<dyn FnOnce(&Plan, bool)>>,
+    separate: bool,
+}
+
+impl DataStreamSink {
+    fn set(&mut self, set: impl Fn(&mut Transformation)) {
+        self.plan.with(|plan| set(plan.node(self.node)));
+    }
+
+    /// Names the sink, for graphs, metrics and errors.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        self.set(|node| node.name = Some(name.clone()));
+        self
+    }
+
+    /// Gives the sink a stable id, by which its state is found in savepoints. Unique in the job.
+    pub fn uid(mut self, uid: impl Into<String>) -> Self {
+        let uid = uid.into();
+        self.set(|node| node.uid = Some(uid.clone()));
+        self
+    }
+
+    /// Number of parallel instances.
+    pub fn set_parallelism(mut self, parallelism: usize) -> Self {
+        self.separate = true;
+        self.set(|node| node.parallelism = Some(parallelism));
+        self
+    }
+
+    /// Slots that the sink shares with operators of the same group.
+    pub fn slot_sharing_group(mut self, group: impl Into<String>) -> Self {
+        self.separate = true;
+        let group = group.into();
+        self.set(|node| node.slot_sharing_group = Some(group.clone()));
+        self
+    }
+
+    /// The sink is not chained to the operator before it.
+    pub fn disable_chaining(mut self) -> Self {
+        self.separate = true;
+        self.set(|node| node.chaining = Chaining::Never);
+        self
+    }
+}
+
+impl Drop for DataStreamSink {
+    fn drop(&mut self) {
+        if let Some(attach) = self.attach.take() {
+            attach(&self.plan, self.separate);
+        }
+    }
+}
+
+impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
+    fn end<M>(
+        self,
+        operator: &'static str,
+        make: M,
+        location: &'static Location<'static>,
+    ) -> DataStreamSink
+    where
+        M: MakeFunction<Function: Sink<T>>,
+    {
+        let DataStream { plan, node: from, chain, .. } = self;
+        let inputs = vec![fused_input(from)];
+        let new = NewNode { kind: NodeKind::Sink, operator, inputs, keyed: false, location };
+        let node = plan.with(|plan| plan.add_node(new));
+        let attach = move |plan: &Plan, separate: bool| {
+            let make = make_sink::<T, M>(make, node);
+            if !separate {
+                return chain.attach(plan, make);
+            }
+            let boxed = exchange(chain, plan, from, ExchangeNode::auto(location), None, auto_route);
+            let head = boxed.exchange_node().expect("made by an exchange");
+            plan.with(|plan| {
+                plan.node(node).inputs[0] = fused_input(head);
+                let settings = plan.node(node).clone();
+                plan.set_on_stage(head, |node| {
+                    node.parallelism = settings.parallelism;
+                    node.slot_sharing_group = settings.slot_sharing_group.clone();
+                    node.chaining = settings.chaining;
+                });
+            });
+            boxed.attach(plan, make);
+        };
+        DataStreamSink { plan, node, attach: Some(Box::new(attach)), separate: false }
+    }
+
+    /// Ends the stream in `sink`; each subtask gets a clone.
+    #[track_caller]
+    pub fn sink_to<S: Sink<T> + UserFunction>(self, sink: S) -> DataStreamSink {
+        self.end("sink", Cloned(sink), Location::caller())
+    }
+
+    /// Ends the stream in sinks that each subtask makes on its core.
+    #[track_caller]
+    pub fn sink_to_factory<S, M>(self, factory: M) -> DataStreamSink
+    where
+        S: Sink<T>,
+        M: FnOnce() -> S + UserFunction,
+    {
+        self.end("sink", Made { make: factory, types: PhantomData }, Location::caller())
+    }
+
+    /// Ends the stream in a closure that sees each record.
+    #[track_caller]
+    pub fn for_each<F: FnMut(T) + UserFunction>(self, function: F) -> DataStreamSink {
+        self.end("for_each", Cloned(FnSink(function)), Location::caller())
+    }
+}
+
+fn make_sink<T: Send + 'static, M: MakeFunction<Function: Sink<T>>>(
+    make: M,
+    node: NodeId,
+) -> impl Make<SinkOperator<T, M::Function>> {
+    move |context: &mut BuildContext| SinkOperator::open(make.make(), &context.stage, node)
+}

@@ -14,7 +14,7 @@
 //! **Measured** (2 virtual EPYC cores, shared; 1 M timers standing; pop one and register one,
 //! random within the next 1 s / 60 s / 1 h): 4.7 / 4.4 / 4.7 M pairs a second, and 6.3 to 6.9 M
 //! pops a second when drained. A `BTreeSet` of (time, row) alone does 1.9 to 2.3 M pairs in the
-//! same loop.
+//! same loop; it drains faster (15 to 18 M, no hash), but timers are registered as often as popped.
 //!
 //! **Invariants**
 //! - Every live timer is in `early`, `due` or the wheel. Timers before the wheel's base, or at a

@@ -1,18 +1,24 @@
 //! The keyed-state store of one task slot.
 //!
-//! A keyed operator owns one [`RowStore`]: all states of a key lie in one row, so the value, list and map handles of
-//! one record share a single lookup. The crate knows no engine; a test or a tool uses it directly.
+//! A keyed operator owns one [`RowStore`]: all states of a key lie in one row, so the value, list
+//! and map handles of one record share a single lookup. The crate knows no engine; a test or a tool
+//! uses it directly.
 //!
-//! 1. [`StateRegistrar`] takes descriptors in `open` and gives handles; every mistake is a [`StateError`] here.
-//! 2. [`RowStore::new`] fixes the row layout and takes the registrar, so no state can be added to existing rows.
-//! 3. Per record, [`RowStore::enter`] finds the key's row and lends a [`RowCursor`]; handles read and write through it.
+//! 1. [`StateRegistrar`] takes descriptors in `open` and gives handles; every mistake is a
+//!    [`StateError`] here.
+//! 2. [`RowStore::new`] fixes the row layout and takes the registrar, so no state can be added to
+//!    existing rows.
+//! 3. Per record, [`RowStore::enter`] finds the key's row and lends a [`RowCursor`]; handles read
+//!    and write through it.
 //! 4. [`RowStore::release`] returns the row of a key that has neither state nor timers left.
 //!
 //! **Invariants**
-//! - A store has one owner and takes no locks; nothing in this crate starts a thread, reads a clock or draws a random
-//!   number, so equal calls give equal results in equal order.
-//! - The key hash ([`KEY_HASH_NAME`]) is a part of the state format and changes only with its version.
-//! - Unsafe code lies in `memory` alone (`row_arena`, `row_store`, `slot`, `registrar`, `prefetch_table`).
+//! - A store has one owner and takes no locks; nothing in this crate starts a thread, reads a clock
+//!   or draws a random number, so equal calls give equal results in equal order.
+//! - The key hash ([`KEY_HASH_NAME`]) is a part of the state format and changes only with its
+//!   version.
+//! - Unsafe code lies in `memory` alone (`row_arena`, `row_store`, `slot`, `registrar`,
+//!   `prefetch_table`).
 //!
 //! # Examples
 //!

@@ -1,4 +1,5 @@
-//! The seeded generator of the model tests: splitmix64, so that a failure is replayed from its seed alone.
+//! The seeded generator of the model tests: splitmix64, so that a failure is replayed from its seed
+//! alone.
 
 pub(crate) struct SplitMix64(u64);
 

@@ -52,7 +52,8 @@ fn schema_impl(shape: &Shape, krate: &Path) -> TokenStream {
     }
 }
 
-/// `T: Schema` for each type parameter, as std's derives do; a bound on each field would not hold for recursive types.
+/// `T: Schema` for each type parameter, as std's derives do; a bound on each field would not hold
+/// for recursive types.
 fn with_schema_bounds(mut generics: Generics, krate: &Path) -> Generics {
     for parameter in generics.type_params_mut() {
         parameter.bounds.push(parse_quote!(#krate::state::Schema));

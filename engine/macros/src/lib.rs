@@ -1,4 +1,5 @@
-//! The `#[thalweg::record]` attribute: all that a type needs to travel between cores, to be kept in state and to be a key.
+//! The `#[thalweg::record]` attribute: all that a type needs to travel between cores, to be kept in
+//! state and to be a key.
 //!
 //! 1. `options` reads what stands in the attribute's parentheses.
 //! 2. `shape` turns the item into fields and variants, and refuses what cannot be a record.
@@ -6,8 +7,8 @@
 //!
 //! **Invariants**
 //! - The item itself is passed on unchanged, with its attributes; only attributes are added.
-//! - Field names, types and order of the schema are those of the declaration, and so are the words of the key hash; a
-//!   variant's index is its position, not its discriminant.
+//! - Field names, types and order of the schema are those of the declaration, and so are the words
+//!   of the key hash; a variant's index is its position, not its discriminant.
 
 mod expand;
 mod options;
@@ -15,17 +16,19 @@ mod shape;
 
 use proc_macro::TokenStream;
 
-/// Makes a struct or an enum a record: derives rkyv's `Archive`, `Serialize` and `Deserialize` and implements `Schema`
-/// (structural fingerprint and key hash).
+/// Makes a struct or an enum a record: derives rkyv's `Archive`, `Serialize` and `Deserialize` and
+/// implements `Schema` (structural fingerprint and key hash).
 ///
-/// Every field must itself be a record or one of the types that have a schema: integers of a fixed width, floats, `bool`,
-/// `char`, `String`, `Vec`, `Option`, `Box`, arrays, tuples, std's maps and sets. Type parameters get a `Schema` bound.
-/// A record owns its data, so lifetimes are refused. To be a key it also derives `PartialEq, Eq, Clone`.
+/// Every field must itself be a record or one of the types that have a schema: integers of a fixed
+/// width, floats, `bool`, `char`, `String`, `Vec`, `Option`, `Box`, arrays, tuples, std's maps and
+/// sets. Type parameters get a `Schema` bound. A record owns its data, so lifetimes are refused. To
+/// be a key it also derives `PartialEq, Eq, Clone`.
 ///
-/// A type that contains itself needs rkyv's `#[rkyv(omit_bounds)]` on the recursive field and its bounds on the type, as
-/// rkyv's documentation shows; they can stand below this attribute.
+/// A type that contains itself needs rkyv's `#[rkyv(omit_bounds)]` on the recursive field and its
+/// bounds on the type, as rkyv's documentation shows; they can stand below this attribute.
 ///
-/// `#[record(crate = path)]` names another path than `::thalweg` under which `rkyv` and `state` are found.
+/// `#[record(crate = path)]` names another path than `::thalweg` under which `rkyv` and `state` are
+/// found.
 ///
 /// # Examples
 ///

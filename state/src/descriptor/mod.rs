@@ -1,6 +1,8 @@
-//! Descriptors: the name and the types of a state, as a user writes them; plain data that any number of operators may use.
+//! Descriptors: the name and the types of a state, as a user writes them; plain data that any
+//! number of operators may use.
 //!
-//! A descriptor becomes a handle through [`StateRegistrar`](crate::StateRegistrar), once for each operator.
+//! A descriptor becomes a handle through [`StateRegistrar`](crate::StateRegistrar), once for each
+//! operator.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -16,14 +18,17 @@ macro_rules! descriptor {
             types: PhantomData<fn($($parameter),+) -> ($($parameter,)+)>,
         }
 
-        impl<$($parameter: $bound),+> $name<$($parameter),+> {
+        impl<$($parameter),+> $name<$($parameter),+> {
             /// Describes the state of this name; names are unique within an operator.
-            pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
+            // The bounds stand here and not on the impl, so that a type that lacks them is told
+            // what to do (E0277).
+            pub fn new(name: impl Into<Cow<'static, str>>) -> Self
+            where
+                $($parameter: $bound),+
+            {
                 $name { name: name.into(), types: PhantomData }
             }
-        }
 
-        impl<$($parameter),+> $name<$($parameter),+> {
             /// The state's name.
             pub fn name(&self) -> &str {
                 &self.name

@@ -2,7 +2,8 @@
 
 use crate::RowCursor;
 
-/// A context with a current key. Reads take `&C`, writes take `&mut C`; a function's `ctx: &mut Context` serves both.
+/// A context with a current key. Reads take `&C`, writes take `&mut C`; a function's `ctx: &mut
+/// Context` serves both.
 ///
 /// # Examples
 ///

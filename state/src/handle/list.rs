@@ -28,7 +28,8 @@ use crate::{StateError, StateValue};
 ///
 /// # Errors
 ///
-/// Every verb fails if the handle was not opened, belongs to another operator, or is used where no key is set.
+/// Every verb fails if the handle was not opened, belongs to another operator, or is used where no
+/// key is set.
 #[derive(Debug)]
 pub struct ListState<V> {
     slot: Slot<Vec<V>, ListState<V>>,

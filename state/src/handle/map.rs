@@ -8,7 +8,8 @@ use crate::{Key, StateError, StateValue};
 
 /// A handle to a map of the current key, from user keys to user values.
 ///
-/// The order of `keys`, `values`, `entries` and `for_each` is unspecified, but the same in every run.
+/// The order of `keys`, `values`, `entries` and `for_each` is unspecified, but the same in every
+/// run.
 ///
 /// # Examples
 ///
@@ -31,7 +32,8 @@ use crate::{Key, StateError, StateValue};
 ///
 /// # Errors
 ///
-/// Every verb fails if the handle was not opened, belongs to another operator, or is used where no key is set.
+/// Every verb fails if the handle was not opened, belongs to another operator, or is used where no
+/// key is set.
 #[derive(Debug)]
 pub struct MapState<UK, UV> {
     slot: Slot<MapTable<UK, UV>, MapState<UK, UV>>,

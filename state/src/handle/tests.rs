@@ -167,7 +167,8 @@ fn handles_of_other_operators_and_without_a_key_are_refused() {
     assert_eq!(ctx.cursor.row_id(), None);
 }
 
-/// A handle outlives its store without becoming valid for the next one, whatever the allocator does.
+/// A handle outlives its store without becoming valid for the next one, whatever the allocator
+/// does.
 #[test]
 fn handles_of_dropped_stores_stay_invalid() {
     for _ in 0..50 {

@@ -26,7 +26,8 @@ use crate::{StateError, StateValue};
 ///
 /// # Errors
 ///
-/// Every verb fails if the handle was not opened, belongs to another operator, or is used where no key is set.
+/// Every verb fails if the handle was not opened, belongs to another operator, or is used where no
+/// key is set.
 #[derive(Debug)]
 pub struct ValueState<V> {
     slot: Slot<V, ValueState<V>>,

@@ -1,4 +1,5 @@
-//! The hash function `thalweg-1`: one folded 64x64 -> 128 multiply a word, folded to 32 bits at the end.
+//! The hash function `thalweg-1`: one folded 64x64 -> 128 multiply a word, folded to 32 bits at the
+//! end.
 //!
 //! **Invariants**
 //! - The constants and the order of operations are frozen by the golden vectors in `tests`.
@@ -6,9 +7,11 @@
 
 use super::KeyHash;
 
-/// Start of every hash; the fractional part of the golden ratio, as good as any other odd number without pattern.
+/// Start of every hash; the fractional part of the golden ratio, as good as any other odd number
+/// without pattern.
 const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
-/// The multiplier: odd, 39 bits set, without long runs, so that each input bit reaches both halves of the product.
+/// The multiplier: odd, 39 bits set, without long runs, so that each input bit reaches both halves
+/// of the product.
 const MULTIPLIER: u64 = 0xD6E8_FEB8_6659_FD93;
 
 /// Absorbs the canonical words of a key; see the module for what they are.
@@ -105,8 +108,9 @@ impl KeyHasher {
 
     /// The hash of what was absorbed: the state folded to 32 bits.
     ///
-    /// The fold by 15 costs a cycle and makes the top bits even: with the fold by 32 alone, sequential keys had a
-    /// chi-square of 4.2 times its expectation in the top 12 bits, with both at most 1.07 times in nine sets of keys.
+    /// The fold by 15 costs a cycle and makes the top bits even: with the fold by 32 alone,
+    /// sequential keys had a chi-square of 4.2 times its expectation in the top 12 bits, with both
+    /// at most 1.07 times in nine sets of keys.
     #[inline]
     pub const fn finish(&self) -> KeyHash {
         KeyHash((self.state ^ (self.state >> 32) ^ (self.state >> 15)) as u32)

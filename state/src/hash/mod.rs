@@ -1,9 +1,11 @@
 //! The versioned key hash: which key group, which subtask and which bucket a key belongs to.
 //!
-//! The 32-bit hash is computed once, at `key_by`, and travels with the record. It is a part of the state format:
-//! `thalweg-1` never changes; another function gets another name and version, and state that names an unknown one is refused.
+//! The 32-bit hash is computed once, at `key_by`, and travels with the record. It is a part of the
+//! state format: `thalweg-1` never changes; another function gets another name and version, and
+//! state that names an unknown one is refused.
 //!
-//! **Canonical words.** A key is fed to the hasher as 64-bit words, each absorbed by one folded multiply:
+//! **Canonical words.** A key is fed to the hasher as 64-bit words, each absorbed by one folded
+//! multiply:
 //! | key | words |
 //! |---|---|
 //! | `u8`..`u64`, `i8`..`i64` | the little-endian bytes of its own width (two's complement), padded with zeros to one word |
@@ -16,8 +18,9 @@
 //! | `Vec`, `BTreeMap`, `BTreeSet` | the length as a word, then the elements (key, value) in order |
 //! | `HashMap`, `HashSet` | the length, then the wrapping sum of each entry's own 64-bit state, so order does not matter |
 //!
-//! **Quality.** `wide(h)` feeds hashbrown, which takes buckets from the low bits and tags from the top 7: both come from
-//! the 32 bits and are tested below by chi-square for sequential, remainder and string keys.
+//! **Quality.** `wide(h)` feeds hashbrown, which takes buckets from the low bits and tags from the
+//! top 7: both come from the 32 bits and are tested below by chi-square for sequential, remainder
+//! and string keys.
 
 mod hasher;
 

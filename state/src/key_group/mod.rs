@@ -1,12 +1,16 @@
-//! Key groups: the unit in which keyed state is assigned to subtasks and moved when a job is rescaled.
+//! Key groups: the unit in which keyed state is assigned to subtasks and moved when a job is
+//! rescaled.
 //!
-//! `key -> hash -> group -> subtask`. The number of groups is the maximum parallelism, fixed for the life of the state;
-//! subtasks own contiguous ranges of groups by Flink's formulas (`KeyGroupRangeAssignment`).
+//! `key -> hash -> group -> subtask`. The number of groups is the maximum parallelism, fixed for
+//! the life of the state; subtasks own contiguous ranges of groups by Flink's formulas
+//! (`KeyGroupRangeAssignment`).
 //!
 //! **Invariants**
-//! - The group is taken from a multiplicative mix of the hash, never from its low bits or its top 7: all keys of one
-//!   subtask share leading group bits, and a hash table that used the same bits would lose buckets or tags.
-//! - For every parallelism the ranges of its subtasks partition the groups, and `subtask_of` agrees with them.
+//! - The group is taken from a multiplicative mix of the hash, never from its low bits or its top
+//!   7: all keys of one subtask share leading group bits, and a hash table that used the same bits
+//!   would lose buckets or tags.
+//! - For every parallelism the ranges of its subtasks partition the groups, and `subtask_of` agrees
+//!   with them.
 
 use crate::{KeyHash, StateError};
 
@@ -23,7 +27,8 @@ const GROUP_MULTIPLIER: u32 = 0x9E37_79B1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyGroup(pub u16);
 
-/// A contiguous range of key groups, `start <= group < end`; never empty when it comes from [`KeyGroupRange::of`].
+/// A contiguous range of key groups, `start <= group < end`; never empty when it comes from
+/// [`KeyGroupRange::of`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyGroupRange {
     /// The first group of the range.
@@ -37,7 +42,8 @@ impl KeyGroupRange {
     ///
     /// # Errors
     ///
-    /// [`StateError::InvalidParallelism`] unless `subtask < parallelism <= max_parallelism <= 32768`.
+    /// [`StateError::InvalidParallelism`] unless `subtask < parallelism <= max_parallelism <=
+    /// 32768`.
     ///
     /// # Examples
     ///
@@ -100,7 +106,8 @@ pub const fn key_group_of(hash: KeyHash, max_parallelism: u16) -> KeyGroup {
     KeyGroup(((mixed as u64 * max_parallelism as u64) >> 32) as u16)
 }
 
-/// The subtask that owns a group: `group * parallelism / max_parallelism`. Zero where `max_parallelism` is zero.
+/// The subtask that owns a group: `group * parallelism / max_parallelism`. Zero where
+/// `max_parallelism` is zero.
 #[inline]
 pub const fn subtask_of(group: KeyGroup, max_parallelism: u16, parallelism: u16) -> u16 {
     if max_parallelism == 0 {
@@ -109,8 +116,8 @@ pub const fn subtask_of(group: KeyGroup, max_parallelism: u16, parallelism: u16)
     (group.0 as u32 * parallelism as u32 / max_parallelism as u32) as u16
 }
 
-/// The maximum parallelism of a job that names none: 1.5 times the parallelism, rounded up to a power of two, between
-/// 128 and 32768.
+/// The maximum parallelism of a job that names none: 1.5 times the parallelism, rounded up to a
+/// power of two, between 128 and 32768.
 ///
 /// # Examples
 ///

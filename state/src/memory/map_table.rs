@@ -1,4 +1,5 @@
-//! The inner map of a map state: a hash table over key hashes, so that its order is the same in every run.
+//! The inner map of a map state: a hash table over key hashes, so that its order is the same in
+//! every run.
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::{self, Entry};

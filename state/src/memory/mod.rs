@@ -4,15 +4,20 @@
 //! index: PrefetchTable<(hash, row)>        row arena: chunks of fixed-stride rows, 64-byte aligned, never moved
 //!   hash ─► (hash, row number) ──────────►  | presence u64 | hash u32 | pins u32 | key | state 0 | state 1 | .. |
 //! ```
-//! 1. [`StateRegistrar`] lays the fields of a row out, one for each state, and gives handles their slots.
+//! 1. [`StateRegistrar`] lays the fields of a row out, one for each state, and gives handles their
+//!    slots.
 //! 2. [`RowStore`] owns index and rows; its [`RowCursor`] is an exclusive view of one row.
-//! 3. `Slot<V>` is the proof of where a `V` lies; together with a cursor it is all that handles need, and both are safe.
+//! 3. `Slot<V>` is the proof of where a `V` lies; together with a cursor it is all that handles
+//!    need, and both are safe.
 //!
 //! **Invariants**
-//! - Every index entry names a live row; a live row has an initialised key, and a field is initialised exactly where its
-//!   presence bit is set. A free row has nothing initialised but its header.
-//! - Rows never move; growth takes a chunk of at most 256 KiB and copies nothing. (The index does rehash as it grows.)
-//! - A slot works only with cursors of the operator whose registrar made it: addresses of `OperatorInfo` are compared.
+//! - Every index entry names a live row; a live row has an initialised key, and a field is
+//!   initialised exactly where its presence bit is set. A free row has nothing initialised but its
+//!   header.
+//! - Rows never move; growth takes a chunk of at most 256 KiB and copies nothing. (The index does
+//!   rehash as it grows.)
+//! - A slot works only with cursors of the operator whose registrar made it: addresses of
+//!   `OperatorInfo` are compared.
 
 mod map_table;
 mod prefetch_table;

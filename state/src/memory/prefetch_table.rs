@@ -1,10 +1,13 @@
-//! A hash table that knows where its buckets lie, so that a batch can fetch them before they are needed.
+//! A hash table that knows where its buckets lie, so that a batch can fetch them before they are
+//! needed.
 //!
-//! hashbrown keeps entry `i` directly below the control bytes, at `control - (i + 1) * size`, and control byte `i` at
-//! `control + i`. One live element at a known index therefore gives the base address; no private API is needed.
+//! hashbrown keeps entry `i` directly below the control bytes, at `control - (i + 1) * size`, and
+//! control byte `i` at `control + i`. One live element at a known index therefore gives the base
+//! address; no private API is needed.
 //!
 //! **Invariants**
-//! - The learned address is only ever prefetched, never read: a wrong one costs speed, not correctness.
+//! - The learned address is only ever prefetched, never read: a wrong one costs speed, not
+//!   correctness.
 //! - `is_deep` learns again after growth; it is called once a batch, `hint` once a record.
 
 use std::ptr;
@@ -14,15 +17,16 @@ use hashbrown::hash_table::Entry;
 
 use crate::KeyHash;
 
-/// Tables beyond this size are prefetched: half of the measured machines' private L2 of 1 MiB. Below it a hint is an
-/// instruction for nothing (5.2 ns a record without, 6.4 with, at 1 k keys; 40 and 31 at 1 M).
+/// Tables beyond this size are prefetched: half of the measured machines' private L2 of 1 MiB.
+/// Below it a hint is an instruction for nothing (5.2 ns a record without, 6.4 with, at 1 k keys;
+/// 40 and 31 at 1 M).
 pub(super) const DEEP_BYTES: usize = 512 << 10;
 
 /// How many buckets are looked at for a live element. A table that has just grown is half full.
 const LEARN_BUCKETS_MAX: usize = 1024;
 
-/// A `hashbrown::HashTable` over carried hashes, with hints. The caller brings equality and, where the table may grow,
-/// the way to an entry's hash.
+/// A `hashbrown::HashTable` over carried hashes, with hints. The caller brings equality and, where
+/// the table may grow, the way to an entry's hash.
 ///
 /// # Examples
 ///
@@ -65,8 +69,8 @@ impl<E> PrefetchTable<E> {
         prefetch(self.control.wrapping_sub((index + 1) * size_of::<E>()));
     }
 
-    /// Whether the table has outgrown the private caches, so that hints pay. Learns the base address again if the table
-    /// has grown since: call it once a batch.
+    /// Whether the table has outgrown the private caches, so that hints pay. Learns the base
+    /// address again if the table has grown since: call it once a batch.
     #[inline]
     pub fn is_deep(&mut self) -> bool {
         if self.table.num_buckets() != self.bucket_mask + 1 {

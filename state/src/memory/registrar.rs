@@ -1,10 +1,12 @@
 //! Registration: lays out one field a state in the rows of an operator, and gives handles.
 //!
 //! **Invariants**
-//! - The row is header (16 bytes), key, then the states in the order of their registration, each padded to its
-//!   alignment. A field never moves once a handle was given for it.
-//! - Names are unique within an operator; the same name with the same kind and types gives the same field again.
-//! - A registrar is consumed by the one store that has its rows, so no field is added to rows that exist.
+//! - The row is header (16 bytes), key, then the states in the order of their registration, each
+//!   padded to its alignment. A field never moves once a handle was given for it.
+//! - Names are unique within an operator; the same name with the same kind and types gives the same
+//!   field again.
+//! - A registrar is consumed by the one store that has its rows, so no field is added to rows that
+//!   exist.
 
 use std::any::{TypeId, type_name};
 use std::mem::needs_drop;
@@ -163,7 +165,8 @@ impl StateRegistrar {
     ///
     /// # Errors
     ///
-    /// A [`StateError`] if the name is empty or taken by another kind or type, or if the value does not fit into a row.
+    /// A [`StateError`] if the name is empty or taken by another kind or type, or if the value does
+    /// not fit into a row.
     pub fn register_value<V: StateValue>(
         &mut self,
         descriptor: &ValueStateDescriptor<V>,
@@ -219,8 +222,9 @@ impl StateRegistrar {
             return Err(self.registered_as_other::<H>(field));
         }
         let origin = Origin { state: field.info.name.clone(), operator: self.operator.clone() };
-        // SAFETY: the handle's type is the one the field was laid out for, and a handle type fixes its V: `add_field` gave
-        // the field aligned, disjoint bytes; `RowStore` makes rows by this layout and clears presence bits of new ones.
+        // SAFETY: the handle's type is the one the field was laid out for, and a handle type fixes
+        // its V: `add_field` gave the field aligned, disjoint bytes; `RowStore` makes rows by this
+        // layout and clears presence bits of new ones.
         Ok(unsafe { Slot::new(Arc::new(origin), index, field.offset) })
     }
 

@@ -1,13 +1,16 @@
 //! Memory for rows of one stride: chunks of at most 256 KiB, taken one by one and never moved.
 //!
 //! **Invariants**
-//! - Row `r` lies in chunk `r >> rows_log2` at `(r & (2^rows_log2 - 1)) * stride`; rows below `len` lie in taken chunks.
-//! - The arena knows bytes only: what is initialised in a row, and its drop, is the row store's business.
+//! - Row `r` lies in chunk `r >> rows_log2` at `(r & (2^rows_log2 - 1)) * stride`; rows below `len`
+//!   lie in taken chunks.
+//! - The arena knows bytes only: what is initialised in a row, and its drop, is the row store's
+//!   business.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
-/// Growth takes this much at once: page faults of a chunk stay far below a millisecond, and a store of few keys small.
+/// Growth takes this much at once: page faults of a chunk stay far below a millisecond, and a store
+/// of few keys small.
 const CHUNK_BYTES_MAX: usize = 256 << 10;
 
 /// Chunks begin at a cache line, so that rows of 32 and 64 bytes never straddle two.
@@ -26,7 +29,8 @@ pub(super) struct RowArena {
 }
 
 impl RowArena {
-    /// An arena of rows `stride` bytes wide, a multiple of every alignment in it. None if that is too wide to lay out.
+    /// An arena of rows `stride` bytes wide, a multiple of every alignment in it. None if that is
+    /// too wide to lay out.
     pub(super) fn new(stride: usize) -> Option<Self> {
         let rows_log2 = (CHUNK_BYTES_MAX / stride.max(1)).max(1).ilog2();
         let chunk_bytes = stride.max(1).checked_shl(rows_log2)?;
@@ -47,7 +51,8 @@ impl RowArena {
         }
         if (self.len >> self.rows_log2) as usize == self.chunks.len() {
             self.chunks.reserve(1);
-            // SAFETY: the layout's size is not zero: stride is at least 1 and so is the number of rows.
+            // SAFETY: the layout's size is not zero: stride is at least 1 and so is the number of
+            // rows.
             let chunk = unsafe { alloc(self.chunk_layout) };
             let Some(chunk) = NonNull::new(chunk) else { handle_alloc_error(self.chunk_layout) };
             self.chunks.push(chunk);
@@ -67,7 +72,8 @@ impl RowArena {
         // SAFETY: rows below `len` lie in taken chunks.
         let chunk = unsafe { self.chunks.get_unchecked((row >> self.rows_log2) as usize) };
         let index = row as usize & ((1 << self.rows_log2) - 1);
-        // SAFETY: index < rows a chunk, so the offset lies within the chunk's allocation of rows * stride bytes.
+        // SAFETY: index < rows a chunk, so the offset lies within the chunk's allocation of rows *
+        // stride bytes.
         unsafe { chunk.add(index * self.stride) }
     }
 

@@ -7,7 +7,8 @@ use super::registrar::OperatorInfo;
 use super::row_store::{PINS_MAX, RowHeader};
 use crate::StateError;
 
-/// The number of a row in its store; stays with the key for as long as the key has state or the row is pinned.
+/// The number of a row in its store; stays with the key for as long as the key has state or the row
+/// is pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowId(pub(super) u32);
 
@@ -26,12 +27,14 @@ impl RowId {
 
 /// The row of the current key: what `&mut` would be if rows had a Rust type.
 ///
-/// A store lends it ([`RowStore::enter`](crate::RowStore::enter)) and a context carries it, so that handles find their
-/// fields without a lookup. It borrows the store exclusively: there is one cursor at a time, and while it lives the row
-/// cannot be released. A detached cursor stands where no key is set; handles answer it with a typed error.
+/// A store lends it ([`RowStore::enter`](crate::RowStore::enter)) and a context carries it, so that
+/// handles find their fields without a lookup. It borrows the store exclusively: there is one
+/// cursor at a time, and while it lives the row cannot be released. A detached cursor stands where
+/// no key is set; handles answer it with a typed error.
 ///
 /// **Invariants** (relied on by `Slot`)
-/// - `operator` is that of the store the row lies in, or `None` for a detached cursor, whose `row` is never followed.
+/// - `operator` is that of the store the row lies in, or `None` for a detached cursor, whose `row`
+///   is never followed.
 /// - The row is live, its header is initialised, and nothing else refers to its header or fields.
 pub struct RowCursor<'a> {
     row: NonNull<u8>,
@@ -53,8 +56,9 @@ impl<'a> RowCursor<'a> {
 
     /// # Safety
     ///
-    /// `row` is a live row of the one store of `operator`, and for `'a` nothing but this cursor reaches the row's
-    /// header and fields. (The key may be read by others: cursors never touch it.)
+    /// `row` is a live row of the one store of `operator`, and for `'a` nothing but this cursor
+    /// reaches the row's header and fields. (The key may be read by others: cursors never touch
+    /// it.)
     #[inline(always)]
     pub(super) unsafe fn new(row: NonNull<u8>, id: RowId, operator: &'a OperatorInfo) -> Self {
         RowCursor { row, id, operator: Some(operator), exclusive: PhantomData }
@@ -72,8 +76,8 @@ impl<'a> RowCursor<'a> {
         self.operator.map(|_| self.id)
     }
 
-    /// Keeps the row, and so its number, while something such as a timer refers to it; undone by [`unpin`](Self::unpin)
-    /// as often. Does nothing where no key is set.
+    /// Keeps the row, and so its number, while something such as a timer refers to it; undone by
+    /// [`unpin`](Self::unpin) as often. Does nothing where no key is set.
     #[inline]
     pub fn pin(&mut self) {
         if let Some(header) = self.header_mut() {
@@ -94,7 +98,8 @@ impl<'a> RowCursor<'a> {
     #[inline(always)]
     fn header_mut(&mut self) -> Option<&mut RowHeader> {
         self.operator?;
-        // SAFETY: a cursor with an operator views a live row, whose header is initialised and reached by it alone.
+        // SAFETY: a cursor with an operator views a live row, whose header is initialised and
+        // reached by it alone.
         Some(unsafe { self.row.cast::<RowHeader>().as_mut() })
     }
 

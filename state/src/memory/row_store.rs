@@ -1,10 +1,12 @@
 //! The keyed state of one operator in one subtask: a prefetchable index and the rows behind it.
 //!
 //! **Invariants** (beyond those of the module)
-//! - `header.hash` of a live row is the hash its index entry has, so a row can be unindexed without its key.
+//! - `header.hash` of a live row is the hash its index entry has, so a row can be unindexed without
+//!   its key.
 //! - `header.pins` is `FREE` exactly for free rows, whose `hash` is the next free row or `NO_ROW`.
-//! - All of this holds whatever `Eq`, `Clone` and `Drop` of user types do, and whenever they panic: user code runs before
-//!   a change or after it, never within one. Wrong equality gives wrong answers, not undefined behaviour.
+//! - All of this holds whatever `Eq`, `Clone` and `Drop` of user types do, and whenever they panic:
+//!   user code runs before a change or after it, never within one. Wrong equality gives wrong
+//!   answers, not undefined behaviour.
 
 use std::marker::PhantomData;
 use std::mem::needs_drop;
@@ -48,9 +50,9 @@ struct IndexEntry {
 
 /// All keyed state of one operator in one subtask, in memory.
 ///
-/// Per record: [`enter`](Self::enter), run user code with the cursor, [`release`](Self::release). Per batch:
-/// [`is_deep`](Self::is_deep), and if so [`hint`](Self::hint) about 16 records ahead and [`hint_row`](Self::hint_row)
-/// about 8 ahead.
+/// Per record: [`enter`](Self::enter), run user code with the cursor, [`release`](Self::release).
+/// Per batch: [`is_deep`](Self::is_deep), and if so [`hint`](Self::hint) about 16 records ahead and
+/// [`hint_row`](Self::hint_row) about 8 ahead.
 pub struct RowStore<K: Key> {
     index: PrefetchTable<IndexEntry>,
     arena: RowArena,
@@ -68,8 +70,9 @@ impl<K: Key> RowStore<K> {
     ///
     /// # Errors
     ///
-    /// [`StateError::OtherKeyType`] if the registrar was made for another key type, and [`StateError::AlignmentTooLarge`]
-    /// or [`StateError::RowTooWide`] if the key does not fit into a row.
+    /// [`StateError::OtherKeyType`] if the registrar was made for another key type, and
+    /// [`StateError::AlignmentTooLarge`] or [`StateError::RowTooWide`] if the key does not fit into
+    /// a row.
     pub fn new(registrar: StateRegistrar) -> Result<Self, StateError> {
         let layout = registrar.finish::<K>()?;
         let Some(arena) = RowArena::new(layout.stride) else {
@@ -97,7 +100,8 @@ impl<K: Key> RowStore<K> {
         self.find_by(hash, |found| found == key)
     }
 
-    /// As [`find`](Self::find), by a borrowed form of the key: `hash` is the key's, `equals` compares.
+    /// As [`find`](Self::find), by a borrowed form of the key: `hash` is the key's, `equals`
+    /// compares.
     #[inline(always)]
     pub fn find_by(&self, hash: KeyHash, mut equals: impl FnMut(&K) -> bool) -> Option<RowId> {
         let equals = |entry: &IndexEntry| {
@@ -117,7 +121,8 @@ impl<K: Key> RowStore<K> {
         self.find_or_insert_by(hash, |found| found == key, || key.clone())
     }
 
-    /// As [`find_or_insert`](Self::find_or_insert), by a borrowed form of the key; `make` gives the owned one.
+    /// As [`find_or_insert`](Self::find_or_insert), by a borrowed form of the key; `make` gives the
+    /// owned one.
     ///
     /// # Errors
     ///
@@ -135,7 +140,8 @@ impl<K: Key> RowStore<K> {
         }
     }
 
-    /// The row of a key, added if there is none, as a cursor for handles; with the key as it is stored.
+    /// The row of a key, added if there is none, as a cursor for handles; with the key as it is
+    /// stored.
     ///
     /// # Errors
     ///
@@ -168,8 +174,8 @@ impl<K: Key> RowStore<K> {
         self.is_live(row.0).then(|| unsafe { self.key_of_live(row.0) })
     }
 
-    /// Frees the row if its key has neither state nor pins left; to be called when a cursor's use is over. Two
-    /// comparisons on a line that is in the cache, unless there is something to free.
+    /// Frees the row if its key has neither state nor pins left; to be called when a cursor's use
+    /// is over. Two comparisons on a line that is in the cache, unless there is something to free.
     #[inline(always)]
     pub fn release(&mut self, row: RowId) {
         if let Some(header) = self.header(row.0)
@@ -195,7 +201,8 @@ impl<K: Key> RowStore<K> {
         }
     }
 
-    /// Whether index and rows have outgrown the private caches, so that hints pay; call it once a batch.
+    /// Whether index and rows have outgrown the private caches, so that hints pay; call it once a
+    /// batch.
     #[inline]
     pub fn is_deep(&mut self) -> bool {
         self.index.is_deep() || self.index.allocation_bytes() + self.arena.used_bytes() > DEEP_BYTES
@@ -246,7 +253,8 @@ impl<K: Key> RowStore<K> {
         let place = unsafe { self.arena.at(row) };
         // SAFETY: the row has room for a key at KEY_OFFSET, by its layout.
         let key_place = unsafe { place.add(KEY_OFFSET) }.cast::<K>();
-        // SAFETY: a free row's key is uninitialised; its place is aligned, KEY_OFFSET and stride being multiples.
+        // SAFETY: a free row's key is uninitialised; its place is aligned, KEY_OFFSET and stride
+        // being multiples.
         unsafe { key_place.write(key) };
         let header = RowHeader { presence: 0, hash: hash.as_u32(), pins: 0 };
         // SAFETY: every row begins with an aligned place for a header; headers need no drop.
@@ -271,7 +279,8 @@ impl<K: Key> RowStore<K> {
         // SAFETY: the row was just handed out.
         let place = unsafe { self.arena.at(row) };
         let header = RowHeader { presence: 0, hash: NO_ROW, pins: FREE };
-        // SAFETY: every row begins with an aligned place for a header, which is uninitialised in a new row.
+        // SAFETY: every row begins with an aligned place for a header, which is uninitialised in a
+        // new row.
         unsafe { place.cast::<RowHeader>().write(header) };
         Ok(row)
     }
@@ -284,19 +293,21 @@ impl<K: Key> RowStore<K> {
             return;
         };
         if self.index.remove(hash, |entry| entry.row == row).is_none() {
-            return; // Not indexed: an insertion into the index panicked. The row stays and is dropped with the store.
+            // Not indexed: an insertion into the index panicked. The row is dropped with the store.
+            return;
         }
         // SAFETY: the row has a header, so it is below the arena's length.
         let place = unsafe { self.arena.at(row) };
         let header = RowHeader { presence: 0, hash: self.free_head, pins: FREE };
-        // SAFETY: the place is an initialised header, reached by nothing else: the store is borrowed exclusively.
+        // SAFETY: the place is an initialised header, reached by nothing else: the store is
+        // borrowed exclusively.
         unsafe { place.cast::<RowHeader>().write(header) };
         self.free_head = row;
         self.live_count -= 1;
         // SAFETY: KEY_OFFSET lies within the row.
         let key = unsafe { place.add(KEY_OFFSET) }.cast::<K>();
-        // SAFETY: the key was initialised, the row being live, and is not used again, the row being free. Should its drop
-        // panic, all is consistent already.
+        // SAFETY: the key was initialised, the row being live, and is not used again, the row being
+        // free. Should its drop panic, all is consistent already.
         unsafe { drop_in_place(key.as_ptr()) };
     }
 
@@ -308,7 +319,8 @@ impl<K: Key> RowStore<K> {
         }
         // SAFETY: just checked.
         let place = unsafe { self.arena.at(row) };
-        // SAFETY: headers of rows handed out are initialised; no cursor lives, or the store could not be borrowed.
+        // SAFETY: headers of rows handed out are initialised; no cursor lives, or the store could
+        // not be borrowed.
         Some(unsafe { place.cast::<RowHeader>().as_ref() })
     }
 
@@ -326,7 +338,8 @@ impl<K: Key> RowStore<K> {
         let place = unsafe { self.arena.at(row) };
         // SAFETY: KEY_OFFSET lies within the row.
         let key = unsafe { place.add(KEY_OFFSET) }.cast::<K>();
-        // SAFETY: the key of a live row is initialised, aligned, and not written while the store is borrowed.
+        // SAFETY: the key of a live row is initialised, aligned, and not written while the store is
+        // borrowed.
         unsafe { key.as_ref() }
     }
 
@@ -337,8 +350,9 @@ impl<K: Key> RowStore<K> {
     unsafe fn cursor_of_live(&mut self, row: RowId) -> (RowCursor<'_>, &K) {
         // SAFETY: a live row is below the arena's length.
         let place = unsafe { self.arena.at(row.0) };
-        // SAFETY: the row is live and of this operator's one store, which stays borrowed exclusively for the cursor's life;
-        // the key, lent beside it, is disjoint from header and fields.
+        // SAFETY: the row is live and of this operator's one store, which stays borrowed
+        // exclusively for the cursor's life; the key, lent beside it, is disjoint from header and
+        // fields.
         let cursor = unsafe { RowCursor::new(place, row, &self.operator) };
         // SAFETY: the row is live.
         (cursor, unsafe { self.key_of_live(row.0) })
@@ -365,7 +379,8 @@ impl<K: Key> RowStore<K> {
         // SAFETY: the row has a header, so it is below the arena's length.
         let place: NonNull<u8> = unsafe { self.arena.at(row) };
         let freed = RowHeader { presence: 0, hash: NO_ROW, pins: FREE };
-        // SAFETY: the place is an initialised header, reached by nothing else. Written first, so that a panic leaks only.
+        // SAFETY: the place is an initialised header, reached by nothing else. Written first, so
+        // that a panic leaks only.
         unsafe { place.cast::<RowHeader>().write(freed) };
         for (index, field) in self.fields.iter().enumerate() {
             if let Some(drop_field) = field.drop_field
@@ -373,7 +388,8 @@ impl<K: Key> RowStore<K> {
             {
                 // SAFETY: the field's offset lies within the row.
                 let value = unsafe { place.add(field.offset as usize) };
-                // SAFETY: the presence bit was set, so the field holds a value of its type; it is not used again.
+                // SAFETY: the presence bit was set, so the field holds a value of its type; it is
+                // not used again.
                 unsafe { drop_field(value) };
             }
         }

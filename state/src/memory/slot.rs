@@ -1,10 +1,14 @@
-//! Where a value of a known type lies in the rows of one operator: the safe core under every handle.
+//! Where a value of a known type lies in the rows of one operator: the safe core under every
+//! handle.
 //!
 //! **Invariants**
-//! - A `Slot` is made by `StateRegistrar` alone, for a field at `offset` that holds a `V` where `presence` is set.
-//! - `operator` is the address of the `OperatorInfo` that `origin` keeps allocated, so no other operator can have it
-//!   while the slot lives; an unopened slot has an address at which no `OperatorInfo` can lie.
-//! - Therefore: equal addresses of slot and cursor prove that the cursor's row has this field, with this type.
+//! - A `Slot` is made by `StateRegistrar` alone, for a field at `offset` that holds a `V` where
+//!   `presence` is set.
+//! - `operator` is the address of the `OperatorInfo` that `origin` keeps allocated, so no other
+//!   operator can have it while the slot lives; an unopened slot has an address at which no
+//!   `OperatorInfo` can lie.
+//! - Therefore: equal addresses of slot and cursor prove that the cursor's row has this field, with
+//!   this type.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -32,15 +36,16 @@ pub(crate) struct Slot<V, H> {
     presence: u64,
     offset: u32,
     origin: Option<Arc<Origin>>,
-    /// Invariant in `V`, as a mutable field is; neither type is held, so the slot is `Send` and `Sync`.
+    /// Invariant in `V`, as a mutable field is; neither type is held, so the slot is `Send` and
+    /// `Sync`.
     types: PhantomData<fn(V, H) -> V>,
 }
 
-/// The field of a slot in the row of a cursor that was checked to be of the slot's operator, for as long as the
-/// cursor is borrowed.
+/// The field of a slot in the row of a cursor that was checked to be of the slot's operator, for as
+/// long as the cursor is borrowed.
 ///
-/// **Invariants**: `header` is the initialised header of a live row; where its bit `presence` is set, an initialised
-/// `V` lies at `value`, otherwise memory for one.
+/// **Invariants**: `header` is the initialised header of a live row; where its bit `presence` is
+/// set, an initialised `V` lies at `value`, otherwise memory for one.
 struct Field<'c, V> {
     header: NonNull<RowHeader>,
     value: NonNull<V>,
@@ -51,8 +56,9 @@ struct Field<'c, V> {
 impl<V, H> Slot<V, H> {
     /// # Safety
     ///
-    /// In every row of the store of `origin.operator`, bit `index` of the presence word tells whether an initialised
-    /// `V` lies at `offset`, aligned, within the row, and apart from header, key and all other fields.
+    /// In every row of the store of `origin.operator`, bit `index` of the presence word tells
+    /// whether an initialised `V` lies at `offset`, aligned, within the row, and apart from header,
+    /// key and all other fields.
     pub(super) unsafe fn new(origin: Arc<Origin>, index: usize, offset: u32) -> Self {
         let operator = ptr::from_ref(&*origin.operator).addr();
         let presence = 1_u64 << index;
@@ -66,7 +72,8 @@ impl<V, H> Slot<V, H> {
         if !field.is_present() {
             return Ok(None);
         }
-        // SAFETY: the field is present; the cursor is borrowed for 'c, so nothing writes to it meanwhile.
+        // SAFETY: the field is present; the cursor is borrowed for 'c, so nothing writes to it
+        // meanwhile.
         Ok(Some(unsafe { field.value.as_ref() }))
     }
 
@@ -94,7 +101,8 @@ impl<V, H> Slot<V, H> {
         let mut field = self.locate(&cursor)?;
         if !field.is_present() {
             let value = make();
-            // SAFETY: the field is absent: aligned memory for a V that nothing else reaches (the cursor is owned).
+            // SAFETY: the field is absent: aligned memory for a V that nothing else reaches (the
+            // cursor is owned).
             unsafe { field.value.write(value) };
             field.toggle_presence();
         }
@@ -107,10 +115,12 @@ impl<V, H> Slot<V, H> {
     pub(crate) fn replace(&self, cursor: RowCursor<'_>, value: V) -> Result<Option<V>, StateError> {
         let mut field = self.locate(&cursor)?;
         if field.is_present() {
-            // SAFETY: the field is present and stays so; nothing else reaches it (the cursor is owned).
+            // SAFETY: the field is present and stays so; nothing else reaches it (the cursor is
+            // owned).
             return Ok(Some(unsafe { field.value.replace(value) }));
         }
-        // SAFETY: the field is absent: aligned memory for a V that nothing else reaches (the cursor is owned).
+        // SAFETY: the field is absent: aligned memory for a V that nothing else reaches (the cursor
+        // is owned).
         unsafe { field.value.write(value) };
         field.toggle_presence();
         Ok(None)
@@ -135,7 +145,8 @@ impl<V, H> Slot<V, H> {
         if address != self.operator {
             return Err(self.misuse(cursor));
         }
-        // SAFETY: equal addresses: the row is one of this slot's operator and has the field within its stride.
+        // SAFETY: equal addresses: the row is one of this slot's operator and has the field within
+        // its stride.
         let value = unsafe { cursor.row().add(self.offset as usize) }.cast();
         let header = cursor.row().cast();
         Ok(Field { header, value, presence: self.presence, row: PhantomData })
@@ -166,7 +177,8 @@ impl<V> Field<'_, V> {
     #[inline(always)]
     fn is_present(&self) -> bool {
         let header = self.header.as_ptr();
-        // SAFETY: the header is initialised, and a cursor to it is borrowed, so nothing writes to it meanwhile.
+        // SAFETY: the header is initialised, and a cursor to it is borrowed, so nothing writes to
+        // it meanwhile.
         unsafe { (*header).presence & self.presence != 0 }
     }
 
@@ -174,7 +186,8 @@ impl<V> Field<'_, V> {
     #[inline(always)]
     fn toggle_presence(&mut self) {
         let header = self.header.as_ptr();
-        // SAFETY: the header is initialised, and the caller owns the cursor, so nothing else reaches it.
+        // SAFETY: the header is initialised, and the caller owns the cursor, so nothing else
+        // reaches it.
         unsafe { (*header).presence ^= self.presence };
     }
 }

@@ -1,18 +1,20 @@
 //! What a type looks like: names, types and order, as a text and as a fingerprint of it.
 //!
-//! rkyv's archives carry no schema, so the fingerprint is kept with every state and file and compared at restore; the
-//! text names field and types when they differ. The same trait feeds a key's canonical words to the hasher, since both
-//! follow the declaration. `#[thalweg::record]` writes both.
+//! rkyv's archives carry no schema, so the fingerprint is kept with every state and file and
+//! compared at restore; the text names field and types when they differ. The same trait feeds a
+//! key's canonical words to the hasher, since both follow the declaration. `#[thalweg::record]`
+//! writes both.
 //!
-//! **The text.** Primitives by name (`u64`), containers with arguments (`Vec<u64>`), tuples `(u8,String)`, arrays
-//! `[u8;4]`, structs `Click{user:String,at:i64}`, enums `Shape[Point,Circle{0:f64}]`. A named type is written out once;
-//! where it comes again, or contains itself, it is `Name^n`, the n-th named type of the text.
+//! **The text.** Primitives by name (`u64`), containers with arguments (`Vec<u64>`), tuples
+//! `(u8,String)`, arrays `[u8;4]`, structs `Click{user:String,at:i64}`, enums
+//! `Shape[Point,Circle{0:f64}]`. A named type is written out once; where it comes again, or
+//! contains itself, it is `Name^n`, the n-th named type of the text.
 //!
 //! **Invariants**
 //! - The text is injective: two types with equal texts have equal archived layouts field by field.
 //! - The fingerprint is FNV-1a (64 bits) of the text; both are a part of the state format.
-//! - `usize` and `isize` have no schema on purpose: rkyv archives them in 32 bits and cuts larger values off in
-//!   silence. Write `u64` or `u32`.
+//! - `usize` and `isize` have no schema on purpose: rkyv archives them in 32 bits and cuts larger
+//!   values off in silence. Write `u64` or `u32`.
 
 mod builder;
 mod impls;
@@ -25,8 +27,8 @@ use crate::KeyHasher;
 
 /// The structure of a type, and its canonical words as a key.
 ///
-/// Written by `#[thalweg::record]`; implemented here for integers, `bool`, `char`, floats, `String`, `Vec`, `Option`,
-/// `Box`, arrays, tuples up to 12 and std's maps and sets.
+/// Written by `#[thalweg::record]`; implemented here for integers, `bool`, `char`, floats,
+/// `String`, `Vec`, `Option`, `Box`, arrays, tuples up to 12 and std's maps and sets.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no schema, so it cannot be kept in state or keyed by",
     label = "no schema",

@@ -1,9 +1,11 @@
-//! A hierarchical timing wheel over all of `i64`: 11 levels of 64 slots, one 6-bit digit of the timestamp a level.
+//! A hierarchical timing wheel over all of `i64`: 11 levels of 64 slots, one 6-bit digit of the
+//! timestamp a level.
 //!
-//! A timer lies at the level of the highest digit in which it differs from `base`, in the slot of its own digit there. As
-//! all timers are at or after `base`, the first occupied slot of the lowest occupied level has the earliest ones; at
-//! level 0 a slot is a single millisecond. Taking a slot of a higher level moves `base` to the slot's first millisecond
-//! and its timers to lower levels: each timer moves at most 10 times, mostly 2 or 3.
+//! A timer lies at the level of the highest digit in which it differs from `base`, in the slot of
+//! its own digit there. As all timers are at or after `base`, the first occupied slot of the lowest
+//! occupied level has the earliest ones; at level 0 a slot is a single millisecond. Taking a slot
+//! of a higher level moves `base` to the slot's first millisecond and its timers to lower levels:
+//! each timer moves at most 10 times, mostly 2 or 3.
 //!
 //! **Invariants**
 //! - Timers in the wheel are at or after `base`, and after it once `base_taken`.
@@ -15,7 +17,8 @@ const DIGIT_BITS: u32 = 6;
 const SLOTS: usize = 1 << DIGIT_BITS;
 const LEVELS: usize = u64::BITS.div_ceil(DIGIT_BITS) as usize;
 
-/// An emptied slot keeps its memory up to this many timers; a slot of a high level may have held millions.
+/// An emptied slot keeps its memory up to this many timers; a slot of a high level may have held
+/// millions.
 const KEPT_CAPACITY: usize = 64;
 
 #[derive(Default)]

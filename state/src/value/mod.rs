@@ -1,9 +1,11 @@
-//! What may be stored: [`StateValue`], and what may be a key: [`Key`]. Both are blanket traits; `#[thalweg::record]`
-//! derives all they ask for.
+//! What may be stored: [`StateValue`], and what may be a key: [`Key`]. Both are blanket traits;
+//! `#[thalweg::record]` derives all they ask for.
 //!
 //! **Invariants**
-//! - Archived bytes are validated (bytecheck) before anything is read from them, whatever their source.
-//! - The trait is dyn-free and carries no layout: values in memory are plain Rust values, archived ones are rkyv's.
+//! - Archived bytes are validated (bytecheck) before anything is read from them, whatever their
+//!   source.
+//! - The trait is dyn-free and carries no layout: values in memory are plain Rust values, archived
+//!   ones are rkyv's.
 
 use std::any::type_name;
 
@@ -36,7 +38,7 @@ const ARCHIVE_ALIGNMENT: usize = 16;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be kept in state",
     label = "not a state value",
-    note = "write `#[thalweg::record]` on `{Self}`, or use a type made of integers, strings, collections and records"
+    note = "write `#[thalweg::record]` on `{Self}`, or use a type made of integers (`u64` for `usize`), strings, collections and records"
 )]
 pub trait StateValue: Schema + Sized + 'static {
     /// The value in rkyv's archived form.

@@ -1,4 +1,82 @@
 //! The errors of the engine.
 
+use crate::config::LoadError;
+use crate::graph::PlanErrors;
+use crate::runtime::{AllocationError, ExecutorError};
+use std::fmt;
+
 /// Any error of user code; what [`crate::Result`] carries.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// What went wrong with a job or an engine. `Debug` prints what `Display` prints, so `main` may return it.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration is not valid, or help was asked for.
+    #[error(transparent)]
+    Configuration(#[from] LoadError),
+    /// The plan is not valid; all mistakes at once.
+    #[error(transparent)]
+    Plan(#[from] PlanErrors),
+    /// The engine cannot give the slots that the job needs.
+    #[error(transparent)]
+    Slots(#[from] AllocationError),
+    /// A core or its executor cannot be had.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// An operator failed, or user code panicked.
+    #[error(transparent)]
+    Job(#[from] JobFailure),
+    /// The job was cancelled.
+    #[error("job '{0}' was cancelled")]
+    Cancelled(String),
+    /// The engine that ran the job was shut down.
+    #[error("the engine was shut down while job '{0}' ran")]
+    EngineGone(String),
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The first failure of a job: where, when and why.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct JobFailure {
+    /// The job's name.
+    pub job: String,
+    /// The operator whose code failed, or the task if no operator is to blame.
+    pub operator: String,
+    /// Which parallel instance, from 0, and how many there are.
+    pub subtask: usize,
+    /// How many parallel instances there are.
+    pub parallelism: usize,
+    /// Ordinal (from 1) of the record at hand among those its task's stage has read; 0 before the first.
+    pub record: u64,
+    /// Whether it was a panic.
+    pub panicked: bool,
+    /// What was said.
+    pub message: String,
+    /// The error of user code or of a connector.
+    pub cause: Option<BoxError>,
+}
+
+impl fmt::Display for JobFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let JobFailure { job, operator, subtask, parallelism, record, panicked, message, .. } = self;
+        write!(f, "job '{job}': operator '{operator}' (subtask {} of {parallelism}) ", subtask + 1)?;
+        f.write_str(if *panicked { "panicked" } else { "failed" })?;
+        if *record > 0 {
+            write!(f, " at record {record} of its input")?;
+        }
+        write!(f, ": {message}")
+    }
+}
+
+impl std::error::Error for JobFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &(dyn std::error::Error + 'static))
+    }
+}

@@ -9,6 +9,7 @@ pub mod function;
 pub mod graph;
 pub mod metrics;
 pub(crate) mod operator;
+pub mod prelude;
 pub mod record;
 pub mod runtime;
 pub(crate) mod sync;

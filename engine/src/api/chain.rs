@@ -65,7 +65,7 @@ impl Plan {
 
 /// Makes one operator on top of what follows it.
 #[doc(hidden)]
-pub trait OperatorFactory<T>: Clone + Send + 'static {
+pub(crate) trait OperatorFactory<T>: Clone + Send + 'static {
     /// Records given.
     type Out: Send + 'static;
     /// The operator with its successor.
@@ -343,7 +343,7 @@ impl<T: 'static> Route<T> for ByPosition {
 
 /// Makes the head of a stage on top of what follows it.
 #[doc(hidden)]
-pub trait HeadFactory<T>: Clone + Send + 'static {
+pub(crate) trait HeadFactory<T>: Clone + Send + 'static {
     /// Records given.
     type Out: Send + 'static;
     /// Builds and opens it on its core.

@@ -5,7 +5,7 @@ use crate::api::chain::{Chain, Head, HeadFactory, Plan, make_router};
 use crate::api::plan_builder::NewNode;
 use crate::api::stream::DataStream;
 use crate::exchange::router::Route;
-use crate::function::UserFunction;
+use crate::function::{ByReference, ByValue, KeySelector, UserFunction};
 use crate::graph::{EdgeId, NodeId, NodeKind, PlanInput, Ship};
 use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedOperator, Logic};
@@ -15,53 +15,7 @@ use crate::record::{Codec, Record};
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::Rc;
-use thalweg_state::{Key, KeyHash, StateValue, key_group_of, subtask_of};
-
-/// Gives the key of a record, by value or by reference.
-///
-/// Implemented for what [`key_by`](DataStream::key_by) and [`key_by_ref`](DataStream::key_by_ref) make.
-pub trait KeySelector<T>: UserFunction {
-    /// The key.
-    type Key: Key;
-    /// Shows the key of `record` to `code`.
-    fn with_key<R>(&mut self, record: &T, code: impl FnOnce(&Self::Key) -> R) -> R;
-}
-
-/// A closure that returns the key.
-pub struct ByValue<F, K> {
-    function: F,
-    _key: PhantomData<fn() -> K>,
-}
-impl<F: Clone, K> Clone for ByValue<F, K> {
-    fn clone(&self) -> Self {
-        ByValue { function: self.function.clone(), _key: PhantomData }
-    }
-}
-impl<T, K: Key, F: FnMut(&T) -> K + UserFunction> KeySelector<T> for ByValue<F, K> {
-    type Key = K;
-    #[inline(always)]
-    fn with_key<R>(&mut self, record: &T, code: impl FnOnce(&K) -> R) -> R {
-        code(&(self.function)(record))
-    }
-}
-
-/// A closure that returns a reference to the key inside the record.
-pub struct ByReference<F, K> {
-    function: F,
-    _key: PhantomData<fn() -> K>,
-}
-impl<F: Clone, K> Clone for ByReference<F, K> {
-    fn clone(&self) -> Self {
-        ByReference { function: self.function.clone(), _key: PhantomData }
-    }
-}
-impl<T, K: Key, F: FnMut(&T) -> &K + UserFunction> KeySelector<T> for ByReference<F, K> {
-    type Key = K;
-    #[inline(always)]
-    fn with_key<R>(&mut self, record: &T, code: impl FnOnce(&K) -> R) -> R {
-        code((self.function)(record))
-    }
-}
+use thalweg_state::{Key, StateValue, key_group_of, subtask_of};
 
 /// A stream partitioned by a key: all records of a key go to the same subtask, in order.
 ///
@@ -79,7 +33,7 @@ pub struct KeyedStream<T, S> {
 /// Chooses the subtask by the key's group.
 pub(crate) struct HashRoute<S> {
     selector: S,
-    parallelism: usize,
+    parallelism: u16,
     max_parallelism: u16,
     stage: Rc<StageContext>,
     node: NodeId,
@@ -93,10 +47,10 @@ impl<T: 'static, S: KeySelector<T>> Route<T> for HashRoute<S> {
             selector.with_key(record, |key| key.key_hash())
         });
         if self.parallelism == 1 {
-            return (0, hash.0);
+            return (0, hash.as_u32());
         }
         let group = key_group_of(hash, self.max_parallelism);
-        (subtask_of(group, self.max_parallelism, self.parallelism as u16) as usize, hash.0)
+        (subtask_of(group, self.max_parallelism, self.parallelism) as usize, hash.as_u32())
     }
 }
 
@@ -109,7 +63,7 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         K: Key,
         F: FnMut(&T) -> K + UserFunction,
     {
-        self.key_by_selector(ByValue { function: selector, _key: PhantomData })
+        self.key_by_selector(ByValue::new(selector))
     }
 
     /// Partitions the stream by a key inside the record: no clone a record, which pays for `String` keys.
@@ -120,7 +74,7 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         K: Key,
         F: FnMut(&T) -> &K + UserFunction,
     {
-        self.key_by_selector(ByReference { function: selector, _key: PhantomData })
+        self.key_by_selector(ByReference::new(selector))
     }
 
     fn key_by_selector<S: KeySelector<T>>(self, selector: S) -> KeyedStream<T, S>
@@ -141,7 +95,7 @@ fn make_hash_route<S: UserFunction>(
 ) -> impl FnOnce(&mut BuildContext, EdgeId) -> HashRoute<S> + Clone + Send + 'static {
     move |context: &mut BuildContext, edge| {
         let wiring = context.job.wiring.edge(edge);
-        let (parallelism, max_parallelism) = (wiring.consumers(), wiring.key_groups);
+        let (parallelism, max_parallelism) = (wiring.consumers() as u16, wiring.key_groups);
         HashRoute { selector, parallelism, max_parallelism, stage: context.stage.clone(), node }
     }
 }
@@ -202,7 +156,7 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
 }
 
 /// `scan`.
-pub struct ScanFactory<S, A, F, T, U> {
+pub(crate) struct ScanFactory<S, A, F, T, U> {
     selector: S,
     initial: A,
     function: F,
@@ -244,10 +198,4 @@ pub(crate) fn boxed_head<T: 'static, L: Logic<T>, D: Push<L::Out>>(
     context: &BuildContext,
 ) -> Box<dyn Consume<T>> {
     Box::new(KeyedOperator::new(logic, next, context.stage.clone()))
-}
-
-/// Rebuilds a hash that travelled as a plain integer.
-#[inline(always)]
-pub(crate) fn key_hash(hash: u32) -> KeyHash {
-    KeyHash(hash)
 }

@@ -1,6 +1,7 @@
 //! The fluent surface: environments, streams and what can be done with them.
 
 mod chain;
+mod environment;
 mod keyed;
 mod operators;
 mod plan_builder;
@@ -8,6 +9,7 @@ mod sink;
 mod stream;
 
 pub use chain::{Boxed, Chain};
+pub use environment::StreamExecutionEnvironment;
 pub use keyed::KeyedStream;
 pub use sink::DataStreamSink;
 pub use stream::DataStream;

@@ -27,7 +27,7 @@ macro_rules! clone_by_function {
 }
 
 /// `map`.
-pub struct MapFactory<F, T, U> {
+pub(crate) struct MapFactory<F, T, U> {
     pub(crate) function: F,
     pub(crate) node: NodeId,
     pub(crate) types: Speaks<(T, U)>,
@@ -47,7 +47,7 @@ where
 }
 
 /// `filter`.
-pub struct FilterFactory<F, T> {
+pub(crate) struct FilterFactory<F, T> {
     pub(crate) function: F,
     pub(crate) node: NodeId,
     pub(crate) types: Speaks<T>,
@@ -63,7 +63,7 @@ impl<T: Send + 'static, F: FnMut(&T) -> bool + UserFunction> OperatorFactory<T> 
 }
 
 /// `flat_map`.
-pub struct FlatMapFactory<F, T, I> {
+pub(crate) struct FlatMapFactory<F, T, I> {
     pub(crate) function: F,
     pub(crate) node: NodeId,
     pub(crate) types: Speaks<(T, I)>,
@@ -88,7 +88,7 @@ where
 
 /// Makes a rich function on its core: the clone of one, or what a closure returns.
 #[doc(hidden)]
-pub trait MakeFunction: Clone + Send + 'static {
+pub(crate) trait MakeFunction: Clone + Send + 'static {
     /// The function made.
     type Function: 'static;
     /// Makes it.
@@ -97,7 +97,7 @@ pub trait MakeFunction: Clone + Send + 'static {
 
 /// Each subtask gets a clone.
 #[derive(Clone)]
-pub struct Cloned<F>(pub(crate) F);
+pub(crate) struct Cloned<F>(pub(crate) F);
 impl<F: UserFunction> MakeFunction for Cloned<F> {
     type Function = F;
     fn make(self) -> F {
@@ -106,7 +106,7 @@ impl<F: UserFunction> MakeFunction for Cloned<F> {
 }
 
 /// Each subtask calls the closure.
-pub struct Made<M, F> {
+pub(crate) struct Made<M, F> {
     pub(crate) make: M,
     pub(crate) types: Speaks<F>,
 }
@@ -126,7 +126,7 @@ macro_rules! rich_factory {
     ($(#[$doc:meta])* $name:ident, $operator:ident, $function:ident, $out:ty) => {
         $(#[$doc])*
         #[derive(Clone)]
-        pub struct $name<M> {
+        pub(crate) struct $name<M> {
             pub(crate) make: M,
             pub(crate) node: NodeId,
         }
@@ -169,7 +169,7 @@ rich_factory!(
 );
 
 /// `assign_timestamps_and_watermarks`.
-pub struct TimestampsFactory<T, G, A> {
+pub(crate) struct TimestampsFactory<T, G, A> {
     pub(crate) strategy: WatermarkStrategy<T, G, A>,
 }
 impl<T, G: Clone, A: Clone> Clone for TimestampsFactory<T, G, A> {
@@ -199,7 +199,7 @@ where
 }
 
 /// A fallible closure as a [`MapFunction`], [`FilterFunction`] or [`FlatMapFunction`].
-pub struct Fallible<F, T, U> {
+pub(crate) struct Fallible<F, T, U> {
     pub(crate) function: F,
     pub(crate) types: Speaks<(T, U)>,
 }
@@ -227,7 +227,7 @@ impl<T: 'static, F: FnMut(&T) -> Result<bool> + 'static> FilterFunction for Fall
 }
 
 /// A fallible closure whose iterator is emitted at once.
-pub struct FallibleFlatMap<F, T, I> {
+pub(crate) struct FallibleFlatMap<F, T, I> {
     pub(crate) function: F,
     pub(crate) types: Speaks<(T, I)>,
 }

@@ -129,6 +129,8 @@ pub(crate) struct Writer<T> {
     spare: Vec<Buffer<T>>,
     overflow: VecDeque<Message<T>>,
     stale_drives: u32,
+    bytes_sent: u64,
+    overflow_max: u64,
     /// The first record that could not be archived; reported by `drive`.
     refused: Option<PageError>,
     options: ChannelOptions,
@@ -152,6 +154,8 @@ impl<T> Writer<T> {
             spare: Vec::new(),
             overflow: VecDeque::new(),
             stale_drives: 0,
+            bytes_sent: 0,
+            overflow_max: 0,
             refused: None,
             options,
             metrics,
@@ -192,6 +196,11 @@ impl<T> Writer<T> {
         self.refused.get_or_insert(error);
     }
 
+    /// Bytes handed over since the last call, and the most buffers that ever waited in the overflow.
+    pub(crate) fn take_counts(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.bytes_sent), self.overflow_max)
+    }
+
     /// A record that could not be archived: the job must fail with it.
     pub(crate) fn take_refused(&mut self) -> Option<PageError> {
         self.refused.take()
@@ -213,7 +222,8 @@ impl<T> Writer<T> {
         }
         self.reclaim();
         let (buffer, bytes) = self.replace_current();
-        self.metrics.bytes.add(bytes as u64);
+        self.metrics.producer.pages_sent.increment();
+        self.bytes_sent += bytes as u64;
         self.send(Message::Data(buffer));
     }
 
@@ -282,7 +292,7 @@ impl<T> Writer<T> {
             }
         }
         self.credits -= usize::from(is_data);
-        self.metrics.fill.set((self.options.pages_in_flight - self.credits) as i64);
+        self.metrics.producer.ring_fill.set((self.options.pages_in_flight - self.credits) as i64);
         Ok(())
     }
 
@@ -297,7 +307,8 @@ impl<T> Writer<T> {
             return;
         }
         self.overflow.push_back(message);
-        self.metrics.overflow_pages_max.set_max(self.overflow.len() as i64);
+        self.metrics.producer.spilled_pages.increment();
+        self.overflow_max = self.overflow_max.max(self.overflow.len() as u64);
     }
 
     /// Sends what is open, then the control.

@@ -86,6 +86,11 @@ impl<T: 'static> Lanes<T> {
         let mut full = false;
         for writer in self.channels.iter_mut().flatten() {
             full |= writer.drive(dry) != Flow::Ready;
+            let (bytes, overflow_max) = writer.take_counts();
+            if bytes > 0 {
+                self.stage.metrics.bytes_out.add(bytes);
+                self.stage.metrics.overflow_pages_max.raise_to(overflow_max);
+            }
         }
         if full {
             self.fail_refused();

@@ -9,7 +9,7 @@
 
 use crate::exchange::channel::{self, ChannelOptions, Reader, RingReader, RingWriter, Writer};
 use crate::graph::{EdgeId, NodeId, Ship, connects};
-use crate::metrics::EdgeMetrics;
+use crate::metrics::{EdgeLabel, EdgeMetrics, JobMetrics};
 use crate::record::Codec;
 use crate::runtime::wake::CoreWaker;
 use std::any::Any;
@@ -30,7 +30,11 @@ pub(crate) struct EdgeWiring {
     pub(crate) producer_cores: Vec<usize>,
     /// Core of each consumer subtask.
     pub(crate) consumer_cores: Vec<usize>,
-    pub(crate) metrics: Arc<EdgeMetrics>,
+    /// Key groups of the consumer.
+    pub(crate) key_groups: u16,
+    /// Names of both ends, for metrics.
+    pub(crate) label: (Arc<str>, Arc<str>),
+    pub(crate) input: usize,
 }
 
 impl EdgeWiring {
@@ -62,6 +66,7 @@ pub(crate) struct Wiring {
     /// By [`EdgeId`]; `None` for ids that the plan does not use.
     pub(crate) edges: Vec<Option<EdgeWiring>>,
     pub(crate) options: ChannelOptions,
+    pub(crate) metrics: Arc<JobMetrics>,
     /// By core index.
     pub(crate) wakers: HashMap<usize, Arc<CoreWaker>>,
     /// Halves of cross-core channels that wait for their side.
@@ -84,13 +89,21 @@ impl Wiring {
     pub(crate) fn new(
         edges: Vec<Option<EdgeWiring>>,
         options: ChannelOptions,
+        metrics: Arc<JobMetrics>,
         wakers: HashMap<usize, Arc<CoreWaker>>,
     ) -> Self {
-        Wiring { edges, options, wakers, deposit: Mutex::new(HashMap::new()) }
+        Wiring { edges, options, metrics, wakers, deposit: Mutex::new(HashMap::new()) }
     }
 
     pub(crate) fn edge(&self, id: EdgeId) -> &EdgeWiring {
         self.edges[id.0 as usize].as_ref().expect("an edge that is opened is part of the plan")
+    }
+
+    fn link_metrics(&self, (id, from_subtask, to_subtask): LinkKey) -> Arc<EdgeMetrics> {
+        let edge = self.edge(id);
+        let ((from, to), input) = (edge.label.clone(), edge.input);
+        let label = EdgeLabel { from, from_subtask, to, to_subtask, input };
+        self.metrics.register_edge(label, self.options.pages_in_flight)
     }
 
     fn waker(&self, core: usize) -> Arc<CoreWaker> {
@@ -110,7 +123,7 @@ impl Wiring {
         }
         let half: RingWriter<T> = self.take_ring::<T, _>((id, from, to), Side::Writer);
         let consumer = self.waker(edge.consumer_cores[to]);
-        half.open(codec, self.options, consumer, edge.metrics.clone())
+        half.open(codec, self.options, consumer, self.link_metrics((id, from, to)))
     }
 
     /// Opens the consumer's half of (edge, from, to) on its core.
@@ -143,7 +156,7 @@ impl LocalLinks {
     fn take<T: Send + 'static, H: 'static>(&self, wiring: &Wiring, key: LinkKey, side: Side) -> H {
         let mut deposit = self.deposit.borrow_mut();
         if !deposit.contains_key(&(key, side)) {
-            let metrics = wiring.edge(key.0).metrics.clone();
+            let metrics = wiring.link_metrics(key);
             let (writer, reader) = channel::local::<T>(wiring.options, metrics);
             deposit.insert((key, Side::Writer), Box::new(writer));
             deposit.insert((key, Side::Reader), Box::new(reader));

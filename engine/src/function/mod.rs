@@ -10,12 +10,14 @@
 //! - A method that returns an error fails the job with the operator, the subtask and the record named.
 
 mod collector;
+mod key_selector;
 mod runtime_context;
 mod sink;
 mod source;
 mod stateless;
 
 pub use collector::Collector;
+pub use key_selector::{ByReference, ByValue, KeySelector};
 pub use runtime_context::RuntimeContext;
 pub use sink::{FnSink, Sink, SinkStatus};
 pub(crate) use source::Assignment;

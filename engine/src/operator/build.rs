@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A factory of something that is built once a subtask.
-pub(crate) trait Make<D>: FnOnce(&mut BuildContext) -> Result<D> + Clone + Send + 'static {}
+pub trait Make<D>: FnOnce(&mut BuildContext) -> Result<D> + Clone + Send + 'static {}
 impl<D, M: FnOnce(&mut BuildContext) -> Result<D> + Clone + Send + 'static> Make<D> for M {}
 
 /// A factory that any thread may ask for a copy; erases its type.
@@ -108,7 +108,7 @@ pub(crate) struct JobBlueprint {
 }
 
 /// Handed down while a task is built.
-pub(crate) struct BuildContext {
+pub struct BuildContext {
     pub(crate) job: Arc<JobBlueprint>,
     locals: Rc<LocalLinks>,
     /// The stage that is being built.

@@ -22,6 +22,7 @@ pub(crate) mod flat_map;
 pub(crate) mod keyed;
 pub(crate) mod map;
 pub(crate) mod opened;
+pub(crate) mod scan;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod timestamps;
@@ -33,7 +34,7 @@ use std::rc::Rc;
 
 /// What an operator says when it is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub enum Flow {
     /// Takes records, or one control.
     Ready,
     /// Has work of its own left: drive again before anything else.
@@ -45,7 +46,7 @@ pub(crate) enum Flow {
 }
 
 /// The downstream side of a chain; see the module docs.
-pub(crate) trait Push<T>: 'static {
+pub trait Push<T>: 'static {
     fn push(&mut self, record: T, timestamp: i64);
     fn control(&mut self, control: Control);
     /// `dry`: upstream has nothing more just now, so hand partial pages over.

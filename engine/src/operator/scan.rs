@@ -3,7 +3,7 @@
 //! One lookup a record and one cache line a key at most sizes: the fastest keyed operator. `reduce` and the rolling
 //! aggregates are made of it.
 
-use crate::api::KeySelector;
+use crate::function::KeySelector;
 use crate::graph::NodeId;
 use crate::operator::keyed::Logic;
 use crate::operator::{Push, StageContext, UserCall};
@@ -51,10 +51,10 @@ where
         let result = UserCall::run(stage, *node, || {
             let entry = selector.with_key(&record, |key| {
                 table.find_or_insert_with(
-                    KeyHash(hash),
+                    KeyHash::from_u32(hash),
                     |entry| entry.0 == *key,
-                    || (key.clone(), initial.clone()),
                     |entry| entry.0.key_hash(),
+                    || (key.clone(), initial.clone()),
                 )
             });
             function(&mut entry.1, record)
@@ -64,7 +64,7 @@ where
 
     #[inline(always)]
     fn hint(&self, hash: u32) {
-        self.table.hint(KeyHash(hash));
+        self.table.hint(KeyHash::from_u32(hash));
     }
 
     fn is_deep(&mut self) -> bool {

@@ -28,6 +28,9 @@ pub use deployment::{
     SlotId, TaskDeployment, TaskFailure, TaskId,
 };
 pub use deployment_times::{TaskTimes, TaskTimesReading};
+pub use resource_manager::{
+    AllocationError, Grant, RegisterError, ResourceManager, SlotResponse, TaskManagerId, WhenBusy,
+};
 pub use executors::{CoreHandleRemote, ExecutorError, Executors, ShellKind};
 pub use shell::{IdlePolicy, Shell, allowed_cores};
 pub use task::{CoreHandle, CoreServices, Progress, Task};

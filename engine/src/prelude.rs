@@ -1,0 +1,10 @@
+//! What a job needs in scope: `use thalweg::prelude::*;`.
+
+pub use crate::api::{Chain, DataStream, DataStreamSink, KeyedStream, StreamExecutionEnvironment};
+pub use crate::function::*;
+pub use crate::state::{
+    ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
+};
+pub use crate::time::{
+    WatermarkGenerator, WatermarkStrategy, days, hours, milliseconds, minutes, seconds,
+};

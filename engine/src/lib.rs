@@ -3,6 +3,7 @@ extern crate self as thalweg;
 
 pub mod api;
 pub mod config;
+pub mod connector;
 pub mod error;
 pub(crate) mod exchange;
 pub mod function;
@@ -15,6 +16,7 @@ pub mod runtime;
 pub(crate) mod sync;
 pub mod time;
 
+pub use connector::{sink, source};
 pub use error::{BoxError, Error};
 pub use thalweg_macros::record;
 pub use thalweg_state as state;

@@ -12,10 +12,10 @@
 //! - A `static` cannot hold loom's atomics (their `new` is not const); the few statics use `std` and say so.
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::{Mutex, MutexGuard};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::{Mutex, MutexGuard};
+pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 
 /// Atomics and fences.
 pub(crate) mod atomic {
@@ -50,6 +50,22 @@ pub(crate) mod thread {
     pub(crate) fn park(_timeout: Option<Duration>) {
         loom::thread::park();
     }
+}
+
+/// Waits on a condition, and goes on where a holder of the lock panicked; for the reason that [`lock`] gives.
+pub(crate) fn wait<'a, T>(condition: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condition.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// As [`wait`], but no longer than `limit`; may return early, so the caller looks again.
+pub(crate) fn wait_for<'a, T>(
+    condition: &Condvar,
+    guard: MutexGuard<'a, T>,
+    limit: std::time::Duration,
+) -> (MutexGuard<'a, T>, bool) {
+    let (guard, outcome) =
+        condition.wait_timeout(guard, limit).unwrap_or_else(std::sync::PoisonError::into_inner);
+    (guard, outcome.timed_out())
 }
 
 /// Locks, and goes on where a holder panicked.

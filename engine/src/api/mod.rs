@@ -6,6 +6,8 @@ mod keyed;
 mod operators;
 mod plan_builder;
 mod sink;
+mod sinks;
+mod sources;
 mod stream;
 
 pub use chain::{Boxed, Chain};

@@ -70,7 +70,7 @@ impl Drop for DataStreamSink {
 }
 
 impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
-    fn end<M>(
+    pub(crate) fn end<M>(
         self,
         operator: &'static str,
         make: M,

@@ -34,6 +34,11 @@ impl<'a> RuntimeContext<'a> {
         self.stage.names.get(self.node)
     }
 
+    /// Gets this core up; for threads that something of this function waits for.
+    pub fn waker(&self) -> &std::sync::Arc<crate::runtime::CoreWaker> {
+        &self.stage.task.core.waker
+    }
+
     /// Wall clock in milliseconds.
     pub fn now_ms(&self) -> i64 {
         self.stage.task.core.now_ms.get()

@@ -37,6 +37,11 @@ pub trait Sink<T>: 'static {
     fn poll_ready(&mut self, _now_ms: i64, _dry: bool) -> Result<SinkStatus> {
         Ok(SinkStatus::Ready)
     }
+    /// When, in wall-clock milliseconds, `poll_ready` wants to be asked again at the latest although no record may come until
+    /// then. Read after each `poll_ready`.
+    fn next_poll_ms(&self) -> Option<i64> {
+        None
+    }
     /// Called once at the end of input: everything written must be out when it has answered `Ready`.
     ///
     /// # Errors

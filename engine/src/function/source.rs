@@ -19,8 +19,10 @@
 
 use crate::Result;
 use crate::operator::Push;
+use crate::runtime::{CoreServices, CoreWaker};
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Does a source end by itself?
@@ -59,13 +61,17 @@ impl SourceSplit for NoSplit {
 }
 
 /// What a reader may know of its place in the job.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReaderContext {
     /// Which of the parallel readers this is, from 0.
     pub subtask_index: usize,
     /// How many there are.
     pub parallelism: usize,
+    /// The source's name in the plan.
+    pub operator_name: String,
+    /// Gets the reader's core up; for threads that bring the reader its records.
+    pub waker: Arc<CoreWaker>,
 }
 
 /// A source: makes an enumerator for the job and a reader for each subtask.
@@ -208,17 +214,52 @@ impl<S> EnumeratorContext<S> {
 pub struct SourceCollector<'a, T> {
     next: &'a mut dyn Push<T>,
     emitted: u64,
+    skipped: u64,
     position: &'a Cell<u64>,
+    core: &'a CoreServices,
 }
 
 impl<'a, T: 'static> SourceCollector<'a, T> {
     #[inline(always)]
-    pub(crate) fn new(next: &'a mut dyn Push<T>, position: &'a Cell<u64>) -> Self {
-        SourceCollector { next, emitted: 0, position }
+    pub(crate) fn new(
+        next: &'a mut dyn Push<T>,
+        position: &'a Cell<u64>,
+        core: &'a CoreServices,
+    ) -> Self {
+        SourceCollector { next, emitted: 0, skipped: 0, position, core }
     }
 
-    pub(crate) fn emitted(&self) -> u64 {
+    /// How many records this batch has brought so far.
+    pub fn emitted(&self) -> u64 {
         self.emitted
+    }
+
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Counts a piece of input that was no record and is left out (metric `records_skipped`).
+    pub fn skip(&mut self) {
+        self.skipped += 1;
+    }
+
+    /// Wall clock in milliseconds, as of this round of the core.
+    pub fn now_ms(&self) -> i64 {
+        self.core.now_ms.get()
+    }
+
+    /// Monotonic clock in nanoseconds, as of this round of the core: for rates and intervals.
+    pub fn monotonic_ns(&self) -> u64 {
+        self.core.monotonic_ns.get()
+    }
+
+    /// Asks for a poll in `delay_ns` at the latest, should the core fall asleep; for answers of
+    /// [`InputStatus::NothingAvailable`] that time alone will change. To be said in each such poll. The core may ask earlier,
+    /// and is late by up to a millisecond.
+    pub fn poll_again_in_ns(&self, delay_ns: u64) {
+        let delay_ms = i64::try_from(delay_ns.div_ceil(1_000_000)).unwrap_or(i64::MAX);
+        let at_ms = self.now_ms().saturating_add(delay_ms);
+        self.core.next_timer_ms.set(self.core.next_timer_ms.get().min(at_ms));
     }
 
     /// Emits a record without timestamp.

@@ -31,6 +31,20 @@ impl<T: 'static, S: Sink<T>> SinkOperator<T, S> {
         Ok(SinkOperator { sink, state: State::Open, written: 0, _record: PhantomData })
     }
 
+    #[inline(always)]
+    fn poll_ready(&mut self, dry: bool) -> Option<SinkStatus> {
+        let now_ms = self.sink.stage().task.core.now_ms.get();
+        let (status, next_poll_ms) = self.sink.call(|sink| {
+            let status = sink.poll_ready(now_ms, dry)?;
+            Ok((status, sink.next_poll_ms()))
+        })?;
+        if let Some(at_ms) = next_poll_ms {
+            let next_timer_ms = &self.sink.stage().task.core.next_timer_ms;
+            next_timer_ms.set(next_timer_ms.get().min(at_ms));
+        }
+        Some(status)
+    }
+
     fn publish_count(&mut self) {
         if self.written > 0 {
             self.sink.stage().metrics.records_out.add(std::mem::take(&mut self.written));
@@ -54,9 +68,8 @@ impl<T: 'static, S: Sink<T>> Push<T> for SinkOperator<T, S> {
     #[inline]
     fn drive(&mut self, dry: bool) -> Flow {
         self.publish_count();
-        let now_ms = self.sink.stage().task.core.now_ms.get();
         let status = match self.state {
-            State::Open => self.sink.call(|sink| sink.poll_ready(now_ms, dry)),
+            State::Open => self.poll_ready(dry),
             State::Finishing => self.sink.call(Sink::finish),
             State::Done => return Flow::Done,
         };

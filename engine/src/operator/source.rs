@@ -11,11 +11,11 @@ use crate::graph::NodeId;
 use crate::operator::opened::Opened;
 use crate::operator::{Flow, Push, StageContext};
 use crate::record::{Control, MAX_WATERMARK};
-use crate::runtime::{Progress, Task};
+use crate::runtime::{CoreWaker, Progress, Task};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Most records a reader is asked for between two drives.
 const BATCH: usize = 512;
@@ -29,18 +29,25 @@ pub(crate) struct SplitMailbox<S> {
     has_mail: AtomicBool,
     /// Posts a request of this subtask to the control plane.
     request: Box<dyn Fn() + Send + Sync>,
+    /// The reader's core; set when the reader is built.
+    waker: OnceLock<Arc<CoreWaker>>,
 }
 
 impl<S> SplitMailbox<S> {
     pub(crate) fn new(request: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
         let assignments = Mutex::new(VecDeque::new());
-        Arc::new(SplitMailbox { assignments, has_mail: AtomicBool::new(false), request })
+        let (has_mail, waker) = (AtomicBool::new(false), OnceLock::new());
+        Arc::new(SplitMailbox { assignments, has_mail, request, waker })
     }
 
     /// Called by the control plane.
     pub(crate) fn post(&self, assignment: Assignment<S>) {
         lock(&self.assignments).push_back(assignment);
         self.has_mail.store(true, Ordering::Release);
+        // A reader that is not built yet looks at its mail in its first run.
+        if let Some(waker) = self.waker.get() {
+            waker.wake_if_sleeping();
+        }
     }
 
     fn take(&self) -> Option<VecDeque<Assignment<S>>> {
@@ -84,7 +91,16 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         node: NodeId,
         mailbox: Option<Arc<SplitMailbox<R::Split>>>,
     ) -> Result<Self> {
-        let context = ReaderContext { subtask_index: stage.subtask, parallelism: stage.parallelism };
+        let waker = stage.task.core.waker.clone();
+        if let Some(mailbox) = &mailbox {
+            mailbox.waker.get_or_init(|| waker.clone());
+        }
+        let context = ReaderContext {
+            subtask_index: stage.subtask,
+            parallelism: stage.parallelism,
+            operator_name: stage.names.get(node).to_owned(),
+            waker,
+        };
         let reader = crate::operator::UserCall::run(&stage, node, || make_reader(&context));
         let reader = reader.map_err(|cause| {
             stage.fail(node, cause);
@@ -98,14 +114,17 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
     /// One poll of the reader. Returns how much of the budget it cost, or `None` when there is nothing to do.
     fn poll(&mut self, max: usize) -> Option<usize> {
         self.exchange_splits();
-        let (next, position) = (&mut self.next, &self.stage.position);
-        let mut emitted = 0;
+        let (next, position, core) = (&mut self.next, &self.stage.position, &*self.stage.task.core);
+        let (mut emitted, mut skipped) = (0, 0);
         let status = self.reader.call(|reader| {
-            let mut out = SourceCollector::new(next, position);
+            let mut out = SourceCollector::new(next, position, core);
             let status = reader.poll_batch(max, &mut out);
-            emitted = out.emitted();
+            (emitted, skipped) = (out.emitted(), out.skipped());
             status
         })?;
+        if skipped > 0 {
+            self.stage.metrics.records_skipped.add(skipped);
+        }
         self.stage.task.worked(emitted);
         if emitted > 0 {
             self.stage.metrics.records_out.add(emitted);

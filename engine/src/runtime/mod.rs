@@ -14,6 +14,7 @@ pub mod deployment;
 pub mod deployment_times;
 pub mod executors;
 pub mod shell;
+pub(crate) mod threads;
 pub mod wake;
 
 pub(crate) mod core_loop;

@@ -1,0 +1,217 @@
+//! Driving readers and sinks directly, without a job: what the tests of the connectors share.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Result;
+use crate::function::{
+    Assignment, EnumeratorContext, InputStatus, ReaderContext, RuntimeContext, Sink, SinkStatus,
+    Source, SourceCollector, SourceReader, SplitEnumerator,
+};
+use crate::graph::NodeId;
+use crate::metrics::SubtaskMetrics;
+use crate::operator::{Flow, OperatorNames, Push, StageContext, TaskContext};
+use crate::record::Control;
+use crate::runtime::{CoreHandle, CoreServices};
+use crate::time::{Clock, SystemClock};
+
+/// How long a test waits for what must happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Keeps what it is given.
+struct Recorder<T>(Vec<(T, i64)>);
+
+impl<T: 'static> Push<T> for Recorder<T> {
+    fn push(&mut self, record: T, timestamp: i64) {
+        self.0.push((record, timestamp));
+    }
+    fn control(&mut self, _: Control) {}
+    fn drive(&mut self, _: bool) -> Flow {
+        Flow::Ready
+    }
+}
+
+/// A reader with the core's services it sees, its collector, and the enumerator of its source if it is alone.
+pub(crate) struct SourceDriver<S: Source> {
+    pub(crate) reader: S::Reader,
+    pub(crate) enumerator: Option<Box<dyn SplitEnumerator<S::Split>>>,
+    pub(crate) core: CoreServices,
+    pub(crate) skipped: u64,
+    recorder: Recorder<S::Out>,
+    position: Cell<u64>,
+}
+
+fn context_of(core: &CoreServices, subtask_index: usize, parallelism: usize) -> ReaderContext {
+    let operator_name = "test source".to_owned();
+    ReaderContext { subtask_index, parallelism, operator_name, waker: core.waker.clone() }
+}
+
+impl<S: Source> SourceDriver<S> {
+    fn new(source: &S, subtask_index: usize, parallelism: usize) -> Result<Self> {
+        let core = CoreServices::default();
+        let reader = source.create_reader(&context_of(&core, subtask_index, parallelism))?;
+        let (recorder, position) = (Recorder(Vec::new()), Cell::new(0));
+        Ok(SourceDriver { reader, enumerator: None, core, skipped: 0, recorder, position })
+    }
+
+    /// All readers of a source, each with what its enumerator assigns at the start.
+    pub(crate) fn start_all(source: &S, parallelism: usize) -> Result<Vec<Self>> {
+        let mut enumerator = source.create_enumerator()?;
+        let drivers = (0..parallelism).map(|index| Self::new(source, index, parallelism));
+        let mut drivers = drivers.collect::<Result<Vec<_>>>()?;
+        if let Some(enumerator) = &mut enumerator {
+            let mut context = EnumeratorContext::new(parallelism);
+            enumerator.discover(&mut context)?;
+            for (subtask, assignment) in context.assignments {
+                drivers[subtask].give(assignment);
+            }
+        }
+        if parallelism == 1 {
+            drivers[0].enumerator = enumerator;
+        }
+        Ok(drivers)
+    }
+
+    /// The only reader of a source.
+    pub(crate) fn start(source: &S, parallelism: usize) -> Result<Self> {
+        assert_eq!(parallelism, 1, "`start_all` is for more");
+        Ok(Self::start_all(source, 1)?.remove(0))
+    }
+
+    /// A reader that begins with splits of an earlier one.
+    pub(crate) fn with_splits(source: &S, splits: Vec<S::Split>) -> Self {
+        let mut driver = Self::new(source, 0, 1).unwrap();
+        driver.reader.add_splits(splits);
+        driver.reader.no_more_splits();
+        driver
+    }
+
+    fn give(&mut self, assignment: Assignment<S::Split>) {
+        match assignment {
+            Assignment::Splits(splits) => self.reader.add_splits(splits),
+            Assignment::NoMore => self.reader.no_more_splits(),
+        }
+    }
+
+    pub(crate) fn discover(&mut self) -> Result<()> {
+        let mut context = EnumeratorContext::new(1);
+        let enumerator = self.enumerator.as_mut().expect("the source has splits");
+        enumerator.discover(&mut context)?;
+        context.assignments.into_iter().for_each(|(_, assignment)| self.give(assignment));
+        Ok(())
+    }
+
+    fn ask_for_split(&mut self) -> Result<()> {
+        let Some(enumerator) = self.enumerator.as_mut() else { return Ok(()) };
+        if !self.reader.wants_split() {
+            return Ok(());
+        }
+        let mut context = EnumeratorContext::new(1);
+        enumerator.handle_split_request(0, &mut context)?;
+        context.assignments.into_iter().for_each(|(_, assignment)| self.give(assignment));
+        Ok(())
+    }
+
+    /// One poll, as the source task does it: splits first.
+    pub(crate) fn poll(&mut self, max: usize) -> Result<InputStatus> {
+        self.ask_for_split()?;
+        self.core.next_timer_ms.set(i64::MAX);
+        let mut out = SourceCollector::new(&mut self.recorder, &self.position, &self.core);
+        let status = self.reader.poll_batch(max, &mut out);
+        self.skipped += out.skipped();
+        status
+    }
+
+    pub(crate) fn set_time_ms(&mut self, ms: i64) {
+        self.core.now_ms.set(ms);
+        self.core.monotonic_ns.set(ms as u64 * 1_000_000);
+    }
+
+    pub(crate) fn next_timer_ms(&self) -> i64 {
+        self.core.next_timer_ms.get()
+    }
+
+    /// What was emitted since the last call.
+    pub(crate) fn take(&mut self) -> Vec<S::Out> {
+        self.take_stamped().into_iter().map(|(record, _)| record).collect()
+    }
+
+    pub(crate) fn take_stamped(&mut self) -> Vec<(S::Out, i64)> {
+        std::mem::take(&mut self.recorder.0)
+    }
+
+    /// Polls to the end of input, waiting for threads where nothing is there yet.
+    pub(crate) fn drain(&mut self, max: usize) -> Result<Vec<S::Out>> {
+        let clock = SystemClock::new();
+        let limit_ns = clock.monotonic_ns() + PATIENCE.as_nanos() as u64;
+        loop {
+            match self.poll(max)? {
+                InputStatus::EndOfInput => return Ok(self.take()),
+                InputStatus::MoreAvailable => {}
+                InputStatus::NothingAvailable => std::thread::yield_now(),
+            }
+            assert!(clock.monotonic_ns() < limit_ns, "the source does not end");
+        }
+    }
+
+    /// Polls until `count` records have come.
+    pub(crate) fn take_count(&mut self, count: usize) -> Result<Vec<S::Out>> {
+        let clock = SystemClock::new();
+        let limit_ns = clock.monotonic_ns() + PATIENCE.as_nanos() as u64;
+        while self.recorder.0.len() < count {
+            let status = self.poll(count - self.recorder.0.len())?;
+            let came = self.recorder.0.len();
+            assert!(status != InputStatus::EndOfInput || came >= count, "ended after {came}");
+            assert!(clock.monotonic_ns() < limit_ns, "only {came} of {count} records came");
+            std::thread::yield_now();
+        }
+        Ok(self.take())
+    }
+}
+
+/// A sink with the context it is opened in.
+pub(crate) struct SinkDriver<K> {
+    pub(crate) sink: K,
+    pub(crate) stage: Rc<StageContext>,
+}
+
+impl<K> SinkDriver<K> {
+    pub(crate) fn open<T>(sink: K, subtask: usize, parallelism: usize) -> Result<Self>
+    where
+        K: Sink<T>,
+    {
+        let core = CoreHandle::new(CoreServices::default());
+        let names = Arc::new(OperatorNames(vec!["test sink".to_owned()]));
+        let task = TaskContext::new(core);
+        let place = (subtask, parallelism, 128);
+        let metrics = Arc::new(SubtaskMetrics::default());
+        let stage = StageContext::new(task, names, NodeId(0), place, metrics);
+        let mut driver = SinkDriver { sink, stage };
+        driver.sink.open(&mut RuntimeContext::new(&driver.stage, NodeId(0)))?;
+        Ok(driver)
+    }
+
+    /// Writes a batch and asks whether more may come.
+    pub(crate) fn write<T>(&mut self, records: impl IntoIterator<Item = T>) -> Result<SinkStatus>
+    where
+        K: Sink<T>,
+    {
+        for record in records {
+            self.sink.write(record, crate::record::NO_TIMESTAMP)?;
+        }
+        self.sink.poll_ready(self.stage.task.core.now_ms.get(), true)
+    }
+
+    /// Ends the input.
+    pub(crate) fn end<T>(mut self) -> Result<()>
+    where
+        K: Sink<T>,
+    {
+        while self.sink.finish()? == SinkStatus::Full {
+            std::thread::yield_now();
+        }
+        self.sink.close()
+    }
+}

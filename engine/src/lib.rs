@@ -15,7 +15,8 @@ pub mod runtime;
 pub(crate) mod sync;
 pub mod time;
 
-pub use error::{BoxError, Error};
+pub use error::{BoxError, Error, JobFailure};
+pub use runtime::{Engine, JobHandle, JobResult};
 pub use thalweg_macros::record;
 pub use thalweg_state as state;
 pub use thalweg_state::rkyv;

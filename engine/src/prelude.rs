@@ -1,7 +1,9 @@
 //! What a job needs in scope: `use thalweg::prelude::*;`.
 
 pub use crate::api::{Chain, DataStream, DataStreamSink, KeyedStream, StreamExecutionEnvironment};
+pub use crate::config::Profile;
 pub use crate::function::*;
+pub use crate::runtime::{Engine, JobHandle, JobResult};
 pub use crate::state::{
     ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
 };

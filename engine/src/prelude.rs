@@ -1,6 +1,9 @@
 //! What a job needs in scope: `use thalweg::prelude::*;`.
 
-pub use crate::api::{Chain, DataStream, DataStreamSink, KeyedStream, StreamExecutionEnvironment};
+pub use crate::api::{
+    Chain, ConnectedStreams, DataStream, DataStreamSink, KeyedConnectedStreams, KeyedStream,
+    StreamExecutionEnvironment, WindowedStream,
+};
 pub use crate::function::*;
 pub use crate::state::{
     ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
@@ -8,3 +11,4 @@ pub use crate::state::{
 pub use crate::time::{
     WatermarkGenerator, WatermarkStrategy, days, hours, milliseconds, minutes, seconds,
 };
+pub use crate::window::{SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows};

@@ -14,6 +14,7 @@ pub mod record;
 pub mod runtime;
 pub(crate) mod sync;
 pub mod time;
+pub mod window;
 
 pub use error::{BoxError, Error, JobFailure};
 pub use runtime::{Engine, JobHandle, JobResult};

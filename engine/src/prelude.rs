@@ -1,6 +1,9 @@
 //! What a job needs in scope: `use thalweg::prelude::*;`.
 
-pub use crate::api::{Chain, DataStream, DataStreamSink, KeyedStream, StreamExecutionEnvironment};
+pub use crate::api::{
+    Chain, ConnectedStreams, DataStream, DataStreamSink, KeyedConnectedStreams, KeyedStream,
+    StreamExecutionEnvironment, WindowedStream,
+};
 pub use crate::config::Profile;
 pub use crate::function::*;
 pub use crate::runtime::{Engine, JobHandle, JobResult};
@@ -10,3 +13,4 @@ pub use crate::state::{
 pub use crate::time::{
     WatermarkGenerator, WatermarkStrategy, days, hours, milliseconds, minutes, seconds,
 };
+pub use crate::window::{SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows};

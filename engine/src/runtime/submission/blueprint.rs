@@ -12,7 +12,7 @@ use super::Submission;
 use crate::exchange::channel::ChannelOptions;
 use crate::exchange::wiring::{EdgeWiring, Wiring};
 use crate::graph::{EdgePlan, JobGraph, NodeId, PhysicalGraph, PhysicalTask};
-use crate::metrics::{JobMetrics, SubtaskMetrics};
+use crate::metrics::{JobMetrics, MetricGroup};
 use crate::operator::OperatorNames;
 use crate::operator::build::JobBlueprint;
 use crate::runtime::deployment::{EventSink, FailureCell, JobId, TaskDeployment};
@@ -151,12 +151,12 @@ fn register(
     job_graph: &JobGraph,
     names: &StageNames,
     metrics: &JobMetrics,
-) -> HashMap<(NodeId, usize), Arc<SubtaskMetrics>> {
+) -> HashMap<(NodeId, usize), MetricGroup> {
     let mut registered = HashMap::new();
     for stage in job_graph.stages() {
         for subtask in 0..stage.parallelism {
             let group = metrics.register_subtask(names.stage(stage.index), subtask);
-            registered.insert((stage.head, subtask), group.subtask().clone());
+            registered.insert((stage.head, subtask), group);
         }
     }
     registered

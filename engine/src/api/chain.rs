@@ -8,7 +8,8 @@
 //!   `disable_chaining` do. It is a method with an associated type, not a second call of `attach`, which would
 //!   double the instantiations of the whole chain.
 
-use crate::api::plan_builder::{NewNode, PlanHandle, fused_input, make_consumer};
+use crate::api::plan_builder::{NewNode, PlanBuilder, PlanHandle, fused_input, make_consumer};
+use crate::exchange::gate::ConsumeTwo;
 use crate::exchange::partitioner::{Fixed, RoundRobin};
 use crate::exchange::router::{Broadcast, Route, Router};
 use crate::function::Source;
@@ -58,7 +59,7 @@ pub trait Chain<T: Send + 'static>: Sized + 'static {
 pub struct Plan(pub(crate) PlanHandle);
 
 impl Plan {
-    pub(crate) fn with<R>(&self, code: impl FnOnce(&mut super::plan_builder::PlanBuilder) -> R) -> R {
+    pub(crate) fn with<R>(&self, code: impl FnOnce(&mut PlanBuilder) -> R) -> R {
         code(&mut self.0.borrow_mut())
     }
 }
@@ -205,13 +206,17 @@ impl<T: Send + 'static> Chain<T> for Boxed<T> {
 fn cut<T: Send + 'static, C: Chain<T>>(chain: C, plan: &Plan, consumer: NodeId) -> Boxed<T> {
     let (from, location) = plan.with(|plan| {
         let consumer = plan.node(consumer);
-        (consumer.inputs[0].from, consumer.location)
+        let input = &consumer.inputs[0];
+        ((input.from, input.side_output.clone()), consumer.location)
     });
     let boxed = exchange(chain, plan, from, ExchangeNode::auto(location), None, auto_route);
     let node = boxed.exchange.expect("just made");
-    plan.with(|plan| plan.node(consumer).inputs[0] = fused_input(node));
+    plan.with(|plan| plan.node(consumer).inputs[0] = fused_input(node, None));
     boxed
 }
+
+/// Where an exchange comes from: a node, and its side output if it is one.
+pub(crate) type From = (NodeId, Option<String>);
 
 /// What an explicit or implied exchange is called in the plan.
 pub(crate) struct ExchangeNode {
@@ -230,7 +235,7 @@ impl ExchangeNode {
 pub(crate) fn exchange<T: Send + 'static, C: Chain<T>, R: Route<T>>(
     chain: C,
     plan: &Plan,
-    from: NodeId,
+    from: From,
     node: ExchangeNode,
     codec: Option<Codec<T>>,
     make_route: impl FnOnce(&mut BuildContext, EdgeId) -> R + Clone + Send + 'static,
@@ -250,14 +255,14 @@ impl<T: Send + 'static> Boxed<T> {
 /// The stage on the other side of an exchange: a hub.
 fn add_exchange_stage<T: Send + 'static>(
     plan: &Plan,
-    from: NodeId,
+    (from, side_output): From,
     node: &ExchangeNode,
     codec: Option<Codec<T>>,
 ) -> (EdgeId, NodeId, HubId) {
     plan.with(|plan| {
         let edge = plan.new_edge();
         let input =
-            PlanInput { from, side_output: None, port: 0, ship: node.ship, edge: Some(edge) };
+            PlanInput { from, side_output, port: 0, ship: node.ship, edge: Some(edge) };
         let head = plan.add_node(NewNode {
             kind: NodeKind::Operator,
             operator: node.operator,
@@ -275,7 +280,7 @@ fn add_exchange_stage<T: Send + 'static>(
 pub(crate) fn broadcast_exchange<T: Send + 'static, C: Chain<T>>(
     chain: C,
     plan: &Plan,
-    from: NodeId,
+    from: From,
     node: ExchangeNode,
     codec: Option<Codec<T>>,
     clone: fn(&T) -> T,
@@ -294,6 +299,29 @@ fn make_broadcast<T: Send + 'static>(
         let (own, lanes) = context.open_lanes::<T>(edge, codec)?;
         Ok(Broadcast::new(clone, own, lanes, context.stage.clone()))
     }
+}
+
+/// Ends `chain` in a new edge, for an operator with several inputs.
+pub(crate) fn exchange_edge<T: Send + 'static, C: Chain<T>, R: Route<T>>(
+    chain: C,
+    plan: &Plan,
+    make_route: impl FnOnce(&mut BuildContext, EdgeId) -> R + Clone + Send + 'static,
+) -> EdgeId {
+    let edge = plan.with(PlanBuilder::new_edge);
+    chain.attach(plan, make_router::<T, R>(edge, None, make_route));
+    edge
+}
+
+/// Registers a stage with two types of input.
+pub(crate) fn two_inputs<A: Send + 'static, B: Send + 'static>(
+    plan: &Plan,
+    node: NodeId,
+    first: (EdgeId, Option<Codec<A>>),
+    second: (EdgeId, Option<Codec<B>>),
+    make: impl Make<Box<dyn ConsumeTwo<A, B>>>,
+) {
+    let (first, second) = ((vec![first.0], first.1), (vec![second.0], second.1));
+    plan.with(|plan| plan.add_two_port(node, first, second, make));
 }
 
 /// A hub as the head of a stage. With one consumer the fan-out is left out.

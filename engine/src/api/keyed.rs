@@ -5,7 +5,9 @@ use crate::api::chain::{Chain, Head, HeadFactory, Plan, make_router};
 use crate::api::plan_builder::NewNode;
 use crate::api::stream::DataStream;
 use crate::exchange::router::Route;
-use crate::function::{ByReference, ByValue, KeySelector, UserFunction};
+use crate::api::operators::{Cloned, Made, MakeFunction};
+use crate::function::{ByReference, ByValue, KeyedProcessFunction, KeySelector, UserFunction};
+use crate::operator::keyed_process::KeyedProcess;
 use crate::graph::{EdgeId, NodeId, NodeKind, PlanInput, Ship};
 use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedOperator, Logic};
@@ -81,11 +83,11 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     where
         T: Record,
     {
-        let DataStream { plan, node: from, chain, .. } = self;
+        let DataStream { plan, node: from, side_output, chain, .. } = self;
         let edge = plan.with(|plan| plan.new_edge());
         let codec = T::codec();
         chain.attach(&plan, make_router(edge, codec, make_hash_route(selector.clone(), from)));
-        KeyedStream { plan, from, side_output: None, edge, codec, selector }
+        KeyedStream { plan, from, side_output, edge, codec, selector }
     }
 }
 
@@ -152,6 +154,62 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
             node,
             types: PhantomData,
         })
+    }
+}
+
+impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
+    /// Processes the records of each key with its state and timers. See [`KeyedProcessFunction`].
+    #[track_caller]
+    pub fn process<P>(self, function: P) -> DataStream<P::Out, impl Chain<P::Out>>
+    where
+        P: KeyedProcessFunction<Key = S::Key, In = T, Out: Send + 'static> + UserFunction,
+    {
+        let stream = self.head("process", Location::caller(), |node, selector| {
+            let make = Cloned(function);
+            KeyedProcessFactory { selector, make, node }
+        });
+        stream.plan.with(|plan| plan.allow_side_outputs(stream.operator));
+        stream
+    }
+
+    /// [`process`](Self::process) with functions that each subtask makes on its core.
+    #[track_caller]
+    pub fn process_factory<P, M>(self, factory: M) -> DataStream<P::Out, impl Chain<P::Out>>
+    where
+        P: KeyedProcessFunction<Key = S::Key, In = T, Out: Send + 'static>,
+        M: FnOnce() -> P + UserFunction,
+    {
+        let stream = self.head("process", Location::caller(), |node, selector| {
+            let make = Made { make: factory, types: PhantomData };
+            KeyedProcessFactory { selector, make, node }
+        });
+        stream.plan.with(|plan| plan.allow_side_outputs(stream.operator));
+        stream
+    }
+}
+
+/// A keyed process function before it reaches its core.
+#[derive(Clone)]
+pub(crate) struct KeyedProcessFactory<S, M> {
+    selector: S,
+    make: M,
+    node: NodeId,
+}
+
+impl<S, M, P> HeadFactory<P::In> for KeyedProcessFactory<S, M>
+where
+    M: MakeFunction<Function = P>,
+    P: KeyedProcessFunction<In: Send + 'static, Out: Send + 'static>,
+    S: KeySelector<P::In, Key = P::Key>,
+{
+    type Out = P::Out;
+    fn build<D: Push<P::Out>>(
+        self,
+        context: &mut BuildContext,
+        next: D,
+    ) -> Result<Box<dyn Consume<P::In>>> {
+        let logic = KeyedProcess::open(self.make.make(), self.selector, context, self.node)?;
+        Ok(boxed_head(logic, next, context))
     }
 }
 

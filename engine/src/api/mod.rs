@@ -1,17 +1,22 @@
 //! The fluent surface: environments, streams and what can be done with them.
 
 mod chain;
+mod connected;
 mod environment;
 mod keyed;
 mod operators;
 mod plan_builder;
+mod rolling;
 mod sink;
 mod sinks;
 mod sources;
 mod stream;
+mod windowed;
 
 pub use chain::{Boxed, Chain};
+pub use connected::{ConnectedStreams, KeyedConnectedStreams};
 pub use environment::StreamExecutionEnvironment;
 pub use keyed::KeyedStream;
 pub use sink::DataStreamSink;
 pub use stream::DataStream;
+pub use windowed::{Evaluation, WindowedStream};

@@ -2,13 +2,16 @@
 
 use crate::Result;
 use crate::api::chain::OperatorFactory;
-use crate::function::{FilterFunction, FlatMapFunction, MapFunction, UserFunction};
+use crate::function::{
+    FilterFunction, FlatMapFunction, MapFunction, ProcessFunction, UserFunction,
+};
 use crate::graph::NodeId;
 use crate::operator::Push;
 use crate::operator::build::BuildContext;
 use crate::operator::flat_map::{FlatMap, FlatMapWith};
 use crate::operator::map::{Filter, FilterWith, Map, MapWith};
 use crate::operator::opened::Opened;
+use crate::operator::process::Process;
 use crate::operator::timestamps::Timestamps;
 use crate::time::{TimestampAssigner, WatermarkGenerator, WatermarkStrategy};
 use std::marker::PhantomData;
@@ -167,6 +170,27 @@ rich_factory!(
     /// `flat_map_with`.
     FlatMapWithFactory, FlatMapWith, FlatMapFunction, <M::Function as FlatMapFunction>::Out
 );
+
+/// `process` on a stream without keys.
+#[derive(Clone)]
+pub(crate) struct ProcessFactory<P> {
+    pub(crate) function: P,
+    pub(crate) node: NodeId,
+}
+
+impl<P> OperatorFactory<P::In> for ProcessFactory<P>
+where
+    P: ProcessFunction<Out: Send + 'static> + UserFunction,
+{
+    type Out = P::Out;
+    type Operator<D: Push<P::Out>> = Process<P, D>;
+    fn build<D: Push<P::Out>>(self, context: &mut BuildContext, next: D) -> Result<Process<P, D>> {
+        let sides = context.open_sides(self.node)?;
+        let function =
+            Opened::open(self.function, &context.stage, self.node, P::open, P::close)?;
+        Ok(Process::new(function, next, sides))
+    }
+}
 
 /// `assign_timestamps_and_watermarks`.
 pub(crate) struct TimestampsFactory<T, G, A> {

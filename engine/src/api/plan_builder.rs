@@ -19,7 +19,7 @@ use crate::runtime::Task;
 use crate::runtime::coordinator::SourceCoordinatorFactory;
 use std::any::TypeId;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub(crate) struct PlanBuilder {
     pub(crate) mistakes: Vec<Mistake>,
     /// Side outputs that have been asked for, with their record type and hub.
     side_hubs: HashMap<(NodeId, String), (TypeId, HubId)>,
+    /// Operators that can emit to side outputs.
+    emits_sides: HashSet<NodeId>,
     pub(crate) coordinators: HashMap<NodeId, SourceCoordinatorFactory>,
 }
 
@@ -90,9 +92,10 @@ impl PlanBuilder {
         &mut self,
         operator: &'static str,
         from: NodeId,
+        side_output: Option<String>,
         location: &'static Location<'static>,
     ) -> NodeId {
-        let inputs = vec![fused_input(from)];
+        let inputs = vec![fused_input(from, side_output)];
         self.add_node(NewNode { kind: NodeKind::Operator, operator, inputs, keyed: false, location })
     }
 
@@ -163,6 +166,11 @@ impl PlanBuilder {
         self.blueprint.hubs[id.0].downcast_mut().expect("a hub has one record type")
     }
 
+    /// Says that an operator can emit to side outputs.
+    pub(crate) fn allow_side_outputs(&mut self, node: NodeId) {
+        self.emits_sides.insert(node);
+    }
+
     /// The hub of a side output: made at the first call, shared by later ones.
     pub(crate) fn side_hub<T: Send + 'static>(
         &mut self,
@@ -171,6 +179,13 @@ impl PlanBuilder {
         clone: fn(&T) -> T,
         location: &'static Location<'static>,
     ) -> HubId {
+        if !self.emits_sides.contains(&node) {
+            let operator = self.plan.transformations[node.0 as usize].operator;
+            let message = format!(
+                "'{operator}' has no side outputs; ask the process function or window that emits to '{tag}'"
+            );
+            self.mistakes.push(Mistake { node: Some(node), message, location });
+        }
         let key = (node, tag.to_owned());
         if let Some((type_id, hub)) = self.side_hubs.get(&key).copied() {
             if type_id == TypeId::of::<T>() {
@@ -192,8 +207,8 @@ impl PlanBuilder {
 }
 
 /// An input that is fused to its producer.
-pub(crate) fn fused_input(from: NodeId) -> PlanInput {
-    PlanInput { from, side_output: None, port: 0, ship: Ship::Forward, edge: None }
+pub(crate) fn fused_input(from: NodeId, side_output: Option<String>) -> PlanInput {
+    PlanInput { from, side_output, port: 0, ship: Ship::Forward, edge: None }
 }
 
 // Factories are made by free functions: a closure made inside a builder method would carry all generics of that method, the

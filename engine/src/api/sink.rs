@@ -79,8 +79,8 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     where
         M: MakeFunction<Function: Sink<T>>,
     {
-        let DataStream { plan, node: from, chain, .. } = self;
-        let inputs = vec![fused_input(from)];
+        let DataStream { plan, node: from, side_output, chain, .. } = self;
+        let inputs = vec![fused_input(from, side_output.clone())];
         let new = NewNode { kind: NodeKind::Sink, operator, inputs, keyed: false, location };
         let node = plan.with(|plan| plan.add_node(new));
         let attach = move |plan: &Plan, separate: bool| {
@@ -88,10 +88,11 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
             if !separate {
                 return chain.attach(plan, make);
             }
+            let from = (from, side_output);
             let boxed = exchange(chain, plan, from, ExchangeNode::auto(location), None, auto_route);
             let head = boxed.exchange_node().expect("made by an exchange");
             plan.with(|plan| {
-                plan.node(node).inputs[0] = fused_input(head);
+                plan.node(node).inputs[0] = fused_input(head, None);
                 let settings = plan.node(node).clone();
                 plan.set_on_stage(head, |node| {
                     node.parallelism = settings.parallelism;

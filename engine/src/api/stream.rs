@@ -1,13 +1,15 @@
 //! [`DataStream`]: a stream of records and what can be done with it.
 
 use crate::Result;
-use crate::api::chain::{Boxed, Chain, ExchangeNode, Plan, Then, auto_route, exchange};
+use crate::api::chain::{Boxed, Chain, ExchangeNode, From, Plan, Then, auto_route, exchange};
 use crate::api::operators::{
     Cloned, Fallible, FallibleFlatMap, FilterFactory, FilterWithFactory, FlatMapFactory,
-    FlatMapWithFactory, Made, MapFactory, MapWithFactory, TimestampsFactory,
+    FlatMapWithFactory, Made, MapFactory, MapWithFactory, ProcessFactory, TimestampsFactory,
 };
 use crate::exchange::partitioner::{Custom, Shuffle};
-use crate::function::{FilterFunction, FlatMapFunction, MapFunction, UserFunction};
+use crate::function::{
+    FilterFunction, FlatMapFunction, MapFunction, OutputTag, ProcessFunction, UserFunction,
+};
 use crate::graph::{Chaining, NodeId, Ship, Transformation};
 use crate::record::Record;
 use crate::time::{TimestampAssigner, WatermarkGenerator, WatermarkStrategy};
@@ -28,21 +30,23 @@ pub struct DataStream<T, C = Boxed<T>> {
     pub(crate) node: NodeId,
     /// The operator that `name` and its kin speak of.
     pub(crate) operator: NodeId,
+    /// Set on a stream that was read from a side output of `node`.
+    pub(crate) side_output: Option<String>,
     pub(crate) chain: C,
     pub(crate) _record: PhantomData<fn() -> T>,
 }
 
 impl<T, C: Clone> Clone for DataStream<T, C> {
     fn clone(&self) -> Self {
-        let DataStream { plan, node, operator, chain, _record } = self;
-        let (plan, chain, _record) = (plan.clone(), chain.clone(), PhantomData);
-        DataStream { plan, node: *node, operator: *operator, chain, _record }
+        let (plan, chain, _record) = (self.plan.clone(), self.chain.clone(), PhantomData);
+        let (node, operator, side_output) = (self.node, self.operator, self.side_output.clone());
+        DataStream { plan, node, operator, side_output, chain, _record }
     }
 }
 
 impl<T, C> DataStream<T, C> {
     pub(crate) fn new(plan: Plan, node: NodeId, chain: C) -> Self {
-        DataStream { plan, node, operator: node, chain, _record: PhantomData }
+        DataStream { plan, node, operator: node, side_output: None, chain, _record: PhantomData }
     }
 }
 
@@ -56,7 +60,9 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         location: &'static Location<'static>,
         make: impl FnOnce(NodeId) -> B,
     ) -> DataStream<B::Out, Then<C, B, T>> {
-        let node = self.plan.with(|plan| plan.add_fused(operator, self.node, location));
+        let node = self.plan.with(|plan| {
+            plan.add_fused(operator, self.node, self.side_output.clone(), location)
+        });
         let chain = Then { up: self.chain, factory: make(node), _in: PhantomData };
         DataStream::new(self.plan, node, chain)
     }
@@ -212,12 +218,34 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         self.then(operator, Location::caller(), |_| TimestampsFactory { strategy })
     }
 
+    /// Sees each record with its time; emits any number of records, also to side outputs.
+    #[track_caller]
+    pub fn process<P>(self, function: P) -> DataStream<P::Out, impl Chain<P::Out>>
+    where
+        P: ProcessFunction<In = T, Out: Send + 'static> + UserFunction,
+    {
+        let stream =
+            self.then("process", Location::caller(), |node| ProcessFactory { function, node });
+        stream.plan.with(|plan| plan.allow_side_outputs(stream.operator));
+        stream
+    }
+
+    /// What this operator emits to the side output `tag`. Ask the operator itself, before the next one is put on top.
+    #[track_caller]
+    pub fn side_output<X: Clone + Send + 'static>(&self, tag: &OutputTag<X>) -> DataStream<X> {
+        let (operator, location) = (self.operator, Location::caller());
+        let hub = self.plan.with(|plan| plan.side_hub::<X>(operator, tag.name(), X::clone, location));
+        let mut stream = DataStream::new(self.plan.clone(), operator, Boxed::at(hub, &self.plan));
+        stream.side_output = Some(tag.name().to_owned());
+        stream
+    }
+
     /// Erases the chain: one virtual call a batch from here on. The stream can then be cloned (if its records can) and so feed
     /// several consumers; what is upstream runs once. It also cuts the depth of types in very long chains.
     pub fn boxed(self) -> DataStream<T> {
-        let DataStream { plan, node, operator, chain, _record } = self;
+        let DataStream { plan, node, operator, side_output, chain, _record } = self;
         let chain = chain.into_boxed(&plan);
-        DataStream { plan, node, operator, chain, _record }
+        DataStream { plan, node, operator, side_output, chain, _record }
     }
 
     fn through(
@@ -228,8 +256,7 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     where
         T: Record,
     {
-        let from = self.node;
-        let boxed = route.exchange(self.chain, &self.plan, from, node);
+        let boxed = route.exchange(self.chain, &self.plan, (self.node, self.side_output), node);
         let node = boxed.exchange_node().expect("made by an exchange");
         DataStream::new(self.plan, node, boxed)
     }
@@ -352,11 +379,11 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
 
     /// Puts exchanges around the operator, which become nothing where planning finds that they are not needed.
     fn separate(self, set: impl Fn(&mut Transformation)) -> DataStream<T> {
-        let DataStream { plan, node, operator, chain, _record } = self;
+        let DataStream { plan, node, operator, side_output, chain, _record } = self;
         if node != operator {
             plan.with(|builder| builder.set_on_stage(operator, set));
             let chain = chain.into_boxed(&plan);
-            return DataStream { plan, node, operator, chain, _record };
+            return DataStream { plan, node, operator, side_output, chain, _record };
         }
         let chain = chain.isolate(&plan, operator);
         let location = plan.with(|builder| {
@@ -364,27 +391,28 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
             builder.node(operator).location
         });
         let exchange_node = ExchangeNode::auto(location);
-        let chain = exchange(chain, &plan, operator, exchange_node, None, auto_route);
+        let from = (operator, side_output);
+        let chain = exchange(chain, &plan, from, exchange_node, None, auto_route);
         let node = chain.exchange_node().expect("made by an exchange");
-        DataStream { plan, node, operator, chain, _record }
+        DataStream { plan, node, operator, side_output: None, chain, _record }
     }
 }
 
 /// How an explicit partitioner makes its exchange.
 trait ExchangeRoute<T: Send + 'static> {
-    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: NodeId, node: ExchangeNode) -> Boxed<T>;
+    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: From, node: ExchangeNode) -> Boxed<T>;
 }
 
 struct ByPlan;
 impl<T: Record> ExchangeRoute<T> for ByPlan {
-    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: NodeId, node: ExchangeNode) -> Boxed<T> {
+    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: From, node: ExchangeNode) -> Boxed<T> {
         exchange(chain, plan, from, node, T::codec(), auto_route)
     }
 }
 
 struct ByChance;
 impl<T: Record> ExchangeRoute<T> for ByChance {
-    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: NodeId, node: ExchangeNode) -> Boxed<T> {
+    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: From, node: ExchangeNode) -> Boxed<T> {
         exchange(chain, plan, from, node, T::codec(), |context, edge| {
             let consumers = context.job.wiring.edge(edge).consumers();
             Shuffle::new(context.job.seed, context.stage.subtask, consumers)
@@ -397,7 +425,7 @@ struct ByUser<F> {
     operator: NodeId,
 }
 impl<T: Record, F: FnMut(&T, usize) -> usize + UserFunction> ExchangeRoute<T> for ByUser<F> {
-    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: NodeId, node: ExchangeNode) -> Boxed<T> {
+    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: From, node: ExchangeNode) -> Boxed<T> {
         let ByUser { function, operator } = self;
         exchange(chain, plan, from, node, T::codec(), move |context, edge| {
             let lanes = context.job.wiring.edge(edge).consumers();
@@ -410,7 +438,7 @@ struct ToAll<T> {
     clone: fn(&T) -> T,
 }
 impl<T: Record> ExchangeRoute<T> for ToAll<T> {
-    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: NodeId, node: ExchangeNode) -> Boxed<T> {
+    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: From, node: ExchangeNode) -> Boxed<T> {
         crate::api::chain::broadcast_exchange(chain, plan, from, node, T::codec(), self.clone)
     }
 }

@@ -189,7 +189,7 @@ impl<K> SinkDriver<K> {
         let metrics = Arc::new(SubtaskMetrics::default());
         let stage = StageContext::new(task, names, NodeId(0), place, metrics);
         let mut driver = SinkDriver { sink, stage };
-        driver.sink.open(&mut RuntimeContext::new(&driver.stage, NodeId(0)))?;
+        driver.sink.open(&mut RuntimeContext::new(&driver.stage, NodeId(0), None))?;
         Ok(driver)
     }
 

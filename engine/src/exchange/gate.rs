@@ -12,7 +12,7 @@
 use crate::exchange::channel::{Buffer, Polled, Reader};
 use crate::exchange::valve::Valve;
 use crate::operator::{Consume, Flow, StageContext};
-use crate::record::{Block, Codec, Columns, Control};
+use crate::record::{Block, Codec, Columns, Control, MAX_WATERMARK};
 use crate::runtime::{Progress, Task};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -153,8 +153,11 @@ pub(crate) struct Gate<P> {
 impl<P: Ports> Gate<P> {
     pub(crate) fn new(ports: P, nested: bool, stage: Rc<StageContext>) -> Self {
         let nested = usize::from(nested);
-        let valve = Valve::new(ports.count() + nested);
-        Gate { ports, nested, valve, pending: VecDeque::new(), first: 0, stage }
+        let inputs = ports.count() + nested;
+        // A subtask that nobody feeds (the second and further consumers of a global exchange) has ended before it began.
+        let ended = [Control::Watermark(MAX_WATERMARK), Control::End];
+        let pending = ended.into_iter().filter(|_| inputs == 0).collect();
+        Gate { ports, nested, valve: Valve::new(inputs), pending, first: 0, stage }
     }
 
     /// A control from the router above.

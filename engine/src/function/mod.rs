@@ -11,13 +11,26 @@
 
 mod collector;
 mod key_selector;
+mod aggregate;
+mod co_function;
+mod output_tag;
+mod process;
 mod runtime_context;
 mod sink;
 mod source;
 mod stateless;
+mod window;
 
 pub use collector::Collector;
 pub use key_selector::{ByReference, ByValue, KeySelector};
+pub use aggregate::{AggregateFunction, Count};
+pub use co_function::{CoFlatMapFunction, CoMapFunction};
+pub(crate) use co_function::{MapAsFlatMap, TwoClosures};
+pub use output_tag::OutputTag;
+pub use process::{
+    Context, KeyedCoProcessFunction, KeyedProcessFunction, OnTimerContext, ProcessContext,
+    ProcessFunction, TimeDomain, TimerService,
+};
 pub use runtime_context::RuntimeContext;
 pub use sink::{FnSink, Sink, SinkStatus};
 pub(crate) use source::Assignment;
@@ -26,6 +39,7 @@ pub use source::{
     SourceReader, SplitEnumerator, SourceSplit,
 };
 pub use stateless::{FilterFunction, FlatMapFunction, MapFunction};
+pub use window::{ProcessWindowFunction, WindowContext};
 
 /// What every user function must be so that each subtask can have its own: `Clone + Send + 'static`. A blanket trait.
 pub trait UserFunction: Clone + Send + 'static {}

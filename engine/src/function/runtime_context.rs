@@ -1,17 +1,76 @@
 //! What a rich function learns in `open`.
 
+use crate::Result;
 use crate::graph::NodeId;
+use crate::metrics::MetricGroup;
 use crate::operator::StageContext;
+use thalweg_state::{
+    Key, ListState, ListStateDescriptor, MapState, MapStateDescriptor, StateRegistrar, StateValue,
+    ValueState, ValueStateDescriptor,
+};
 
 /// The place of a function in the job, its metrics and (on keyed streams) its state.
 pub struct RuntimeContext<'a> {
-    pub(crate) stage: &'a StageContext,
-    pub(crate) node: NodeId,
+    stage: &'a StageContext,
+    node: NodeId,
+    registrar: Option<&'a mut StateRegistrar>,
 }
 
 impl<'a> RuntimeContext<'a> {
-    pub(crate) fn new(stage: &'a StageContext, node: NodeId) -> Self {
-        RuntimeContext { stage, node }
+    pub(crate) fn new(
+        stage: &'a StageContext,
+        node: NodeId,
+        registrar: Option<&'a mut StateRegistrar>,
+    ) -> Self {
+        RuntimeContext { stage, node, registrar }
+    }
+
+    fn registrar(&mut self, state: &str) -> Result<&mut StateRegistrar> {
+        let operator = self.stage.names.get(self.node);
+        self.registrar.as_deref_mut().ok_or_else(|| {
+            let message = format!(
+                "state '{state}' was asked for by operator '{operator}', which is not on a keyed stream; call key_by before it"
+            );
+            message.into()
+        })
+    }
+
+    /// A value for each key.
+    ///
+    /// # Errors
+    /// On a stream without keys, and if the name is in use for state of another kind or type.
+    pub fn value_state<V: StateValue>(
+        &mut self,
+        descriptor: ValueStateDescriptor<V>,
+    ) -> Result<ValueState<V>> {
+        Ok(self.registrar(descriptor.name())?.register_value(&descriptor)?)
+    }
+
+    /// A list for each key.
+    ///
+    /// # Errors
+    /// As [`value_state`](Self::value_state).
+    pub fn list_state<V: StateValue>(
+        &mut self,
+        descriptor: ListStateDescriptor<V>,
+    ) -> Result<ListState<V>> {
+        Ok(self.registrar(descriptor.name())?.register_list(&descriptor)?)
+    }
+
+    /// A map for each key.
+    ///
+    /// # Errors
+    /// As [`value_state`](Self::value_state).
+    pub fn map_state<UK: Key, UV: StateValue>(
+        &mut self,
+        descriptor: MapStateDescriptor<UK, UV>,
+    ) -> Result<MapState<UK, UV>> {
+        Ok(self.registrar(descriptor.name())?.register_map(&descriptor)?)
+    }
+
+    /// Counters, gauges and histograms of your own, under the operator's name.
+    pub fn metrics(&self) -> MetricGroup {
+        self.stage.user_metrics.for_operator(self.stage.names.get(self.node))
     }
 
     /// Which of the parallel instances this is, from 0.

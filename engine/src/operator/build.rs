@@ -10,8 +10,9 @@ use crate::exchange::gate::{ConsumeTwo, Gate, Inputs, OnePort, TwoPorts};
 use crate::exchange::router::OwnLane;
 use crate::exchange::wiring::{LocalLinks, Wiring};
 use crate::graph::{EdgeId, NodeId};
-use crate::metrics::SubtaskMetrics;
+use crate::metrics::MetricGroup;
 use crate::operator::fan_out::{FanOut, SidePort};
+use crate::operator::side_outputs::SideOutputs;
 use crate::operator::source::SplitMailbox;
 use crate::operator::{Consume, OperatorNames, Plain, StageContext, TaskContext};
 use crate::record::Codec;
@@ -98,7 +99,7 @@ pub(crate) struct JobBlueprint {
     /// Parallelism and max parallelism by head of a stage.
     pub(crate) parallelism: HashMap<NodeId, (usize, u16)>,
     /// Metrics by head of a stage and subtask.
-    pub(crate) metrics: HashMap<(NodeId, usize), Arc<SubtaskMetrics>>,
+    pub(crate) metrics: HashMap<(NodeId, usize), MetricGroup>,
     /// `Arc<SplitMailbox<S>>` by source and subtask.
     pub(crate) mailboxes: HashMap<(NodeId, usize), Box<dyn Any + Send + Sync>>,
     /// For shuffles.
@@ -222,10 +223,11 @@ impl BuildContext {
     }
 
     /// Builds the side outputs of an operator that somebody reads.
-    pub(crate) fn open_sides(&mut self, node: NodeId) -> Result<Vec<(String, Box<dyn SidePort>)>> {
+    pub(crate) fn open_sides(&mut self, node: NodeId) -> Result<SideOutputs> {
         let blueprint = self.job.blueprint.clone();
         let sides = blueprint.sides.get(&node).into_iter().flatten();
-        sides.map(|side| Ok((side.tag.clone(), side.make.make(self)?))).collect()
+        let ports = sides.map(|side| Ok((side.tag.clone(), side.make.make(self)?)));
+        Ok(SideOutputs::new(ports.collect::<Result<_>>()?, self.stage.clone(), node))
     }
 }
 

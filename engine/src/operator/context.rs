@@ -2,7 +2,7 @@
 
 use crate::BoxError;
 use crate::graph::NodeId;
-use crate::metrics::SubtaskMetrics;
+use crate::metrics::{MetricGroup, SubtaskMetrics};
 use crate::runtime::CoreHandle;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -58,6 +58,8 @@ pub(crate) struct StageContext {
     pub(crate) parallelism: usize,
     pub(crate) max_parallelism: u16,
     pub(crate) metrics: Arc<SubtaskMetrics>,
+    /// For the metrics of user functions.
+    pub(crate) user_metrics: MetricGroup,
     /// Records the head has begun; the last of them is the one at hand.
     pub(crate) position: Cell<u64>,
     /// The operator whose user code is unwinding.
@@ -70,8 +72,9 @@ impl StageContext {
         names: Arc<OperatorNames>,
         head: NodeId,
         (subtask, parallelism, max_parallelism): (usize, usize, u16),
-        metrics: Arc<SubtaskMetrics>,
+        user_metrics: MetricGroup,
     ) -> Rc<Self> {
+        let metrics = user_metrics.subtask().clone();
         let (position, unwinding) = (Cell::new(0), Cell::new(None));
         Rc::new(StageContext {
             task,
@@ -81,6 +84,7 @@ impl StageContext {
             parallelism,
             max_parallelism,
             metrics,
+            user_metrics,
             position,
             unwinding,
         })

@@ -9,19 +9,15 @@
 //! - User code runs record by record, in order of arrival.
 //! - A watermark goes on only after everything it fires has been emitted; firing happens in bounded steps.
 
+use crate::exchange::gate::ConsumeTwo;
+use crate::operator::side_outputs::SideOutputs;
 use crate::operator::{Consume, Flow, Push, StageContext};
 use crate::record::{Columns, Control};
 use std::rc::Rc;
 
-/// A keyed operator without its plumbing.
-pub(crate) trait Logic<T>: 'static {
+/// A keyed operator without its plumbing: what time does to it.
+pub(crate) trait KeyedLogic: 'static {
     type Out: 'static;
-    /// Applies one record.
-    fn apply<D: Push<Self::Out>>(&mut self, hash: u32, record: T, timestamp: i64, next: &mut D);
-    /// First stage of the prefetch: the bucket of this hash.
-    fn hint(&self, hash: u32);
-    /// Second stage: the bucket is here by now; fetch what it points at.
-    fn hint_row(&self, _hash: u32) {}
     /// Is the state larger than a core's cache? Asked once a batch.
     fn is_deep(&mut self) -> bool;
     /// Event time has reached `watermark`; what that fires comes out of [`fire`](Self::fire).
@@ -40,15 +36,31 @@ pub(crate) trait Logic<T>: 'static {
         true
     }
     /// When processing time next fires something; `i64::MAX` for never.
-    fn next_processing_time_ms(&self) -> i64 {
+    fn next_processing_time_ms(&mut self) -> i64 {
         i64::MAX
     }
-    /// Passes a control to side outputs.
-    fn side_control(&mut self, _control: Control) {}
-    /// Drives side outputs; `Done` counts as `Ready`.
-    fn side_drive(&mut self, _dry: bool) -> Flow {
-        Flow::Ready
+    /// The side outputs, if it has any.
+    fn sides(&mut self) -> Option<&mut SideOutputs> {
+        None
     }
+}
+
+/// A keyed operator with one input.
+pub(crate) trait Logic<T>: KeyedLogic {
+    /// Applies one record.
+    fn apply<D: Push<Self::Out>>(&mut self, hash: u32, record: T, timestamp: i64, next: &mut D);
+    /// First stage of the prefetch: the bucket of this hash.
+    fn hint(&self, hash: u32);
+    /// Second stage: the bucket is here by now; fetch what it points at.
+    fn hint_row(&self, _hash: u32) {}
+}
+
+/// A keyed operator with two inputs.
+pub(crate) trait LogicTwo<A, B>: KeyedLogic {
+    /// Applies one record of the first input.
+    fn apply_first<D: Push<Self::Out>>(&mut self, hash: u32, record: A, timestamp: i64, next: &mut D);
+    /// Applies one record of the second input.
+    fn apply_second<D: Push<Self::Out>>(&mut self, hash: u32, record: B, timestamp: i64, next: &mut D);
 }
 
 /// Records between a hint and its use. 8 was too short within a burst, 16 as good as any (../shared/proto/slice; to be
@@ -70,50 +82,65 @@ impl<L, D> KeyedOperator<L, D> {
     pub(crate) fn new(logic: L, next: D, stage: Rc<StageContext>) -> Self {
         KeyedOperator { logic, next, is_deep: false, pending: None, stage }
     }
-
-    /// Both halves of the answer of an operator with side outputs.
-    fn join(main: Flow, side: Flow) -> Flow {
-        match (main, side) {
-            (Flow::Ready | Flow::Done, Flow::Busy | Flow::Blocked) => side,
-            (Flow::Blocked, Flow::Busy) => Flow::Busy,
-            _ => main,
-        }
-    }
 }
 
-impl<L, D> KeyedOperator<L, D> {
-    fn step<T>(&mut self) -> Flow
-    where
-        T: 'static,
-        L: Logic<T>,
-        D: Push<L::Out>,
-    {
+impl<L: KeyedLogic, D: Push<L::Out>> KeyedOperator<L, D> {
+    fn take(&mut self, control: Control) {
+        debug_assert!(self.pending.is_none(), "one control between two drives");
+        if let Control::Watermark(watermark) = control {
+            self.logic.advance(watermark);
+        }
+        self.pending = Some(control);
+    }
+
+    fn drive_all(&mut self, dry: bool) -> Flow {
+        self.is_deep = self.logic.is_deep();
+        match self.drive_outputs(dry) {
+            Flow::Ready => self.step(),
+            flow => flow,
+        }
+    }
+
+    /// Drives downstream and the side outputs, and joins their answers.
+    fn drive_outputs(&mut self, dry: bool) -> Flow {
+        let main = self.next.drive(dry);
+        match self.logic.sides() {
+            Some(sides) => sides.join(main, dry),
+            None => main,
+        }
+    }
+
+    /// Fires what is due and passes on the control that made it due, downstream being ready.
+    fn step(&mut self) -> Flow {
         let core = self.stage.task.core.clone();
-        let now_ms = core.now_ms.get();
-        if self.logic.next_processing_time_ms() <= now_ms {
+        let next_ms = self.logic.next_processing_time_ms();
+        if next_ms <= core.now_ms.get() {
             self.stage.task.worked(1);
-            self.logic.fire_processing_time(now_ms, FIRE_STEP, &mut self.next);
+            self.logic.fire_processing_time(core.now_ms.get(), FIRE_STEP, &mut self.next);
             return Flow::Busy;
         }
-        let next_ms = self.logic.next_processing_time_ms();
         if next_ms < core.next_timer_ms.get() {
             core.next_timer_ms.set(next_ms);
         }
         let Some(control) = self.pending else { return Flow::Ready };
         self.stage.task.worked(1);
         if self.logic.fire(FIRE_STEP, &mut self.next) {
-            // The results of the last step may still wait below: pass the control on only when they are taken.
-            match Self::join(self.next.drive(false), self.logic.side_drive(false)) {
-                Flow::Ready => {
-                    self.pending = None;
-                    self.logic.side_control(control);
-                    self.next.control(control);
-                }
+            // The results of the last step may still wait below: the control passes only when they are taken.
+            match self.drive_outputs(false) {
+                Flow::Ready => self.pass_on(control),
                 Flow::Blocked => return Flow::Blocked,
                 Flow::Busy | Flow::Done => {}
             }
         }
         Flow::Busy
+    }
+
+    fn pass_on(&mut self, control: Control) {
+        self.pending = None;
+        if let Some(sides) = self.logic.sides() {
+            sides.control(control);
+        }
+        self.next.control(control);
     }
 }
 
@@ -138,18 +165,39 @@ impl<T: 'static, L: Logic<T>, D: Push<L::Out>> Consume<T> for KeyedOperator<L, D
     }
 
     fn control(&mut self, control: Control) {
-        debug_assert!(self.pending.is_none(), "one control between two drives");
-        if let Control::Watermark(watermark) = control {
-            self.logic.advance(watermark);
-        }
-        self.pending = Some(control);
+        self.take(control);
     }
 
     fn drive(&mut self, dry: bool) -> Flow {
-        self.is_deep = self.logic.is_deep();
-        match Self::join(self.next.drive(dry), self.logic.side_drive(dry)) {
-            Flow::Ready => self.step::<T>(),
-            flow => flow,
-        }
+        self.drive_all(dry)
+    }
+}
+
+/// Makes a keyed operator with two inputs the head of a stage. Rows are applied without prefetching: two inputs are rarely both
+/// dense enough for it to pay.
+pub(crate) struct KeyedOperatorTwo<L, D>(pub(crate) KeyedOperator<L, D>);
+
+impl<A: 'static, B: 'static, L: LogicTwo<A, B>, D: Push<L::Out>> ConsumeTwo<A, B>
+    for KeyedOperatorTwo<L, D>
+{
+    #[inline(never)]
+    fn consume_first(&mut self, columns: Columns<'_, A>) {
+        let KeyedOperator { logic, next, stage, .. } = &mut self.0;
+        columns.for_each(&stage.position, |_, hash, record, timestamp| {
+            logic.apply_first(hash, record, timestamp, next);
+        });
+    }
+    #[inline(never)]
+    fn consume_second(&mut self, columns: Columns<'_, B>) {
+        let KeyedOperator { logic, next, stage, .. } = &mut self.0;
+        columns.for_each(&stage.position, |_, hash, record, timestamp| {
+            logic.apply_second(hash, record, timestamp, next);
+        });
+    }
+    fn control(&mut self, control: Control) {
+        self.0.take(control);
+    }
+    fn drive(&mut self, dry: bool) -> Flow {
+        self.0.drive_all(dry)
     }
 }

@@ -19,13 +19,19 @@ pub(crate) mod build;
 pub(crate) mod context;
 pub(crate) mod fan_out;
 pub(crate) mod flat_map;
+pub(crate) mod co_function;
 pub(crate) mod keyed;
+pub(crate) mod keyed_process;
+pub(crate) mod keyed_services;
 pub(crate) mod map;
 pub(crate) mod opened;
+pub(crate) mod process;
 pub(crate) mod scan;
+pub(crate) mod side_outputs;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod timestamps;
+pub(crate) mod window;
 
 pub(crate) use context::{OperatorFailure, OperatorNames, StageContext, TaskContext, UserCall};
 

@@ -5,6 +5,7 @@ use crate::function::RuntimeContext;
 use crate::graph::NodeId;
 use crate::operator::{StageContext, UserCall};
 use std::rc::Rc;
+use thalweg_state::StateRegistrar;
 
 /// A function that was opened and whose `close` runs when its operator is dropped, however the task ends.
 pub(crate) struct Opened<F> {
@@ -26,8 +27,19 @@ impl<F> Opened<F> {
         open: impl FnOnce(&mut F, &mut RuntimeContext<'_>) -> Result<()>,
         close: fn(&mut F) -> Result<()>,
     ) -> Result<Self> {
+        Self::open_keyed(function, (stage, node), None, open, close)
+    }
+
+    /// [`open`](Self::open) for a function that may register keyed state.
+    pub(crate) fn open_keyed(
+        function: F,
+        (stage, node): (&Rc<StageContext>, NodeId),
+        registrar: Option<&mut StateRegistrar>,
+        open: impl FnOnce(&mut F, &mut RuntimeContext<'_>) -> Result<()>,
+        close: fn(&mut F) -> Result<()>,
+    ) -> Result<Self> {
         let mut opened = Opened { function, close, stage: stage.clone(), node };
-        let mut context = RuntimeContext::new(stage, node);
+        let mut context = RuntimeContext::new(stage, node, registrar);
         match UserCall::run(stage, node, || open(&mut opened.function, &mut context)) {
             Ok(()) => Ok(opened),
             Err(cause) => {

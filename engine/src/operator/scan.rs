@@ -5,7 +5,7 @@
 
 use crate::function::KeySelector;
 use crate::graph::NodeId;
-use crate::operator::keyed::Logic;
+use crate::operator::keyed::{KeyedLogic, Logic};
 use crate::operator::{Push, StageContext, UserCall};
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -35,6 +35,21 @@ impl<S, K, A, F, U> Scan<S, K, A, F, U> {
     }
 }
 
+impl<S, K, A, F, U> KeyedLogic for Scan<S, K, A, F, U>
+where
+    S: 'static,
+    K: 'static,
+    A: 'static,
+    F: 'static,
+    U: 'static,
+{
+    type Out = U;
+
+    fn is_deep(&mut self) -> bool {
+        self.table.is_deep()
+    }
+}
+
 impl<T, S, A, F, U> Logic<T> for Scan<S, S::Key, A, F, U>
 where
     T: 'static,
@@ -43,8 +58,6 @@ where
     F: FnMut(&mut A, T) -> U + 'static,
     U: 'static,
 {
-    type Out = U;
-
     #[inline(always)]
     fn apply<D: Push<U>>(&mut self, hash: u32, record: T, timestamp: i64, next: &mut D) {
         let Scan { selector, initial, function, table, stage, node, .. } = self;
@@ -65,9 +78,5 @@ where
     #[inline(always)]
     fn hint(&self, hash: u32) {
         self.table.hint(KeyHash::from_u32(hash));
-    }
-
-    fn is_deep(&mut self) -> bool {
-        self.table.is_deep()
     }
 }

@@ -169,6 +169,20 @@ impl<E> PrefetchTable<E> {
         self.table.is_empty()
     }
 
+    /// Number of buckets: the bound of [`bucket`](Self::bucket). Changes only when the table grows or shrinks.
+    #[must_use]
+    pub fn bucket_count(&self) -> usize {
+        self.table.num_buckets()
+    }
+
+    /// The entry in bucket `index`, if there is one: a walk that can be stopped and resumed as long as nothing is
+    /// inserted or removed.
+    #[inline]
+    #[must_use]
+    pub fn bucket(&self, index: usize) -> Option<&E> {
+        self.table.get_bucket(index)
+    }
+
     /// Memory of buckets and control bytes; what entries own elsewhere is not counted.
     #[inline]
     pub fn allocation_bytes(&self) -> usize {

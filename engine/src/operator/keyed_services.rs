@@ -1,0 +1,30 @@
+//! What keyed functions share with their operator: timers, time, side outputs.
+
+use crate::operator::side_outputs::SideOutputs;
+use crate::runtime::CoreHandle;
+use thalweg_state::TimerQueue;
+
+/// Timers of both domains, the watermark, the side outputs.
+pub struct KeyedServices {
+    pub(crate) event_timers: TimerQueue,
+    pub(crate) processing_timers: TimerQueue,
+    pub(crate) watermark: i64,
+    pub(crate) sides: SideOutputs,
+    core: CoreHandle,
+}
+
+impl KeyedServices {
+    pub(crate) fn new(sides: SideOutputs, core: CoreHandle) -> Self {
+        KeyedServices {
+            event_timers: TimerQueue::default(),
+            processing_timers: TimerQueue::default(),
+            watermark: i64::MIN,
+            sides,
+            core,
+        }
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.core.now_ms.get()
+    }
+}

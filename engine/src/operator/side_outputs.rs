@@ -1,0 +1,77 @@
+//! The side outputs of an operator: by tag, to whoever reads them.
+
+use crate::function::OutputTag;
+use crate::graph::NodeId;
+use crate::operator::fan_out::{FanOut, SidePort};
+use crate::operator::{Flow, Push, StageContext};
+use crate::record::Control;
+use std::rc::Rc;
+
+/// The ports of those side outputs that somebody reads. What goes to another tag is dropped, as in Flink.
+pub(crate) struct SideOutputs {
+    ports: Vec<(String, Box<dyn SidePort>)>,
+    stage: Rc<StageContext>,
+    node: NodeId,
+}
+
+impl SideOutputs {
+    pub(crate) fn new(
+        ports: Vec<(String, Box<dyn SidePort>)>,
+        stage: Rc<StageContext>,
+        node: NodeId,
+    ) -> Self {
+        SideOutputs { ports, stage, node }
+    }
+
+    /// Is anybody reading `tag`?
+    pub(crate) fn is_read(&self, tag: &str) -> bool {
+        self.ports.iter().any(|(name, _)| name == tag)
+    }
+
+    /// Emits `record` to the readers of `tag`.
+    pub(crate) fn output<T: 'static>(&mut self, tag: &OutputTag<T>, record: T, timestamp: i64) {
+        let Some((_, port)) = self.ports.iter_mut().find(|(name, _)| name == tag.name()) else {
+            return;
+        };
+        match port.as_any().downcast_mut::<FanOut<T>>() {
+            Some(port) => port.push(record, timestamp),
+            None => self.fail_type(tag),
+        }
+    }
+
+    #[cold]
+    fn fail_type<T>(&self, tag: &OutputTag<T>) {
+        let message = format!(
+            "side output '{}' was given a record of type {}, but it is read with another type; use one tag for each type",
+            tag.name(),
+            std::any::type_name::<T>(),
+        );
+        self.stage.fail(self.node, message.into());
+    }
+
+    pub(crate) fn control(&mut self, control: Control) {
+        self.ports.iter_mut().for_each(|(_, port)| port.control(control));
+    }
+
+    /// Drives the side outputs and joins their answer with that of the main output.
+    pub(crate) fn join(&mut self, main: Flow, dry: bool) -> Flow {
+        match (main, self.drive(dry)) {
+            (Flow::Ready | Flow::Done, side @ (Flow::Busy | Flow::Blocked)) => side,
+            (Flow::Blocked, Flow::Busy) => Flow::Busy,
+            _ => main,
+        }
+    }
+
+    /// `Ready`, `Busy` or `Blocked`.
+    fn drive(&mut self, dry: bool) -> Flow {
+        let mut joined = Flow::Ready;
+        for (_, port) in &mut self.ports {
+            match port.drive(dry) {
+                Flow::Busy => joined = Flow::Busy,
+                Flow::Blocked if joined == Flow::Ready => joined = Flow::Blocked,
+                _ => {}
+            }
+        }
+        joined
+    }
+}

@@ -1,0 +1,154 @@
+//! Event-time windows over keyed streams, with incremental aggregates.
+//!
+//! Two ways to keep them, with the same answers (a metamorphic test holds them against each other):
+//! - [`pane`]: a table for each open window; an element updates all its windows. Works for every aggregate.
+//! - [`sliced`]: a table for each slice (the time between two window boundaries); an element updates one slice, and
+//!   a window merges its slices when it fires. For overlapping windows of aggregates that declare themselves
+//!   [`SLICEABLE`](crate::function::AggregateFunction::SLICEABLE): 12 times less work at 1 h / 5 min.
+//!
+//! **Invariants**
+//! - An element is late where `window end - 1 + allowed lateness <= watermark` for all its windows; then it goes to the late
+//!   side output, or is dropped and counted. An element in a gap between windows is neither.
+//! - Windows fire in order of their ends, in bounded steps, each with the timestamp `end - 1`.
+//! - A late element that is still allowed fires its key's window again at once.
+
+pub(crate) mod pane;
+pub(crate) mod sliced;
+
+use crate::Result;
+use crate::function::{AggregateFunction, Collector, KeySelector, OutputTag};
+use crate::graph::NodeId;
+use crate::operator::build::BuildContext;
+use crate::operator::opened::Opened;
+use crate::operator::side_outputs::SideOutputs;
+use crate::operator::{Push, StageContext, UserCall};
+use crate::window::{AlignedWindows, TimeWindow};
+use std::rc::Rc;
+use thalweg_state::{Key, KeyHash, PrefetchTable};
+
+/// Keys and accumulators of one window or slice.
+pub(crate) type Accumulators<K, A> = PrefetchTable<(K, A)>;
+
+/// What a window operator calls with each result.
+pub(crate) trait EmitWindow<K, R>: 'static {
+    type Out: 'static;
+    fn emit(
+        &mut self,
+        key: &K,
+        window: TimeWindow,
+        result: R,
+        watermark: i64,
+        out: &mut Collector<'_, Self::Out>,
+    ) -> Result<()>;
+}
+
+/// What both kinds of window operators share.
+pub(crate) struct WindowCore<T, S, A, E> {
+    pub(crate) selector: S,
+    pub(crate) aggregate: A,
+    pub(crate) emit: Opened<E>,
+    pub(crate) windows: AlignedWindows,
+    pub(crate) lateness_ms: i64,
+    pub(crate) late: Option<OutputTag<T>>,
+    pub(crate) sides: SideOutputs,
+    pub(crate) watermark: i64,
+    pub(crate) stage: Rc<StageContext>,
+    pub(crate) node: NodeId,
+}
+
+/// What a window operator is made of, before it reaches its core.
+pub(crate) struct WindowSettings<T, S, A> {
+    pub(crate) selector: S,
+    pub(crate) aggregate: A,
+    pub(crate) windows: AlignedWindows,
+    pub(crate) lateness_ms: i64,
+    pub(crate) late: Option<OutputTag<T>>,
+    pub(crate) node: NodeId,
+}
+
+impl<T: 'static, S, A, E> WindowCore<T, S, A, E>
+where
+    S: KeySelector<T>,
+    A: AggregateFunction<T>,
+    E: EmitWindow<S::Key, A::Result>,
+{
+    pub(crate) fn open(
+        settings: WindowSettings<T, S, A>,
+        emit: Opened<E>,
+        context: &mut BuildContext,
+    ) -> Result<Self> {
+        let WindowSettings { selector, aggregate, windows, lateness_ms, late, node } = settings;
+        let sides = context.open_sides(node)?;
+        let (watermark, stage) = (i64::MIN, context.stage.clone());
+        Ok(WindowCore {
+            selector,
+            aggregate,
+            emit,
+            windows,
+            lateness_ms,
+            late,
+            sides,
+            watermark,
+            stage,
+            node,
+        })
+    }
+
+    /// Has the watermark passed the last instant of a window that ends at `end_ms`?
+    pub(crate) fn has_fired(&self, end_ms: i64) -> bool {
+        end_ms - 1 <= self.watermark
+    }
+
+    /// Will nothing more be accepted for a window that ends at `end_ms`?
+    pub(crate) fn is_over(&self, end_ms: i64) -> bool {
+        (end_ms - 1).saturating_add(self.lateness_ms) <= self.watermark
+    }
+
+    /// An element all of whose windows are over.
+    #[cold]
+    pub(crate) fn drop_late(&mut self, record: T, timestamp: i64) {
+        self.stage.metrics.late_records_dropped.increment();
+        if let Some(tag) = &self.late {
+            self.sides.output(tag, record, timestamp);
+        }
+    }
+
+    /// Adds `record` to its key's accumulator in `table`.
+    #[inline(always)]
+    pub(crate) fn add<'t>(
+        &mut self,
+        hash: u32,
+        record: &T,
+        table: &'t mut Accumulators<S::Key, A::Accumulator>,
+    ) -> &'t mut (S::Key, A::Accumulator) {
+        let WindowCore { selector, aggregate, stage, node, .. } = self;
+        UserCall::run(stage, *node, || {
+            let entry = selector.with_key(record, |key| {
+                table.find_or_insert_with(
+                    KeyHash::from_u32(hash),
+                    |entry| entry.0 == *key,
+                    |entry| entry.0.key_hash(),
+                    || (key.clone(), aggregate.create_accumulator()),
+                )
+            });
+            aggregate.add(&mut entry.1, record);
+            entry
+        })
+    }
+
+    /// Emits the result of a key's window.
+    #[inline]
+    pub(crate) fn fire_key<D: Push<E::Out>>(
+        &mut self,
+        window: TimeWindow,
+        (key, accumulator): (&S::Key, &A::Accumulator),
+        next: &mut D,
+    ) {
+        let (aggregate, watermark) = (&self.aggregate, self.watermark);
+        self.emit.call(|emit| {
+            let result = aggregate.result(accumulator);
+            let out = &mut Collector::new(next, window.max_timestamp());
+            emit.emit(key, window, result, watermark, out)
+        });
+    }
+}

@@ -127,7 +127,10 @@ impl StreamExecutionEnvironment {
 
     /// A stream of what a [`SourceFunction`] emits on a thread of its own; not parallel. It runs a clone of `function`.
     #[track_caller]
-    pub fn from_source_function<F>(&self, function: F) -> DataStream<F::Out, impl Chain<F::Out> + use<F>>
+    pub fn from_source_function<F>(
+        &self,
+        function: F,
+    ) -> DataStream<F::Out, impl Chain<F::Out> + use<F>>
     where
         F: SourceFunction + UserFunction,
     {

@@ -140,7 +140,8 @@ mod tests {
             let mut driver = SourceDriver::start(&source, 1).unwrap();
             assert_eq!(driver.drain(64).unwrap(), (0..1_000).collect::<Vec<_>>());
         }
-        let mut driver = SourceDriver::with_splits(&source, vec![IteratorSplit { next_index: 990 }]);
+        let mut driver =
+            SourceDriver::with_splits(&source, vec![IteratorSplit { next_index: 990 }]);
         assert_eq!(driver.drain(64).unwrap(), (990..1_000).collect::<Vec<_>>());
     }
 

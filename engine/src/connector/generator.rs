@@ -85,7 +85,9 @@ impl<T: Send + 'static> DataGeneratorSource<T> {
 
     fn check_rate(&self) -> Result<(), RateError> {
         match self.records_per_second {
-            Some(records_per_second) if !(records_per_second > 0.0 && records_per_second.is_finite()) => {
+            Some(records_per_second)
+                if !(records_per_second > 0.0 && records_per_second.is_finite()) =>
+            {
                 Err(RateError { records_per_second })
             }
             _ => Ok(()),
@@ -182,11 +184,7 @@ impl<T: Send + 'static> SourceReader for DataGeneratorReader<T> {
     type Out = T;
     type Split = GeneratorSplit;
 
-    fn poll_batch(
-        &mut self,
-        max: usize,
-        out: &mut SourceCollector<'_, T>,
-    ) -> Result<InputStatus> {
+    fn poll_batch(&mut self, max: usize, out: &mut SourceCollector<'_, T>) -> Result<InputStatus> {
         let Some(split) = self.held.splits.front_mut() else {
             return Ok(self.held.status_when_empty());
         };
@@ -224,7 +222,9 @@ mod tests {
     fn readers_share_the_numbers() {
         let source = DataGeneratorSource::new(|n| n).count(1_001);
         let mut all = Vec::new();
-        for (index, mut driver) in SourceDriver::start_all(&source, 4).unwrap().into_iter().enumerate() {
+        for (index, mut driver) in
+            SourceDriver::start_all(&source, 4).unwrap().into_iter().enumerate()
+        {
             let mine = driver.drain(64).unwrap();
             assert!(mine.iter().all(|n| *n % 4 == index as u64));
             all.extend(mine);

@@ -27,6 +27,9 @@ mod collected;
 mod elements;
 mod file;
 mod generator;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod job_tests;
 mod parallel;
 mod print;
 mod sequence;
@@ -34,6 +37,7 @@ mod socket;
 mod source_function;
 mod splits;
 #[cfg(test)]
+#[cfg(not(loom))]
 pub(crate) mod test_support;
 
 /// Sources to give to [`from_source`](crate::api::StreamExecutionEnvironment::from_source).

@@ -138,7 +138,9 @@ mod tests {
             let index = context.subtask_index as u64;
             (0..100).map(move |n| n * 10 + index)
         });
-        for (index, mut driver) in SourceDriver::start_all(&source, 3).unwrap().into_iter().enumerate() {
+        for (index, mut driver) in
+            SourceDriver::start_all(&source, 3).unwrap().into_iter().enumerate()
+        {
             let expected: Vec<_> = (0..100).map(|n| n * 10 + index as u64).collect();
             assert_eq!(driver.drain(7).unwrap(), expected);
         }

@@ -10,8 +10,8 @@ use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::source_function::{Canceller, FunctionSource, SourceFunction, SourceFunctionContext};
 use super::source_function::FunctionReader;
+use super::source_function::{Canceller, FunctionSource, SourceFunction, SourceFunctionContext};
 use crate::Result;
 use crate::function::{Boundedness, NoSplit, ReaderContext, Source};
 use crate::sync::{Mutex, lock};
@@ -257,11 +257,7 @@ impl SocketFunction {
     }
 
     /// Emits the lines of one connection until it is closed.
-    fn read_lines(
-        &self,
-        stream: TcpStream,
-        context: &SourceFunctionContext<String>,
-    ) -> Result<()> {
+    fn read_lines(&self, stream: TcpStream, context: &SourceFunctionContext<String>) -> Result<()> {
         let mut reader = BufReader::with_capacity(64 << 10, stream);
         let (mut line, mut bytes) = (0, Vec::new());
         loop {
@@ -271,7 +267,11 @@ impl SocketFunction {
             // Two more bytes for the ending.
             let mut limited = (&mut reader).take(line_bytes_max as u64 + 2);
             let read = limited.read_until(b'\n', &mut bytes);
-            read.map_err(|source| SocketSourceError::Broken { address: self.address(), line, source })?;
+            read.map_err(|source| SocketSourceError::Broken {
+                address: self.address(),
+                line,
+                source,
+            })?;
             if bytes.is_empty() {
                 return Ok(());
             }

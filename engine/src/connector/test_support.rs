@@ -1,8 +1,10 @@
 //! Driving readers and sinks directly, without a job: what the tests of the connectors share.
 
 use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::Result;
@@ -11,11 +13,13 @@ use crate::function::{
     Source, SourceCollector, SourceReader, SplitEnumerator,
 };
 use crate::graph::NodeId;
-use crate::metrics::SubtaskMetrics;
+use crate::metrics::JobMetrics;
 use crate::operator::{Flow, OperatorNames, Push, StageContext, TaskContext};
 use crate::record::Control;
 use crate::runtime::{CoreHandle, CoreServices};
 use crate::time::{Clock, SystemClock};
+use thalweg_io::storage::{FileMetadata, MemoryStorage, ReadFile, Storage, WriteFile};
+use thalweg_io::{AppendError, IoError, IoSite, Operation};
 
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -186,7 +190,7 @@ impl<K> SinkDriver<K> {
         let names = Arc::new(OperatorNames(vec!["test sink".to_owned()]));
         let task = TaskContext::new(core);
         let place = (subtask, parallelism, 128);
-        let metrics = Arc::new(SubtaskMetrics::default());
+        let metrics = JobMetrics::new("test").register_subtask("test sink", subtask);
         let stage = StageContext::new(task, names, NodeId(0), place, metrics);
         let mut driver = SinkDriver { sink, stage };
         driver.sink.open(&mut RuntimeContext::new(&driver.stage, NodeId(0), None))?;
@@ -214,4 +218,116 @@ impl<K> SinkDriver<K> {
         }
         self.sink.close()
     }
+}
+
+/// Numbers that look random and are the same in each run (splitmix64).
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % limit as u64) as usize
+    }
+}
+
+/// A storage in memory that is full after so many bytes.
+#[derive(Debug)]
+pub(crate) struct SmallDisk {
+    pub(crate) files: MemoryStorage,
+    left_bytes: Arc<AtomicUsize>,
+}
+
+impl SmallDisk {
+    pub(crate) fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(SmallDisk { files: MemoryStorage::new(), left_bytes: Arc::new(bytes.into()) })
+    }
+
+    fn limit(&self, file: Box<dyn WriteFile>) -> Box<dyn WriteFile> {
+        Box::new(LimitedFile { file, left_bytes: self.left_bytes.clone() })
+    }
+}
+
+impl Storage for SmallDisk {
+    fn open_read(&self, path: &Path) -> Result<Box<dyn ReadFile>, IoError> {
+        self.files.open_read(path)
+    }
+    fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>, IoError> {
+        Ok(self.limit(self.files.create(path)?))
+    }
+    fn open_append(&self, path: &Path) -> Result<Box<dyn WriteFile>, IoError> {
+        Ok(self.limit(self.files.open_append(path)?))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), IoError> {
+        self.files.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> Result<(), IoError> {
+        self.files.remove(path)
+    }
+    fn list(&self, directory: &Path) -> Result<Vec<PathBuf>, IoError> {
+        self.files.list(directory)
+    }
+    fn metadata(&self, path: &Path) -> Result<FileMetadata, IoError> {
+        self.files.metadata(path)
+    }
+    fn create_dir_all(&self, directory: &Path) -> Result<(), IoError> {
+        self.files.create_dir_all(directory)
+    }
+    fn sync_dir(&self, directory: &Path) -> Result<(), IoError> {
+        self.files.sync_dir(directory)
+    }
+}
+
+#[derive(Debug)]
+struct LimitedFile {
+    file: Box<dyn WriteFile>,
+    left_bytes: Arc<AtomicUsize>,
+}
+
+impl WriteFile for LimitedFile {
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+    fn append(&mut self, bytes: &[u8]) -> Result<(), AppendError> {
+        let (given_bytes, left) = (bytes.len(), self.left_bytes.load(Ordering::Relaxed));
+        let appended_bytes = given_bytes.min(left);
+        self.left_bytes.store(left - appended_bytes, Ordering::Relaxed);
+        self.file.append(&bytes[..appended_bytes])?;
+        if appended_bytes == given_bytes {
+            return Ok(());
+        }
+        let site = IoSite::new(Operation::Append, self.path()).at(self.length_bytes());
+        // 28 is ENOSPC.
+        let error = IoError::from_system(site, std::io::Error::from_raw_os_error(28));
+        Err(AppendError { appended_bytes, given_bytes, error })
+    }
+    fn sync(&mut self) -> Result<(), IoError> {
+        self.file.sync()
+    }
+    fn length_bytes(&self) -> u64 {
+        self.file.length_bytes()
+    }
+}
+
+/// The text of a file.
+pub(crate) fn text_of(storage: &dyn Storage, path: &str) -> String {
+    let file = storage.open_read(Path::new(path)).unwrap();
+    let mut bytes = vec![0; file.length_bytes().unwrap() as usize];
+    file.read_exact_at(0, &mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Writes a file, replacing what was there under a new identity.
+pub(crate) fn put(storage: &dyn Storage, path: &str, bytes: impl AsRef<[u8]>) {
+    if storage.metadata(Path::new(path)).is_ok() {
+        storage.remove(Path::new(path)).unwrap();
+    }
+    add(storage, path, bytes);
+}
+
+/// Appends to a file.
+pub(crate) fn add(storage: &dyn Storage, path: &str, bytes: impl AsRef<[u8]>) {
+    storage.open_append(Path::new(path)).unwrap().append(bytes.as_ref()).unwrap();
 }

@@ -19,7 +19,7 @@ use crate::sync::{Condvar, Mutex, lock, wait_for};
     "cannot start thread '{name}': {source}; raise the limit of processes (`ulimit -u`, pids.max \
      of the container) or lower the parallelism"
 )]
-pub struct ThreadError {
+pub(crate) struct ThreadError {
     name: String,
     source: std::io::Error,
 }
@@ -92,7 +92,7 @@ mod tests {
         let thread = spawn_named("bad", || panic!("on purpose")).unwrap();
         assert!(thread.join_within(Duration::from_secs(60)));
         let (sender, receiver) = std::sync::mpsc::channel::<()>();
-        let thread = spawn_named("stubborn", move || drop(receiver.recv())).unwrap();
+        let thread = spawn_named("stubborn", move || _ = receiver.recv()).unwrap();
         assert!(!thread.join_within(Duration::from_millis(5)));
         drop(sender);
     }

@@ -118,7 +118,9 @@ impl<T> fmt::Debug for TrySendError<T> {
 impl<T> fmt::Display for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            TrySendError::Full(_) => "the channel into the job is full; send later or wait with `send`",
+            TrySendError::Full(_) => {
+                "the channel into the job is full; send later or wait with `send`"
+            }
             TrySendError::Closed(_) => "the job that reads the channel has ended",
         })
     }

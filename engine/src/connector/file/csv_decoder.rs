@@ -135,18 +135,40 @@ impl<T: DeserializeOwned> CsvDecoder<T> {
             }
             raw.extend_from_slice(&input[..taken]);
             self.reader.consume(taken);
-            if raw.len() > self.options.row_bytes_max {
+            if raw.len() > self.raw_bytes_max() && !self.drop_leading_bytes() {
                 return Err(ReadEnd::TooLong);
             }
         }
     }
 
+    /// Two more bytes than the row may have: for its ending.
+    fn raw_bytes_max(&self) -> usize {
+        self.options.row_bytes_max.saturating_add(2)
+    }
+
+    /// Empty lines and comments before a row are not counted as its own. False if it is too long without them.
+    #[cold]
+    fn drop_leading_bytes(&mut self) -> bool {
+        let begin = leading_bytes(&self.row.raw, self.options.comment);
+        self.row_start.line += count_newlines(&self.row.raw[..begin]);
+        self.row_start.offset += begin as u64;
+        self.row.raw.drain(..begin);
+        self.row.raw.len() <= self.raw_bytes_max()
+    }
+
     /// The row is complete: decodes it. Its last `taken` bytes are still in the reader.
-    fn complete(&mut self, taken: usize) -> Result<Option<Result<T, MalformedRow>>, FileSourceError> {
-        if self.row.raw.len() + taken > self.options.row_bytes_max + 2 {
+    fn complete(
+        &mut self,
+        taken: usize,
+    ) -> Result<Option<Result<T, MalformedRow>>, FileSourceError> {
+        if self.row.raw.len() + taken > self.raw_bytes_max() {
             self.row.raw.extend_from_slice(&self.reader.buffer()[..taken]);
-            self.reader.consume(taken);
-            return Ok(Some(Err(self.too_long())));
+            if !self.drop_leading_bytes() {
+                self.reader.consume(taken);
+                return Ok(Some(Err(self.too_long())));
+            }
+            // What is still in the reader is not in `raw`.
+            self.row.raw.truncate(self.row.raw.len().saturating_sub(taken));
         }
         self.row.copy_to(&mut self.record);
         if self.options.trims {
@@ -192,7 +214,8 @@ impl<T: DeserializeOwned> CsvDecoder<T> {
         let message = err.kind().to_string();
         // Rows are as long as the header here, so no row will have what this one lacks.
         let lacks_column = err.field().is_none() && message.starts_with("missing field");
-        if let (true, false, Some(header)) = (lacks_column, self.options.is_flexible, &self.header) {
+        if let (true, false, Some(header)) = (lacks_column, self.options.is_flexible, &self.header)
+        {
             let names: Vec<_> = header.iter().map(String::from_utf8_lossy).collect();
             let columns = names.join(", ");
             let path = self.reader.path().to_path_buf();
@@ -207,8 +230,7 @@ impl<T: DeserializeOwned> CsvDecoder<T> {
         let mut raw = self.row.raw.clone();
         raw.extend_from_slice(&self.reader.buffer()[..taken]);
         let begin = leading_bytes(&raw, self.options.comment);
-        let lines = raw[begin..].iter().filter(|byte| **byte == b'\n').count() as u64;
-        let line = self.parser.line() - lines;
+        let line = self.parser.line() - count_newlines(&raw[begin..]);
         let column = field.map(|field| self.column_name(field));
         let file = display(self.reader.path());
         MalformedRow { file, line, column, raw: raw_text(&raw[begin..]), error }
@@ -229,13 +251,14 @@ impl<T: DeserializeOwned> CsvDecoder<T> {
         let begin = leading_bytes(&self.row.raw, self.options.comment);
         let newline = self.row.raw[begin..].iter().position(|byte| *byte == b'\n');
         let end = newline.map_or(self.row.raw.len(), |index| begin + index + 1);
-        let count = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-        let line = self.row_start.line + count(&self.row.raw[..begin]);
+        let line = self.row_start.line + count_newlines(&self.row.raw[..begin]);
+        // As much of it as there is whatever the size of a chunk.
+        let shown = end.min(begin.saturating_add(self.options.row_bytes_max));
         let row = MalformedRow {
             file: display(self.reader.path()),
             line,
             column: None,
-            raw: raw_text(&self.row.raw[begin..end]),
+            raw: raw_text(&self.row.raw[begin..shown]),
             error: format!(
                 "longer than {} bytes, the limit of a row's length; a quote may not be closed",
                 self.options.row_bytes_max
@@ -294,6 +317,10 @@ enum ReadEnd {
 
 fn display(path: &Path) -> String {
     path.display().to_string()
+}
+
+fn count_newlines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// How many bytes lie before the row itself: line ends that were left of the row before, empty lines and comments.

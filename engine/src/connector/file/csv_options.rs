@@ -42,7 +42,11 @@ impl<T: DeserializeOwned + Send + 'static> FileFormat for Csv<T> {
         self.options.check()
     }
 
-    fn open(&self, access: &FileAccess, split: &FileSplit) -> Result<CsvDecoder<T>, FileSourceError> {
+    fn open(
+        &self,
+        access: &FileAccess,
+        split: &FileSplit,
+    ) -> Result<CsvDecoder<T>, FileSourceError> {
         CsvDecoder::open(self.options, access, split)
     }
 }

@@ -22,7 +22,11 @@ pub trait FileFormat: Clone + Send + Sync + 'static {
 
     /// Opens the file of a split where the split stands.
     #[doc(hidden)]
-    fn open(&self, access: &FileAccess, split: &FileSplit) -> Result<Self::Decoder, FileSourceError>;
+    fn open(
+        &self,
+        access: &FileAccess,
+        split: &FileSplit,
+    ) -> Result<Self::Decoder, FileSourceError>;
 }
 
 /// How files are reached.

@@ -75,7 +75,10 @@ impl RowFormat for CsvRows {
 
 impl CsvRows {
     fn writer(&self, with_header: bool, bytes: Shared) -> csv::Writer<Shared> {
-        csv::WriterBuilder::new().delimiter(self.delimiter).has_headers(with_header).from_writer(bytes)
+        csv::WriterBuilder::new()
+            .delimiter(self.delimiter)
+            .has_headers(with_header)
+            .from_writer(bytes)
     }
 }
 

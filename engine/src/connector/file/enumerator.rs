@@ -37,7 +37,8 @@ impl FileEnumerator {
         follow: bool,
     ) -> Result<Self, FileSourceError> {
         let (known, pending, waiting) = (BTreeSet::new(), VecDeque::new(), VecDeque::new());
-        let mut new = FileEnumerator { storage, path, discover_every, follow, known, pending, waiting };
+        let mut new =
+            FileEnumerator { storage, path, discover_every, follow, known, pending, waiting };
         new.find()?;
         if new.pending.is_empty() && !new.may_find_more() {
             return Err(FileSourceError::EmptyDirectory { path: new.path });
@@ -77,7 +78,10 @@ impl FileEnumerator {
             Err(_) => false,
         };
         let is_new = |path: &PathBuf| !self.known.contains(path);
-        Ok(listed.into_iter().filter(|path| is_visible(path) && is_new(path) && is_file(path)).collect())
+        Ok(listed
+            .into_iter()
+            .filter(|path| is_visible(path) && is_new(path) && is_file(path))
+            .collect())
     }
 
     fn serve(&mut self, subtask: usize, context: &mut EnumeratorContext<FileSplit>) {
@@ -173,7 +177,8 @@ mod tests {
     #[test]
     fn files_are_given_in_order_and_then_no_more() {
         let names = ["in/b.csv", "in/a.csv", "in/.hidden", "in/_done", "in/c.csv.inprogress"];
-        let mut files = FileEnumerator::new(storage_with(&names), "in".into(), None, false).unwrap();
+        let mut files =
+            FileEnumerator::new(storage_with(&names), "in".into(), None, false).unwrap();
         assert_eq!(request(&mut files, 1), Some((1, "in/a.csv".to_owned())));
         assert_eq!(request(&mut files, 0), Some((0, "in/b.csv".to_owned())));
         assert_eq!(request(&mut files, 0), Some((0, "none".to_owned())));

@@ -60,7 +60,15 @@ impl<F: FileFormat, P: OnMalformed<F::Out>> FileSourceReader<F, P> {
         follow_interval_ns: u64,
     ) -> Self {
         let (held, open) = (HeldSplits::new(), VecDeque::new());
-        FileSourceReader { format, on_malformed, access, follow_interval_ns, held, open, skipped: 0 }
+        FileSourceReader {
+            format,
+            on_malformed,
+            access,
+            follow_interval_ns,
+            held,
+            open,
+            skipped: 0,
+        }
     }
 
     /// Opens what may be opened.

@@ -78,7 +78,9 @@ impl FileSource<Lines> {
     /// The rows of the CSV in `path` as records of type `T`: by the names of the header, unless [`no_header`](FileSource::no_header) is
     /// called. A row that does not fit `T` or has another number of fields is malformed; a header that lacks a column fails the
     /// job at the first row.
-    pub fn csv<T: DeserializeOwned + Send + 'static>(path: impl Into<PathBuf>) -> FileSource<Csv<T>> {
+    pub fn csv<T: DeserializeOwned + Send + 'static>(
+        path: impl Into<PathBuf>,
+    ) -> FileSource<Csv<T>> {
         FileSource::with_format(path.into(), Csv::default())
     }
 }

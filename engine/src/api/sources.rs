@@ -94,13 +94,13 @@ impl StreamExecutionEnvironment {
     /// use thalweg::prelude::*;
     ///
     /// let env = StreamExecutionEnvironment::new();
-    /// let numbers = env.from_parallel(|ctx| (0..3).map({
+    /// let numbers = env.from_parallel(|ctx| {
     ///     let subtask = ctx.subtask_index;
-    ///     move |n| (subtask, n)
-    /// }));
-    /// let numbers = numbers.set_parallelism(1).collect();
+    ///     (0..3).map(move |n| (subtask, n))
+    /// });
+    /// let numbers = numbers.set_parallelism(2).collect();
     /// env.execute("numbers")?;
-    /// assert_eq!(numbers.take(), [(0, 0), (0, 1), (0, 2)]);
+    /// assert_eq!(numbers.take_sorted(), [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]);
     /// # Ok::<(), thalweg::Error>(())
     /// ```
     #[track_caller]

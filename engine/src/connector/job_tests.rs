@@ -149,9 +149,14 @@ fn a_missing_input_fails_before_anything_runs() {
     });
     let _ = other.collect();
     let _ = env.from_source(FileSource::lines("no/such/input"), "lines").collect();
+    let (input, requests) = source::channel::<u8>(4);
+    let (answers, mut output) = sink::channel::<u8>(4);
+    env.from_source(requests, "requests").sink_to(answers);
     let error = env.execute("missing").unwrap_err().to_string();
     assert!(error.contains("no/such/input: it does not exist"), "{error}");
     assert_eq!(opened.load(Ordering::SeqCst), 0);
+    assert!(input.is_closed());
+    assert_eq!(output.blocking_recv(), None);
 }
 
 #[test]
@@ -172,7 +177,8 @@ fn channels_carry_requests_in_and_answers_out() {
         let env = environment(parallelism);
         let (input, requests) = source::channel::<u64>(16);
         let (answers, mut output) = sink::channel::<u64>(16);
-        env.from_source(requests, "requests").map(|n| n * 2).sink_to(answers);
+        let requests = env.from_source(requests, "requests").rebalance();
+        requests.map(|n| n * 2).sink_to(answers);
         let job = env.execute_async("service").unwrap();
         let sum = std::thread::scope(|scope| {
             let input = input;

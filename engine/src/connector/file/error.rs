@@ -36,6 +36,9 @@ pub enum FileSourceError {
     /// A file cannot be read on.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// A line cannot be taken.
+    #[error(transparent)]
+    Line(LineError),
     /// The header lacks a column that the record type asks for.
     #[error(
         "{path} does not fit the record type: {message}; its columns are {columns}. Rename the \
@@ -72,11 +75,7 @@ impl From<LineError> for FileSourceError {
     fn from(error: LineError) -> Self {
         match error {
             LineError::Read(error) => FileSourceError::Read(error),
-            other => {
-                // Lines that are too long are taken care of as malformed rows; other variants do not exist yet.
-                let (option, value) = ("line", other.to_string());
-                FileSourceError::Option { option, value, problem: "cannot be read" }
-            }
+            other => FileSourceError::Line(other),
         }
     }
 }

@@ -57,7 +57,8 @@ impl LineDecoder {
         let LineError::TooLong { number, line_bytes_max, .. } = error else {
             return Err(error.into());
         };
-        let raw = raw_text(self.lines.reader().buffer());
+        let buffer = self.lines.reader().buffer();
+        let raw = raw_text(&buffer[..buffer.len().min(line_bytes_max)]);
         self.lines.skip_line();
         let error = format!("longer than {line_bytes_max} bytes, the limit of a line's length");
         Ok(Decoded::Row(Err(self.malformed(number, raw, error))))

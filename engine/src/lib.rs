@@ -16,7 +16,8 @@ pub(crate) mod sync;
 pub mod time;
 pub mod window;
 
-pub use error::{BoxError, Error};
+pub use error::{BoxError, Error, JobFailure};
+pub use runtime::{Engine, JobHandle, JobResult};
 pub use thalweg_macros::record;
 pub use thalweg_state as state;
 pub use thalweg_state::rkyv;

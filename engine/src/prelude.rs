@@ -4,7 +4,9 @@ pub use crate::api::{
     Chain, ConnectedStreams, DataStream, DataStreamSink, KeyedConnectedStreams, KeyedStream,
     StreamExecutionEnvironment, WindowedStream,
 };
+pub use crate::config::Profile;
 pub use crate::function::*;
+pub use crate::runtime::{Engine, JobHandle, JobResult};
 pub use crate::state::{
     ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
 };

@@ -95,7 +95,7 @@ fn run(runs_left: &mut Option<u64>) -> thalweg::Result<()> {
     let workload = arguments.get("workload").unwrap_or_default().to_owned();
     runs_left.get_or_insert(arguments.parse("runs")?);
     let settings = settings(&workload, &arguments)?;
-    let parallelism = env.parallelism();
+    let parallelism = env.configuration()?.parallelism();
     let profile = env.configuration()?.profile().to_string();
     let line = Line { workload: &workload, parallelism, settings: &settings, profile };
     match workload.as_str() {

@@ -163,7 +163,7 @@ impl Configuration {
         self.count(keys::DRAIN_BUDGET_RECORDS)
     }
 
-    /// How often a strategy is asked for its watermark; zero never asks.
+    /// How often a strategy is asked for its watermark; zero asks after each batch.
     pub fn auto_watermark_interval(&self) -> Duration {
         Duration::from_millis(self.required(keys::AUTO_WATERMARK_INTERVAL_MS))
     }
@@ -234,7 +234,7 @@ mod tests {
         assert!(c.chaining());
         assert_eq!((c.page_bytes(), c.pages_in_flight()), (16_384, 8));
         assert_eq!((c.batch_records(), c.drain_budget_records()), (512, 512));
-        assert_eq!(c.auto_watermark_interval(), Duration::from_millis(200));
+        assert_eq!(c.auto_watermark_interval(), Duration::ZERO);
         assert_eq!(c.seed(), 0);
         assert!(c.iter().all(|(_, _, origin)| *origin == Origin::Default));
         assert_eq!((c.value("nothing"), c.origin("nothing")), (None, None));

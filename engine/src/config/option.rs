@@ -297,9 +297,9 @@ const OPTIONS: &[ConfigOption] = &[
         env: "THALWEG_AUTO_WATERMARK_INTERVAL_MS",
         flag: "auto-watermark-interval-ms",
         kind: OptionKind::Number { min: 0, max: 86_400_000 },
-        default: DefaultValue::Text("200"),
+        default: DefaultValue::Text("0"),
         unit: Unit::Milliseconds,
-        description: "how often a watermark strategy is asked for its watermark; 0 never asks",
+        description: "how often a watermark strategy is asked for its watermark; 0 asks after each batch (Flink's default is 200)",
         ..BASE
     },
     ConfigOption {

@@ -83,6 +83,12 @@ impl fmt::Display for PlanSite {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanErrorCause {
+    /// A call on a stream that the types could not refuse.
+    #[error("{message}")]
+    Misuse {
+        /// What is wrong, and the remedy.
+        message: String,
+    },
     /// Nothing was called on the environment.
     #[error("it is empty; add a source and a sink before execute")]
     EmptyPlan,

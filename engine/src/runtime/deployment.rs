@@ -90,6 +90,21 @@ pub struct TaskFailure {
     pub source: Option<BoxError>,
     /// Whether it was a panic.
     pub panicked: bool,
+    /// The operator whose code failed; `None` if no operator is to blame.
+    pub site: Option<FailureSite>,
+}
+
+/// Which operator failed, where, and at which record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailureSite {
+    /// The operator's name.
+    pub operator: String,
+    /// Which parallel instance, from 0.
+    pub subtask: usize,
+    /// How many parallel instances there are.
+    pub parallelism: usize,
+    /// Ordinal (from 1) of the record at hand among those its stage has read; 0 before the first.
+    pub record: u64,
 }
 
 impl TaskFailure {
@@ -101,13 +116,22 @@ impl TaskFailure {
             message: error.to_string(),
             source: Some(error),
             panicked: false,
+            site: None,
         }
     }
 
     /// A failure by panic; `message` is the text of its payload.
     #[must_use]
     pub fn from_panic(task: &str, message: impl Into<String>) -> Self {
-        Self { task: task.to_owned(), message: message.into(), source: None, panicked: true }
+        let (task, message) = (task.to_owned(), message.into());
+        Self { task, message, source: None, panicked: true, site: None }
+    }
+
+    /// The same failure with the operator named.
+    #[must_use]
+    pub fn at(mut self, site: FailureSite) -> Self {
+        self.site = Some(site);
+        self
     }
 }
 

@@ -15,22 +15,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::core_loop_link::{CoreGone, CoreLink};
 use super::deployment::CoreCommand;
-use super::shell::uring_probe::io_uring_refused;
 use super::shell::{self, IdlePolicy, Shell, allowed_cores};
 use super::wake::CoreWaker;
+pub use crate::config::ShellKind;
 use crate::time::SystemClock;
-
-/// Which shell an engine wants.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ShellKind {
-    /// glommio where io_uring is allowed, else plain threads with a warning.
-    #[default]
-    Auto,
-    /// glommio, or an error.
-    Glommio,
-    /// Plain threads.
-    Threads,
-}
+use thalweg_io::ring::{UringSupport, probe};
 
 /// Why a core cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +163,17 @@ impl Executors {
                 Ok(link)
             }
         }
+    }
+}
+
+/// Why io_uring cannot be used here, with the remedy; `None` when it can.
+///
+/// glommio 0.9 must not be tried on a host that refuses io_uring: it panics inside the executor's thread and leaves a
+/// poisoned lock for the executors after it. So the kernel is asked first.
+pub(crate) fn io_uring_refused() -> Option<String> {
+    match probe() {
+        UringSupport::Supported { .. } => None,
+        UringSupport::Refused(refusal) => Some(format!("{}; {}", refusal.reason, refusal.remedy)),
     }
 }
 

@@ -1,11 +1,22 @@
 //! Slots, shells and the control plane.
 //!
 //! ```text
+//! Engine ──▶ dispatcher (control thread): ResourceManager, a job master for each job, task manager
+//!
 //! control ──▶ Executors ──▶ CoreHandleRemote ──commands──▶ CoreLoop ──run──▶ Task
 //!    ▲                                                        │
 //!    └────────────────────── CoreEvent ◀──────────────────────┘
 //! ```
+pub mod engine;
+pub mod job_handle;
+pub mod status;
+
 pub(crate) mod coordinator;
+pub(crate) mod dispatcher;
+pub(crate) mod job_master;
+pub(crate) mod submission;
+pub(crate) mod task_manager;
+
 pub mod task;
 
 pub mod resource_manager;
@@ -24,9 +35,12 @@ pub(crate) mod core_loop_times;
 
 pub use core_loop_link::CoreGone;
 pub use deployment::{
-    BuildTask, CoreCommand, CoreEvent, DEFAULT_BUDGET_RECORDS, EventSink, FailureCell, JobId,
-    SlotId, TaskDeployment, TaskFailure, TaskId,
+    BuildTask, CoreCommand, CoreEvent, DEFAULT_BUDGET_RECORDS, EventSink, FailureCell, FailureSite,
+    JobId, SlotId, TaskDeployment, TaskFailure, TaskId,
 };
+pub use engine::{Engine, EngineBuilder};
+pub use job_handle::JobHandle;
+pub use status::JobResult;
 pub use deployment_times::{TaskTimes, TaskTimesReading};
 pub use resource_manager::{
     AllocationError, Grant, RegisterError, ResourceManager, SlotResponse, TaskManagerId, WhenBusy,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::option::OptionKind;
-use crate::time::units::{milliseconds, seconds};
+use crate::time::{milliseconds, seconds};
 
 fn builder() -> ConfigurationBuilder {
     let mut builder = ConfigurationBuilder::new();

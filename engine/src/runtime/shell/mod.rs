@@ -17,7 +17,6 @@ pub(crate) mod affinity;
 pub(crate) mod glommio;
 pub(crate) mod idle;
 pub(crate) mod threads;
-pub(crate) mod uring_probe;
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;

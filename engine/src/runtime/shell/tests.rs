@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use super::uring_probe::io_uring_refused;
 use super::*;
 use crate::runtime::deployment::{
     BuildTask, CoreCommand, CoreEvent, JobId, SlotId, TaskDeployment, TaskFailure,
 };
+use crate::runtime::executors::io_uring_refused;
 use crate::runtime::task::{CoreHandle, Progress, Task};
 use crate::runtime::wake::CoreWaker;
 use crate::time::SystemClock;

@@ -1,0 +1,272 @@
+//! The dispatcher: the one thread on which an engine decides.
+//!
+//! ```text
+//! submit, cancel, shutdown ─┐
+//! reports of cores ─────────┼─ events ─► dispatcher ─► resource manager: who gets which slots
+//! requests for splits ──────┘                     └──► job masters: what each job does next
+//! ```
+//!
+//! 1. A submission asks for its slots; it is launched at once, waits its turn, or is refused, as it chose.
+//! 2. Every other event goes to the job master it concerns.
+//! 3. A job that is over gives its slots back, which may launch jobs that waited; then those who wait for it are told.
+//!
+//! **Invariants**
+//! - Resource manager, task manager and job masters are touched by this thread alone, so none of them locks.
+//! - Every job that was accepted gets an outcome, also when this thread comes to a bad end.
+//! - Once closing, nothing more is accepted; the thread ends when its last job is over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::core_loop_panic::caught;
+use super::deployment::{CoreEvent, JobId};
+use super::job_master::JobMaster;
+use super::resource_manager::{AllocationError, Grant, ResourceManager, SlotResponse, WhenBusy};
+use super::status::{JobState, Outcome};
+use super::submission::Submission;
+use super::task_manager::TaskManager;
+use crate::config::WhenSlotsAreTaken;
+use crate::graph::{Allocation, NodeId};
+use crate::time::{Clock, SystemClock};
+
+/// What the control thread is told.
+enum ControlEvent {
+    Submit {
+        submission: Box<Submission>,
+        state: Arc<JobState>,
+        /// Dropped without an answer if the engine is closing.
+        reply: SyncSender<Result<(), AllocationError>>,
+    },
+    Core {
+        job: JobId,
+        event: CoreEvent,
+    },
+    SplitRequest {
+        job: JobId,
+        source: NodeId,
+        subtask: usize,
+    },
+    Cancel(JobId),
+    /// Cancel everything and end.
+    Shutdown,
+}
+
+/// Tells the control thread. A thread that has ended has nothing to be told any more, so sending never fails.
+#[derive(Clone, Debug)]
+pub(crate) struct ControlSender(Sender<ControlEvent>);
+
+impl ControlSender {
+    fn send(&self, event: ControlEvent) {
+        let _ = self.0.send(event);
+    }
+
+    pub(crate) fn core_event(&self, job: JobId, event: CoreEvent) {
+        self.send(ControlEvent::Core { job, event });
+    }
+
+    pub(crate) fn split_request(&self, job: JobId, source: NodeId, subtask: usize) {
+        self.send(ControlEvent::SplitRequest { job, source, subtask });
+    }
+
+    pub(crate) fn cancel(&self, job: JobId) {
+        self.send(ControlEvent::Cancel(job));
+    }
+
+    pub(crate) fn shut_down(&self) {
+        self.send(ControlEvent::Shutdown);
+    }
+
+    /// Submits a job and waits until it is launched, waits for slots, or is refused. `None` if the engine is closing.
+    pub(crate) fn submit(
+        &self,
+        submission: Submission,
+        state: Arc<JobState>,
+    ) -> Option<Result<(), AllocationError>> {
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        let submission = Box::new(submission);
+        self.send(ControlEvent::Submit { submission, state, reply });
+        answer.recv().ok()
+    }
+}
+
+/// For how many jobs a control thread lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// Until it is shut down.
+    Engine,
+    /// For one job; ends by itself with it.
+    OneJob,
+}
+
+/// See the module docs.
+pub(crate) struct Dispatcher {
+    events: Receiver<ControlEvent>,
+    control: ControlSender,
+    task_manager: TaskManager,
+    resources: ResourceManager,
+    jobs: BTreeMap<JobId, JobMaster>,
+    clock: SystemClock,
+    lifetime: Lifetime,
+    closing: bool,
+}
+
+/// Linux shows 15 characters of it.
+const THREAD_NAME: &str = "thalweg-control";
+
+impl Dispatcher {
+    /// Starts the control thread over the slots of `task_manager`.
+    pub(crate) fn start(
+        task_manager: TaskManager,
+        lifetime: Lifetime,
+    ) -> std::io::Result<(ControlSender, JoinHandle<()>)> {
+        let (sender, events) = channel();
+        let control = ControlSender(sender);
+        let mut resources = ResourceManager::new();
+        let registered = resources.register(TaskManager::ID, task_manager.slots());
+        debug_assert!(registered.is_ok_and(|grants| grants.is_empty()), "nobody waits yet");
+        let dispatcher = Self {
+            events,
+            control: control.clone(),
+            task_manager,
+            resources,
+            jobs: BTreeMap::new(),
+            clock: SystemClock::new(),
+            lifetime,
+            closing: false,
+        };
+        let thread = std::thread::Builder::new().name(THREAD_NAME.to_owned());
+        let thread = thread.spawn(move || dispatcher.run())?;
+        Ok((control, thread))
+    }
+
+    fn run(mut self) {
+        while !(self.closing && self.jobs.is_empty()) {
+            if let Some(event) = self.next_event() {
+                self.handle(event);
+            }
+            self.discover();
+        }
+    }
+
+    /// The next event, or nothing when an enumerator is due.
+    fn next_event(&self) -> Option<ControlEvent> {
+        let due_ns = self.jobs.values().filter_map(JobMaster::next_discovery_ns).min();
+        let Some(due_ns) = due_ns else {
+            // `control` is a sender, so the channel is never disconnected.
+            return self.events.recv().ok();
+        };
+        let patience = Duration::from_nanos(due_ns.saturating_sub(self.clock.monotonic_ns()));
+        match self.events.recv_timeout(patience) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    fn handle(&mut self, event: ControlEvent) {
+        match event {
+            ControlEvent::Submit { .. } if self.closing => {}
+            ControlEvent::Submit { submission, state, reply } => {
+                self.submit(*submission, state, &reply);
+            }
+            ControlEvent::Core { job, event } => {
+                self.with_job(job, |master, manager| master.on_core_event(event, manager));
+            }
+            ControlEvent::SplitRequest { job, source, subtask } => {
+                self.with_job(job, |master, manager| {
+                    master.on_split_request(source, subtask, manager);
+                });
+            }
+            ControlEvent::Cancel(job) => self.with_job(job, JobMaster::cancel),
+            ControlEvent::Shutdown => {
+                self.closing = true;
+                for job in self.jobs.keys().copied().collect::<Vec<_>>() {
+                    self.with_job(job, JobMaster::engine_goes);
+                }
+            }
+        }
+    }
+
+    fn submit(
+        &mut self,
+        submission: Submission,
+        state: Arc<JobState>,
+        reply: &SyncSender<Result<(), AllocationError>>,
+    ) {
+        self.closing = self.lifetime == Lifetime::OneJob;
+        let when_busy = match submission.configuration.when_slots_are_taken() {
+            WhenSlotsAreTaken::Wait => WhenBusy::Wait,
+            WhenSlotsAreTaken::Refuse => WhenBusy::Refuse,
+        };
+        let (id, demand) = (state.id, submission.demand());
+        let response = self.resources.request(id, demand, when_busy);
+        let allocation = match response {
+            Ok(SlotResponse::Allocated(allocation)) => Some(allocation),
+            Ok(SlotResponse::Waiting { ahead }) => {
+                tracing::info!(job = %state.name, ahead, "waits for slots");
+                None
+            }
+            Err(error) => {
+                // The caller waits for the answer; if it is gone, so is its interest.
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
+        self.jobs.insert(id, JobMaster::new(submission, state));
+        let _ = reply.send(Ok(()));
+        if let Some(allocation) = allocation {
+            self.launch(id, &allocation);
+        }
+    }
+
+    fn launch(&mut self, job: JobId, allocation: &Allocation) {
+        let (control, now_ns) = (self.control.clone(), self.clock.monotonic_ns());
+        self.with_job(job, |master, manager| master.launch(allocation, manager, &control, now_ns));
+    }
+
+    /// Lets a job act, and sees it off if it is over.
+    fn with_job(&mut self, job: JobId, act: impl FnOnce(&mut JobMaster, &TaskManager)) {
+        // Reports about a job that is over may still be on their way.
+        let Some(master) = self.jobs.get_mut(&job) else { return };
+        act(master, &self.task_manager);
+        if master.is_over() {
+            self.see_off(job);
+        }
+    }
+
+    fn see_off(&mut self, job: JobId) {
+        let Some(mut master) = self.jobs.remove(&job) else { return };
+        let outcome = master.outcome(self.clock.monotonic_ns());
+        let state = master.state().clone();
+        // What users moved into their functions is dropped here at the latest.
+        if let Err(text) = caught(|| drop(master)) {
+            tracing::error!(job = %state.name, "panicked while the job was dropped: {text}");
+        }
+        let grants = self.resources.release(job);
+        state.complete(outcome);
+        for Grant { job, allocation } in grants {
+            self.launch(job, &allocation);
+        }
+    }
+
+    fn discover(&mut self) {
+        let now_ns = self.clock.monotonic_ns();
+        let is_due = |master: &JobMaster| master.next_discovery_ns().is_some_and(|at| at <= now_ns);
+        let due: Vec<JobId> =
+            self.jobs.iter().filter(|(_, master)| is_due(master)).map(|(job, _)| *job).collect();
+        for job in due {
+            self.with_job(job, |master, manager| master.discover(now_ns, manager));
+        }
+    }
+}
+
+impl Drop for Dispatcher {
+    /// However the thread ends, nobody waits for ever.
+    fn drop(&mut self) {
+        for master in self.jobs.values() {
+            master.state().complete(Outcome::EngineGone);
+        }
+    }
+}

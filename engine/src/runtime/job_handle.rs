@@ -1,0 +1,89 @@
+//! [`JobHandle`]: a job that was submitted, seen from outside.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+
+use super::deployment::JobId;
+use super::dispatcher::ControlSender;
+use super::status::{JobResult, JobState};
+use crate::error::Error;
+use crate::graph::{ExplainFormat, JobStatus};
+use crate::metrics::JobSnapshot;
+
+/// A submitted job: ask it, wait for it, cancel it. Any thread may hold a clone; dropping it changes nothing.
+#[derive(Clone)]
+pub struct JobHandle {
+    state: Arc<JobState>,
+    control: ControlSender,
+}
+
+impl JobHandle {
+    pub(crate) fn new(state: Arc<JobState>, control: ControlSender) -> Self {
+        Self { state, control }
+    }
+
+    /// Unique in the process.
+    pub fn id(&self) -> JobId {
+        self.state.id
+    }
+
+    /// As it was submitted.
+    pub fn name(&self) -> &str {
+        &self.state.name
+    }
+
+    /// How far it has come; CREATED while it waits for slots.
+    pub fn status(&self) -> JobStatus {
+        self.state.status()
+    }
+
+    /// Has it ended, in whatever way? Then nothing of it is left on any core.
+    pub fn is_finished(&self) -> bool {
+        self.state.has_ended()
+    }
+
+    /// Waits until the job has ended and nothing of it is left on any core. Any number of callers may wait, and each
+    /// gets the result.
+    ///
+    /// # Errors
+    /// If the job failed, was cancelled, or its engine was shut down.
+    pub fn wait(&self) -> Result<JobResult, Error> {
+        self.state.wait()
+    }
+
+    /// [`wait`](Self::wait) for async code, on whatever executor.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_async(&self) -> impl Future<Output = Result<JobResult, Error>> + Send + 'static {
+        let state = self.state.clone();
+        poll_fn(move |context| state.poll(context.waker()))
+    }
+
+    /// Asks for the job to be stopped, and returns at once; [`wait`](Self::wait) then tells when it has. A job that has
+    /// ended, or is failing already, is left as it is.
+    pub fn cancel(&self) {
+        self.control.cancel(self.state.id);
+    }
+
+    /// Its metrics now, by vertex; empty while it waits for slots.
+    pub fn metrics(&self) -> JobSnapshot {
+        self.state.snapshot()
+    }
+
+    /// Its graphs now: operators, vertices, subtasks with their states, and where they run.
+    pub fn explain(&self, format: ExplainFormat) -> String {
+        self.state.explain().render(format)
+    }
+}
+
+impl fmt::Debug for JobHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle")
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .field("status", &self.status())
+            .finish()
+    }
+}

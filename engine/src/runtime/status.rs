@@ -1,0 +1,162 @@
+//! What is known of a job outside its control thread: status, graphs, metrics, and in the end the outcome.
+//!
+//! The job master writes, any number of handles read and wait.
+//!
+//! **Invariants**
+//! - The outcome is set once, after every task of the job has been dropped.
+//! - Who waits is told after the lock that published the outcome is released, each exactly once.
+
+mod stage_metrics;
+
+pub(crate) use stage_metrics::{StageNames, TaskClock};
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use super::deployment::JobId;
+use super::submission::Submission;
+use crate::error::{Error, JobFailure};
+use crate::graph::{ExecutionGraph, Explain, JobStatus, PhysicalGraph};
+use crate::metrics::{JobMetrics, JobSnapshot};
+
+/// What a job that finished leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobResult {
+    /// The job.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+    /// From the moment it had its slots until its last task was gone.
+    pub runtime: Duration,
+    /// Its metrics at the end.
+    pub metrics: JobSnapshot,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    Finished(JobResult),
+    Failed(JobFailure),
+    Cancelled,
+    EngineGone,
+}
+
+/// See the module docs.
+#[derive(Debug)]
+pub(crate) struct JobState {
+    pub(crate) id: JobId,
+    pub(crate) name: String,
+    pub(crate) metrics: Arc<JobMetrics>,
+    pub(crate) stage_names: StageNames,
+    shared: Mutex<Shared>,
+    ended: Condvar,
+}
+
+#[derive(Debug)]
+struct Shared {
+    explain: Explain,
+    clocks: Vec<TaskClock>,
+    outcome: Option<Outcome>,
+    wakers: Vec<Waker>,
+}
+
+impl JobState {
+    pub(crate) fn new(submission: &Submission) -> Arc<Self> {
+        let explain = submission.explain.clone();
+        let stage_names = StageNames::new(&explain.job_graph);
+        let shared = Shared { explain, clocks: Vec::new(), outcome: None, wakers: Vec::new() };
+        Arc::new(Self {
+            id: JobId::allocate(),
+            name: submission.name.clone(),
+            metrics: Arc::new(JobMetrics::new(&submission.name)),
+            stage_names,
+            shared: Mutex::new(shared),
+            ended: Condvar::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // Every change under the lock leaves the value whole at each step.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a step of the job or of its subtasks; for the job master.
+    pub(crate) fn step<R>(&self, step: impl FnOnce(&mut ExecutionGraph) -> R) -> R {
+        step(&mut self.lock().explain.execution_graph)
+    }
+
+    /// The job has slots; for the job master.
+    pub(crate) fn place(&self, physical_graph: PhysicalGraph, clocks: Vec<TaskClock>) {
+        let mut shared = self.lock();
+        shared.explain.physical_graph = Some(physical_graph);
+        shared.clocks = clocks;
+    }
+
+    /// The job has ended; for the job master. A second outcome is ignored.
+    pub(crate) fn complete(&self, outcome: Outcome) {
+        let wakers = {
+            let mut shared = self.lock();
+            if shared.outcome.is_some() {
+                return;
+            }
+            shared.outcome = Some(outcome);
+            std::mem::take(&mut shared.wakers)
+        };
+        self.ended.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn status(&self) -> JobStatus {
+        self.lock().explain.execution_graph.status()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().outcome.is_some()
+    }
+
+    pub(crate) fn explain(&self) -> Explain {
+        self.lock().explain.clone()
+    }
+
+    /// All metrics now, by vertex.
+    pub(crate) fn snapshot(&self) -> JobSnapshot {
+        let mut snapshot = self.metrics.snapshot();
+        let clocks = self.lock().clocks.clone();
+        self.stage_names.fold(&mut snapshot, &clocks);
+        snapshot
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(&self) -> Result<JobResult, Error> {
+        let mut shared = self.lock();
+        loop {
+            if let Some(outcome) = &shared.outcome {
+                return self.as_result(outcome.clone());
+            }
+            shared = self.ended.wait(shared).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The end, or a wake-up when it has come.
+    pub(crate) fn poll(&self, waker: &Waker) -> Poll<Result<JobResult, Error>> {
+        let mut shared = self.lock();
+        if let Some(outcome) = &shared.outcome {
+            return Poll::Ready(self.as_result(outcome.clone()));
+        }
+        if !shared.wakers.iter().any(|known| known.will_wake(waker)) {
+            shared.wakers.push(waker.clone());
+        }
+        Poll::Pending
+    }
+
+    fn as_result(&self, outcome: Outcome) -> Result<JobResult, Error> {
+        match outcome {
+            Outcome::Finished(result) => Ok(result),
+            Outcome::Failed(failure) => Err(failure.into()),
+            Outcome::Cancelled => Err(Error::Cancelled(self.name.clone())),
+            Outcome::EngineGone => Err(Error::EngineGone(self.name.clone())),
+        }
+    }
+}

@@ -71,7 +71,7 @@ impl SourceReader for EventReader {
     type Out = Event;
     type Split = NoSplit;
 
-    #[inline]
+    #[inline(always)]
     fn poll_batch(
         &mut self,
         max: usize,

@@ -148,18 +148,22 @@ impl<T: 'static, L: Logic<T>, D: Push<L::Out>> Consume<T> for KeyedOperator<L, D
     #[inline(never)]
     fn consume(&mut self, columns: Columns<'_, T>) {
         let KeyedOperator { logic, next, stage, .. } = self;
-        if !self.is_deep {
-            return columns.for_each(&stage.position, |_, hash, record, timestamp| {
-                logic.apply(hash, record, timestamp, next);
-            });
-        }
         let hashes = columns.hashes();
-        let last = hashes.len().saturating_sub(1);
-        hashes.iter().take(AHEAD).for_each(|hash| logic.hint(*hash));
-        hashes.iter().take(AHEAD / 2).for_each(|hash| logic.hint_row(*hash));
+        let is_deep = self.is_deep;
+        if is_deep {
+            hashes.iter().take(AHEAD).for_each(|hash| logic.hint(*hash));
+            hashes.iter().take(AHEAD / 2).for_each(|hash| logic.hint_row(*hash));
+        }
+        // One loop for both cases: a second one would keep `apply` from being inlined into either.
         columns.for_each(&stage.position, |row, hash, record, timestamp| {
-            logic.hint(hashes[(row + AHEAD).min(last)]);
-            logic.hint_row(hashes[(row + AHEAD / 2).min(last)]);
+            if is_deep {
+                if let Some(hash) = hashes.get(row + AHEAD) {
+                    logic.hint(*hash);
+                }
+                if let Some(hash) = hashes.get(row + AHEAD / 2) {
+                    logic.hint_row(*hash);
+                }
+            }
             logic.apply(hash, record, timestamp, next);
         });
     }

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::function::{Assignment, InputStatus, ReaderContext, SourceCollector, SourceReader};
 use crate::graph::NodeId;
 use crate::operator::opened::Opened;
-use crate::operator::{Flow, Push, StageContext};
+use crate::operator::{Flow, Push, StageContext, UserCall};
 use crate::record::{Control, MAX_WATERMARK};
 use crate::runtime::{Progress, Task};
 use std::collections::VecDeque;
@@ -85,7 +85,9 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         mailbox: Option<Arc<SplitMailbox<R::Split>>>,
     ) -> Result<Self> {
         let context = ReaderContext { subtask_index: stage.subtask, parallelism: stage.parallelism };
-        let reader = crate::operator::UserCall::run(&stage, node, || make_reader(&context));
+        let call = UserCall::begin(&stage, node);
+        let reader = make_reader(&context);
+        call.end();
         let reader = reader.map_err(|cause| {
             stage.fail(node, cause);
             crate::operator::opened::OPEN_FAILED

@@ -207,18 +207,20 @@ impl<S> EnumeratorContext<S> {
 /// Where a reader puts its records.
 pub struct SourceCollector<'a, T> {
     next: &'a mut dyn Push<T>,
-    emitted: u64,
+    /// The position of the stage before the first record of this collector.
+    start: u64,
+    /// Counted before a record is pushed, so that a failure downstream names that record.
     position: &'a Cell<u64>,
 }
 
 impl<'a, T: 'static> SourceCollector<'a, T> {
     #[inline(always)]
     pub(crate) fn new(next: &'a mut dyn Push<T>, position: &'a Cell<u64>) -> Self {
-        SourceCollector { next, emitted: 0, position }
+        SourceCollector { next, start: position.get(), position }
     }
 
     pub(crate) fn emitted(&self) -> u64 {
-        self.emitted
+        self.position.get() - self.start
     }
 
     /// Emits a record without timestamp.
@@ -230,14 +232,7 @@ impl<'a, T: 'static> SourceCollector<'a, T> {
     /// Emits a record that was made at `timestamp_ms`.
     #[inline(always)]
     pub fn collect_with_timestamp(&mut self, record: T, timestamp_ms: i64) {
-        self.emitted += 1;
+        self.position.set(self.position.get() + 1);
         self.next.push(record, timestamp_ms);
-    }
-}
-
-impl<T> Drop for SourceCollector<'_, T> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        self.position.set(self.position.get() + self.emitted);
     }
 }

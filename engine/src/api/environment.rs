@@ -124,7 +124,10 @@ impl StreamExecutionEnvironment {
 
     /// Sets options in code, which wins over file, environment and command line:
     /// `env.configure(|c| c.page_bytes(65_536).chaining(false))`.
-    pub fn configure<R>(&self, set: impl FnOnce(&mut ConfigurationBuilder) -> R) -> &Self {
+    pub fn configure(
+        &self,
+        set: impl FnOnce(&mut ConfigurationBuilder) -> &mut ConfigurationBuilder,
+    ) -> &Self {
         set(&mut self.configuration.borrow_mut());
         self
     }
@@ -176,11 +179,11 @@ impl StreamExecutionEnvironment {
 impl StreamExecutionEnvironment {
     /// Begins a stream at `source`.
     #[track_caller]
-    pub fn from_source<S: Source>(
+    pub fn from_source<S: Source, N: Into<String>>(
         &self,
         source: S,
-        name: impl Into<String>,
-    ) -> DataStream<S::Out, impl Chain<S::Out>> {
+        name: N,
+    ) -> DataStream<S::Out, impl Chain<S::Out> + use<S, N>> {
         let stream = self.add_source(source, "source", Location::caller());
         stream.name(name)
     }
@@ -325,7 +328,7 @@ fn mistakes(builder: &PlanBuilder) -> Vec<PlanError> {
 /// Larger files are no configurations.
 const CONFIGURATION_BYTES_MAX: u64 = 1 << 20;
 
-fn read_file(path: &Path) -> Result<String, crate::BoxError> {
+pub(crate) fn read_file(path: &Path) -> Result<String, crate::BoxError> {
     let file = PosixStorage::new().open_read(path)?;
     let length_bytes = file.length_bytes()?;
     if length_bytes > CONFIGURATION_BYTES_MAX {

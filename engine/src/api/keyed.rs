@@ -44,10 +44,9 @@ pub(crate) struct HashRoute<S> {
 impl<T: 'static, S: KeySelector<T>> Route<T> for HashRoute<S> {
     #[inline(always)]
     fn route(&mut self, record: &T) -> (usize, u32) {
-        let selector = &mut self.selector;
-        let hash = UserCall::run(&self.stage, self.node, || {
-            selector.with_key(record, |key| key.key_hash())
-        });
+        let call = UserCall::begin(&self.stage, self.node);
+        let hash = self.selector.with_key(record, |key| key.key_hash());
+        call.end();
         if self.parallelism == 1 {
             return (0, hash.as_u32());
         }

@@ -2,10 +2,10 @@
 
 mod chain;
 mod connected;
-mod environment;
+pub(crate) mod environment;
 mod keyed;
 mod operators;
-mod plan_builder;
+pub(crate) mod plan_builder;
 mod rolling;
 mod sink;
 mod sinks;

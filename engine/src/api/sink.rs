@@ -1,6 +1,6 @@
 //! Where a stream ends: `sink_to` and kin.
 
-use crate::api::chain::{Chain, ExchangeNode, Plan, auto_route, exchange};
+use crate::api::chain::{Chain, Plan};
 use crate::api::plan_builder::{NewNode, fused_input};
 use crate::api::stream::DataStream;
 use crate::api::operators::{Cloned, MakeFunction, Made};
@@ -80,7 +80,7 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         M: MakeFunction<Function: Sink<T>>,
     {
         let DataStream { plan, node: from, side_output, chain, .. } = self;
-        let inputs = vec![fused_input(from, side_output.clone())];
+        let inputs = vec![fused_input(from, side_output)];
         let new = NewNode { kind: NodeKind::Sink, operator, inputs, keyed: false, location };
         let node = plan.with(|plan| plan.add_node(new));
         let attach = move |plan: &Plan, separate: bool| {
@@ -88,11 +88,10 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
             if !separate {
                 return chain.attach(plan, make);
             }
-            let from = (from, side_output);
-            let boxed = exchange(chain, plan, from, ExchangeNode::auto(location), None, auto_route);
+            // An explicit partitioner in front becomes the sink's own: `broadcast()` reaches each of its subtasks.
+            let boxed = chain.cut(plan, node);
             let head = boxed.exchange_node().expect("made by an exchange");
             plan.with(|plan| {
-                plan.node(node).inputs[0] = fused_input(head, None);
                 let settings = plan.node(node).clone();
                 plan.set_on_stage(head, |node| {
                     node.parallelism = settings.parallelism;

@@ -11,7 +11,7 @@
 //! job.toml            parallelism = 4        profile = "latency"
 //! environment         THALWEG_PARALLELISM=8
 //! command line        -p 16  --parallelism=16  --set parallelism=16
-//! code                env.configure().parallelism(16)
+//! code                env.configure(|c| c.parallelism(16))
 //! ```
 //!
 //! A job's own arguments (`--csv FILE`) are declared in a [`DeclaredArguments`] and come back as [`Arguments`].

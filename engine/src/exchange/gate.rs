@@ -163,7 +163,28 @@ impl<P: Ports> Gate<P> {
     /// A control from the router above.
     pub(crate) fn control(&mut self, control: Control) {
         debug_assert!(self.nested == 1 && !self.valve.is_held(0), "input 0 of a nested gate, not held");
+        if self.pending.is_empty() {
+            // The router drives before it passes a control on, so the head is ready for one.
+            let mut first = None;
+            let pending = &mut self.pending;
+            self.valve.on(0, control, |control| match first {
+                None => first = Some(control),
+                Some(_) => pending.push_back(control),
+            });
+            if let Some(control) = first {
+                self.pass_on(control);
+            }
+            return;
+        }
         self.on_control(0, control);
+    }
+
+    fn pass_on(&mut self, control: Control) {
+        if let Control::Watermark(watermark) = control {
+            self.stage.metrics.current_input_watermark_ms.set(watermark);
+        }
+        self.ports.control(control);
+        self.stage.task.worked(1);
     }
 
     fn on_control(&mut self, input: usize, control: Control) {
@@ -177,9 +198,7 @@ impl<P: Ports> Gate<P> {
             other => return other,
         }
         if let Some(control) = self.pending.pop_front() {
-            self.note_watermark(control);
-            self.ports.control(control);
-            self.stage.task.worked(1);
+            self.pass_on(control);
             return Flow::Busy;
         }
         let got = self.poll_channels();
@@ -226,12 +245,6 @@ impl<P: Ports> Gate<P> {
 
     fn count_in(&self, records: usize) {
         self.stage.metrics.records_in.add(records as u64);
-    }
-
-    fn note_watermark(&self, control: Control) {
-        if let Control::Watermark(watermark) = control {
-            self.stage.metrics.current_input_watermark_ms.set(watermark);
-        }
     }
 }
 

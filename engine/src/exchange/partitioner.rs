@@ -74,7 +74,9 @@ impl<T: 'static, F: FnMut(&T, usize) -> usize + 'static> Route<T> for Custom<F> 
     #[inline(always)]
     fn route(&mut self, record: &T) -> (usize, u32) {
         let Custom { function, lanes, stage, node } = self;
-        let lane = UserCall::run(stage, *node, || function(record, *lanes));
+        let call = UserCall::begin(stage, *node);
+        let lane = function(record, *lanes);
+        call.end();
         if lane >= *lanes {
             let message = format!("the partitioner chose consumer {lane} of {lanes}; give an index below {lanes}");
             stage.fail(*node, message.into());

@@ -77,7 +77,10 @@ impl<T: 'static> Lanes<T> {
         self.channels.iter_mut().flatten().for_each(|writer| writer.control(control));
         if let Some(own) = &mut self.own {
             debug_assert!(own.pending.is_none(), "one control between two drives");
-            own.pending = Some(control);
+            match own.block.is_empty() {
+                true => own.gate.control(control),
+                false => own.pending = Some(control),
+            }
         }
     }
 

@@ -213,8 +213,10 @@ impl<S> EnumeratorContext<S> {
 /// Where a reader puts its records.
 pub struct SourceCollector<'a, T> {
     next: &'a mut dyn Push<T>,
-    emitted: u64,
     skipped: u64,
+    /// The position of the stage before the first record of this collector.
+    start: u64,
+    /// Counted before a record is pushed, so that a failure downstream names that record.
     position: &'a Cell<u64>,
     core: &'a CoreServices,
 }
@@ -226,12 +228,12 @@ impl<'a, T: 'static> SourceCollector<'a, T> {
         position: &'a Cell<u64>,
         core: &'a CoreServices,
     ) -> Self {
-        SourceCollector { next, emitted: 0, skipped: 0, position, core }
+        SourceCollector { next, skipped: 0, start: position.get(), position, core }
     }
 
     /// How many records this batch has brought so far.
     pub fn emitted(&self) -> u64 {
-        self.emitted
+        self.position.get() - self.start
     }
 
     pub(crate) fn skipped(&self) -> u64 {
@@ -271,14 +273,7 @@ impl<'a, T: 'static> SourceCollector<'a, T> {
     /// Emits a record that was made at `timestamp_ms`.
     #[inline(always)]
     pub fn collect_with_timestamp(&mut self, record: T, timestamp_ms: i64) {
-        self.emitted += 1;
+        self.position.set(self.position.get() + 1);
         self.next.push(record, timestamp_ms);
-    }
-}
-
-impl<T> Drop for SourceCollector<'_, T> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        self.position.set(self.position.get() + self.emitted);
     }
 }

@@ -128,13 +128,18 @@ pub(crate) struct UserCall<'a> {
 }
 
 impl<'a> UserCall<'a> {
-    /// Runs `code` as user code of `node`.
+    /// What follows, up to [`end`](Self::end), is user code of `node`.
+    ///
+    /// A pair of calls and not one that takes a closure: a closure in a loop that is instantiated twice is not inlined.
     #[inline(always)]
-    pub(crate) fn run<R>(stage: &'a StageContext, node: NodeId, code: impl FnOnce() -> R) -> R {
-        let mark = UserCall { stage, node };
-        let result = code();
-        std::mem::forget(mark);
-        result
+    pub(crate) fn begin(stage: &'a StageContext, node: NodeId) -> Self {
+        UserCall { stage, node }
+    }
+
+    /// The user code has returned.
+    #[inline(always)]
+    pub(crate) fn end(self) {
+        std::mem::forget(self);
     }
 }
 

@@ -43,7 +43,10 @@ fn emit_step<I: Iterator<Item: 'static>, D: Push<I::Item>>(
     node: NodeId,
 ) -> bool {
     for _ in 0..STEP {
-        match UserCall::run(stage, node, || items.next()) {
+        let call = UserCall::begin(stage, node);
+        let item = items.next();
+        call.end();
+        match item {
             Some(item) => next.push(item, timestamp),
             None => return true,
         }
@@ -60,7 +63,9 @@ where
     #[inline(always)]
     fn push(&mut self, record: T, timestamp: i64) {
         let FlatMap { function, next, stage, node, waiting } = self;
-        let mut items = UserCall::run(stage, *node, || function(record).into_iter());
+        let call = UserCall::begin(stage, *node);
+        let mut items = function(record).into_iter();
+        call.end();
         if !waiting.is_empty() || !emit_step(&mut items, timestamp, next, stage, *node) {
             waiting.push_back((items, timestamp));
         }

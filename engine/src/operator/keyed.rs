@@ -20,8 +20,10 @@ pub(crate) trait KeyedLogic: 'static {
     type Out: 'static;
     /// Is the state larger than a core's cache? Asked once a batch.
     fn is_deep(&mut self) -> bool;
-    /// Event time has reached `watermark`; what that fires comes out of [`fire`](Self::fire).
-    fn advance(&mut self, _watermark: i64) {}
+    /// Event time has reached `watermark`. True if that makes something due, which comes out of [`fire`](Self::fire).
+    fn advance(&mut self, _watermark: i64) -> bool {
+        false
+    }
     /// Emits up to `budget` of what is due by event time; true when nothing is left.
     fn fire<D: Push<Self::Out>>(&mut self, _budget: usize, _next: &mut D) -> bool {
         true
@@ -87,10 +89,13 @@ impl<L, D> KeyedOperator<L, D> {
 impl<L: KeyedLogic, D: Push<L::Out>> KeyedOperator<L, D> {
     fn take(&mut self, control: Control) {
         debug_assert!(self.pending.is_none(), "one control between two drives");
-        if let Control::Watermark(watermark) = control {
-            self.logic.advance(watermark);
+        match control {
+            Control::Watermark(watermark) if self.logic.advance(watermark) => {
+                self.pending = Some(control);
+            }
+            // Nothing is to be emitted before it, and downstream is ready.
+            _ => self.pass_on(control),
         }
-        self.pending = Some(control);
     }
 
     fn drive_all(&mut self, dry: bool) -> Flow {
@@ -112,15 +117,9 @@ impl<L: KeyedLogic, D: Push<L::Out>> KeyedOperator<L, D> {
 
     /// Fires what is due and passes on the control that made it due, downstream being ready.
     fn step(&mut self) -> Flow {
-        let core = self.stage.task.core.clone();
         let next_ms = self.logic.next_processing_time_ms();
-        if next_ms <= core.now_ms.get() {
-            self.stage.task.worked(1);
-            self.logic.fire_processing_time(core.now_ms.get(), FIRE_STEP, &mut self.next);
+        if next_ms < i64::MAX && self.fire_processing_time(next_ms) {
             return Flow::Busy;
-        }
-        if next_ms < core.next_timer_ms.get() {
-            core.next_timer_ms.set(next_ms);
         }
         let Some(control) = self.pending else { return Flow::Ready };
         self.stage.task.worked(1);
@@ -133,6 +132,20 @@ impl<L: KeyedLogic, D: Push<L::Out>> KeyedOperator<L, D> {
             }
         }
         Flow::Busy
+    }
+
+    /// Fires processing-time timers, the next of which is at `next_ms`, or makes the core wake for it.
+    #[cold]
+    fn fire_processing_time(&mut self, next_ms: i64) -> bool {
+        let core = &self.stage.task.core;
+        let now_ms = core.now_ms.get();
+        if next_ms > now_ms {
+            core.next_timer_ms.set(core.next_timer_ms.get().min(next_ms));
+            return false;
+        }
+        self.stage.task.worked(1);
+        self.logic.fire_processing_time(now_ms, FIRE_STEP, &mut self.next);
+        true
     }
 
     fn pass_on(&mut self, control: Control) {
@@ -148,18 +161,22 @@ impl<T: 'static, L: Logic<T>, D: Push<L::Out>> Consume<T> for KeyedOperator<L, D
     #[inline(never)]
     fn consume(&mut self, columns: Columns<'_, T>) {
         let KeyedOperator { logic, next, stage, .. } = self;
-        if !self.is_deep {
-            return columns.for_each(&stage.position, |_, hash, record, timestamp| {
-                logic.apply(hash, record, timestamp, next);
-            });
-        }
         let hashes = columns.hashes();
-        let last = hashes.len().saturating_sub(1);
-        hashes.iter().take(AHEAD).for_each(|hash| logic.hint(*hash));
-        hashes.iter().take(AHEAD / 2).for_each(|hash| logic.hint_row(*hash));
+        let is_deep = self.is_deep;
+        if is_deep {
+            hashes.iter().take(AHEAD).for_each(|hash| logic.hint(*hash));
+            hashes.iter().take(AHEAD / 2).for_each(|hash| logic.hint_row(*hash));
+        }
+        // One loop for both cases: a second one would keep `apply` from being inlined into either.
         columns.for_each(&stage.position, |row, hash, record, timestamp| {
-            logic.hint(hashes[(row + AHEAD).min(last)]);
-            logic.hint_row(hashes[(row + AHEAD / 2).min(last)]);
+            if is_deep {
+                if let Some(hash) = hashes.get(row + AHEAD) {
+                    logic.hint(*hash);
+                }
+                if let Some(hash) = hashes.get(row + AHEAD / 2) {
+                    logic.hint_row(*hash);
+                }
+            }
             logic.apply(hash, record, timestamp, next);
         });
     }

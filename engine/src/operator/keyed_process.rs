@@ -106,6 +106,9 @@ impl<P, K: Key> Host<P, K> {
     }
 
     fn next_processing_time_ms(&mut self) -> i64 {
+        if self.services.processing_timers.is_empty() {
+            return i64::MAX;
+        }
         self.services.processing_timers.next_ms().unwrap_or(i64::MAX)
     }
 }
@@ -134,8 +137,8 @@ impl<P: KeyedProcessFunction, S: 'static> KeyedLogic for KeyedProcess<P, S> {
     fn is_deep(&mut self) -> bool {
         self.host.rows.is_deep()
     }
-    fn advance(&mut self, watermark: i64) {
-        self.host.services.watermark = watermark;
+    fn advance(&mut self, watermark: i64) -> bool {
+        self.host.services.advance(watermark)
     }
     fn fire<D: Push<P::Out>>(&mut self, budget: usize, next: &mut D) -> bool {
         self.host.fire(TimeDomain::EventTime, budget, |function, at_ms, context| {
@@ -202,8 +205,8 @@ impl<P: KeyedCoProcessFunction, S1: 'static, S2: 'static> KeyedLogic for KeyedCo
     fn is_deep(&mut self) -> bool {
         self.host.rows.is_deep()
     }
-    fn advance(&mut self, watermark: i64) {
-        self.host.services.watermark = watermark;
+    fn advance(&mut self, watermark: i64) -> bool {
+        self.host.services.advance(watermark)
     }
     fn fire<D: Push<P::Out>>(&mut self, budget: usize, next: &mut D) -> bool {
         self.host.fire(TimeDomain::EventTime, budget, |function, at_ms, context| {

@@ -24,6 +24,13 @@ impl KeyedServices {
         }
     }
 
+    /// Event time has reached `watermark`: is a timer due?
+    pub(crate) fn advance(&mut self, watermark: i64) -> bool {
+        self.watermark = watermark;
+        !self.event_timers.is_empty()
+            && self.event_timers.next_ms().is_some_and(|next_ms| next_ms <= watermark)
+    }
+
     pub(crate) fn now_ms(&self) -> i64 {
         self.core.now_ms.get()
     }

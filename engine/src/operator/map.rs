@@ -19,8 +19,9 @@ pub(crate) struct Map<F, D, U> {
 impl<T, U: 'static, F: FnMut(T) -> U + 'static, D: Push<U>> Push<T> for Map<F, D, U> {
     #[inline(always)]
     fn push(&mut self, record: T, timestamp: i64) {
-        let function = &mut self.function;
-        let result = UserCall::run(&self.stage, self.node, || function(record));
+        let call = UserCall::begin(&self.stage, self.node);
+        let result = (self.function)(record);
+        call.end();
         self.next.push(result, timestamp);
     }
     pass_on!();
@@ -37,8 +38,10 @@ pub(crate) struct Filter<F, D> {
 impl<T: 'static, F: FnMut(&T) -> bool + 'static, D: Push<T>> Push<T> for Filter<F, D> {
     #[inline(always)]
     fn push(&mut self, record: T, timestamp: i64) {
-        let function = &mut self.function;
-        if UserCall::run(&self.stage, self.node, || function(&record)) {
+        let call = UserCall::begin(&self.stage, self.node);
+        let keep = (self.function)(&record);
+        call.end();
+        if keep {
             self.next.push(record, timestamp);
         }
     }

@@ -10,7 +10,8 @@
 //!
 //! **Invariants** (the owner's side of the contract)
 //! - After at most 512 pushes the owner drives, and pushes on only when the answer is `Ready`.
-//! - A control comes only when the last verb but it was a `drive` that answered `Ready`.
+//! - A control comes only when the last verb but it was a `drive` that answered `Ready`; so an operator with nothing of
+//!   its own to emit before it may pass it on in the same call.
 //! - After `control(End)` nothing but `drive` is called; it ends with `Done`.
 //! - A watermark or barrier that an operator has taken is passed on only after everything it makes the operator emit.
 //! - User code runs under a [`UserCall`], so a panic names its operator.

@@ -40,7 +40,10 @@ impl<F> Opened<F> {
     ) -> Result<Self> {
         let mut opened = Opened { function, close, stage: stage.clone(), node };
         let mut context = RuntimeContext::new(stage, node, registrar);
-        match UserCall::run(stage, node, || open(&mut opened.function, &mut context)) {
+        let call = UserCall::begin(stage, node);
+        let result = open(&mut opened.function, &mut context);
+        call.end();
+        match result {
             Ok(()) => Ok(opened),
             Err(cause) => {
                 stage.fail(node, cause);
@@ -55,8 +58,10 @@ impl<F> Opened<F> {
         if self.stage.task.has_failed() {
             return None;
         }
-        let function = &mut self.function;
-        match UserCall::run(&self.stage, self.node, || code(function)) {
+        let call = UserCall::begin(&self.stage, self.node);
+        let result = code(&mut self.function);
+        call.end();
+        match result {
             Ok(result) => Some(result),
             Err(cause) => {
                 self.stage.fail(self.node, cause);
@@ -75,8 +80,10 @@ impl<F> Drop for Opened<F> {
         if std::thread::panicking() {
             return; // a second panic would abort the process
         }
-        let (function, close) = (&mut self.function, self.close);
-        if let Err(cause) = UserCall::run(&self.stage, self.node, || close(function)) {
+        let call = UserCall::begin(&self.stage, self.node);
+        let result = (self.close)(&mut self.function);
+        call.end();
+        if let Err(cause) = result {
             tracing::error!(operator = self.stage.names.get(self.node), %cause, "close failed");
             self.stage.fail(self.node, cause);
         }

@@ -61,17 +61,17 @@ where
     #[inline(always)]
     fn apply<D: Push<U>>(&mut self, hash: u32, record: T, timestamp: i64, next: &mut D) {
         let Scan { selector, initial, function, table, stage, node, .. } = self;
-        let result = UserCall::run(stage, *node, || {
-            let entry = selector.with_key(&record, |key| {
-                table.find_or_insert_with(
-                    KeyHash::from_u32(hash),
-                    |entry| entry.0 == *key,
-                    |entry| entry.0.key_hash(),
-                    || (key.clone(), initial.clone()),
-                )
-            });
-            function(&mut entry.1, record)
+        let call = UserCall::begin(stage, *node);
+        let entry = selector.with_key(&record, |key| {
+            table.find_or_insert_with(
+                KeyHash::from_u32(hash),
+                |entry| entry.0 == *key,
+                |entry| entry.0.key_hash(),
+                || (key.clone(), initial.clone()),
+            )
         });
+        let result = function(&mut entry.1, record);
+        call.end();
         next.push(result, timestamp);
     }
 

@@ -54,7 +54,11 @@ impl SideOutputs {
     }
 
     /// Drives the side outputs and joins their answer with that of the main output.
+    #[inline]
     pub(crate) fn join(&mut self, main: Flow, dry: bool) -> Flow {
+        if self.ports.is_empty() {
+            return main;
+        }
         match (main, self.drive(dry)) {
             (Flow::Ready | Flow::Done, side @ (Flow::Busy | Flow::Blocked)) => side,
             (Flow::Blocked, Flow::Busy) => Flow::Busy,

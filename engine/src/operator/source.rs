@@ -9,7 +9,7 @@ use crate::Result;
 use crate::function::{Assignment, InputStatus, ReaderContext, SourceCollector, SourceReader};
 use crate::graph::NodeId;
 use crate::operator::opened::Opened;
-use crate::operator::{Flow, Push, StageContext};
+use crate::operator::{Flow, Push, StageContext, UserCall};
 use crate::record::{Control, MAX_WATERMARK};
 use crate::runtime::{CoreWaker, Progress, Task};
 use std::collections::VecDeque;
@@ -101,7 +101,9 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
             operator_name: stage.names.get(node).to_owned(),
             waker,
         };
-        let reader = crate::operator::UserCall::run(&stage, node, || make_reader(&context));
+        let call = UserCall::begin(&stage, node);
+        let reader = make_reader(&context);
+        call.end();
         let reader = reader.map_err(|cause| {
             stage.fail(node, cause);
             crate::operator::opened::OPEN_FAILED

@@ -169,7 +169,12 @@ where
         }
         if let Some(control) = self.due() {
             self.next.control(control);
-            return Flow::Busy;
+            self.stage.task.worked(1);
+            return match self.next.drive(dry) {
+                // There may be more to say: a status and a watermark, records behind a punctuation.
+                Flow::Ready if G::PUNCTUATED || self.punctuation.is_some() => Flow::Busy,
+                flow => flow,
+            };
         }
         if G::PUNCTUATED && !self.waiting.is_empty() {
             self.release_waiting();

@@ -33,7 +33,8 @@ use crate::graph::{Slot, SlotDemand};
 const ENGINE_KEYS: [&str; 6] =
     [keys::SLOTS, keys::CORES, keys::SLOT_MEMORY_MIB, keys::SHELL, keys::PROFILE, keys::SPIN_US];
 
-/// Runs jobs in slots of its own. Dropping it cancels its jobs and waits until they are gone.
+/// Runs jobs in slots of its own. Dropping it cancels its jobs and waits until they are gone; user code that does not
+/// return holds that up.
 ///
 /// # Examples
 ///
@@ -159,7 +160,10 @@ impl EngineBuilder {
     }
 
     /// Any other option, and defaults for the engine's jobs: `configure(|c| c.parallelism(2).chaining(false))`.
-    pub fn configure<R>(mut self, set: impl FnOnce(&mut ConfigurationBuilder) -> R) -> Self {
+    pub fn configure(
+        mut self,
+        set: impl FnOnce(&mut ConfigurationBuilder) -> &mut ConfigurationBuilder,
+    ) -> Self {
         set(&mut self.configuration);
         self
     }

@@ -15,6 +15,7 @@
 //! - Each deployed task is counted in `alive` until its `TaskDisposed`; the job is not over while one is.
 //! - User code of the control plane (enumerators) runs behind a panic guard.
 
+mod blame;
 mod sources;
 
 use std::collections::{BTreeSet, HashMap};
@@ -22,7 +23,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core_loop_link::CoreGone;
-use super::deployment::{CoreCommand, CoreEvent, EventSink, JobId, TaskFailure, TaskId};
+use super::deployment::{
+    CoreCommand, CoreEvent, EventSink, JobId, TaskDeployment, TaskFailure, TaskId,
+};
 use super::dispatcher::ControlSender;
 use super::status::{JobResult, JobState, Outcome, TaskClock};
 use super::submission::Submission;
@@ -103,7 +106,7 @@ impl JobMaster {
     fn deploy(&mut self, allocation: &Allocation, manager: &TaskManager, control: &ControlSender) {
         let physical = match PhysicalGraph::new(&self.submission.explain.job_graph, allocation) {
             Ok(physical) => physical,
-            Err(error) => return self.fail(self.failure_of_job(error.into()), manager),
+            Err(error) => return self.fail(blame::job(&self.state.name, error.into()), manager),
         };
         let around = Surroundings {
             metrics: &self.state.metrics,
@@ -114,36 +117,42 @@ impl JobMaster {
         let blueprint = Arc::new(job_blueprint(&self.submission, &physical, around));
         let events = event_sink(self.id(), control);
         let all = deployments(&self.submission, &physical, &blueprint, self.id(), &events);
-        let clock = |(_, deployment): &(_, super::deployment::TaskDeployment), at: usize| {
-            let task = &physical.tasks()[at];
-            let vertices = task.vertices.clone();
-            TaskClock { vertices, subtask: task.subtask, times: deployment.times.clone() }
-        };
-        let clocks = all.iter().enumerate().map(|(at, each)| clock(each, at)).collect();
-        for (task, (core, deployment)) in physical.tasks().iter().zip(&all) {
-            let (vertices, name) = (task.vertices.clone(), deployment.name.clone());
-            let running = RunningTask { vertices, subtask: task.subtask, name };
+        self.note_tasks(&physical, &all);
+        for (core, deployment) in all {
+            self.deploy_one(core, deployment, manager);
+        }
+    }
+
+    /// Writes down what is about to be deployed, before the first report about it can come.
+    fn note_tasks(&mut self, physical: &PhysicalGraph, all: &[(usize, TaskDeployment)]) {
+        let mut clocks = Vec::new();
+        for (task, (core, deployment)) in physical.tasks().iter().zip(all) {
+            let (vertices, subtask) = (task.vertices.clone(), task.subtask);
+            let times = deployment.times.clone();
+            clocks.push(TaskClock { vertices: vertices.clone(), subtask, times });
+            let running = RunningTask { vertices, subtask, name: deployment.name.clone() };
             self.tasks.insert(deployment.task, running);
             self.cores.insert(*core);
         }
         (self.alive, self.unbuilt) = (all.len(), all.len());
-        self.state.place(physical, clocks);
-        for (core, deployment) in all {
-            if self.state.status() != JobStatus::Running {
-                // A core refused an earlier task: this one need not be built, and nobody will report about it.
-                self.alive -= 1;
-                continue;
-            }
-            let task = deployment.task;
-            self.step(task, ExecutionState::Scheduled);
-            self.step(task, ExecutionState::Deploying);
-            if let Err(gone) = manager.deploy(core, deployment) {
-                self.refused(task, &gone, manager);
-            }
+        self.state.place(physical.clone(), clocks);
+    }
+
+    fn deploy_one(&mut self, core: usize, deployment: TaskDeployment, manager: &TaskManager) {
+        if self.state.status() != JobStatus::Running {
+            // A core refused an earlier task: this one need not be built, and nobody will report about it.
+            self.alive -= 1;
+            return;
+        }
+        let task = deployment.task;
+        self.step(task, ExecutionState::Scheduled);
+        self.step(task, ExecutionState::Deploying);
+        if let Err(gone) = manager.deploy(core, deployment) {
+            self.refused(task, &gone, manager);
         }
     }
 
-    /// A core that has shut down took a deployment not.
+    /// A core that has shut down does not take a deployment.
     fn refused(&mut self, task: TaskId, gone: &CoreGone, manager: &TaskManager) {
         debug_assert!(matches!(*gone.command, CoreCommand::Deploy(_)));
         let name = self.tasks.get(&task).map_or(String::new(), |task| task.name.clone());
@@ -165,7 +174,8 @@ impl JobMaster {
             CoreEvent::TaskRunning(task) => self.step(task, ExecutionState::Running),
             CoreEvent::TaskFinished(task) => self.step(task, ExecutionState::Finished),
             CoreEvent::TaskFailed { task, failure } => {
-                let failure = self.failure_of_task(task, failure);
+                let subtask = self.tasks.get(&task).map_or(0, |task| task.subtask);
+                let failure = blame::task(&self.state.name, subtask, failure);
                 self.failure.get_or_insert(failure);
                 self.step(task, ExecutionState::Failed);
                 self.cancel_tasks(manager);
@@ -196,7 +206,7 @@ impl JobMaster {
     fn start(&mut self, manager: &TaskManager) {
         for core in self.cores.clone() {
             if let Err(gone) = manager.start_job(core, self.id()) {
-                let failure = self.failure_of_job(gone.to_string().into());
+                let failure = blame::job(&self.state.name, gone.to_string().into());
                 self.fail(failure, manager);
             }
         }
@@ -330,58 +340,13 @@ impl JobMaster {
                 runtime: Duration::from_nanos(now_ns.saturating_sub(self.launched_ns)),
                 metrics: self.state.snapshot(),
             }),
-            JobStatus::Failed => Outcome::Failed(
-                self.failure
-                    .take()
-                    .unwrap_or_else(|| self.failure_of_job("no failure was reported".into())),
-            ),
+            JobStatus::Failed => {
+                Outcome::Failed(self.failure.take().unwrap_or_else(|| {
+                    blame::job(&self.state.name, "no failure was reported".into())
+                }))
+            }
             _ if self.engine_gone => Outcome::EngineGone,
             _ => Outcome::Cancelled,
-        }
-    }
-
-    fn failure_of_task(&self, task: TaskId, failure: TaskFailure) -> JobFailure {
-        let TaskFailure { task: name, message, source, panicked, site } = failure;
-        let cause = source.map(Arc::from);
-        let job = self.state.name.clone();
-        if let Some(site) = site {
-            let super::deployment::FailureSite { operator, subtask, parallelism, record } = site;
-            return JobFailure {
-                job,
-                operator,
-                subtask,
-                parallelism,
-                record,
-                panicked,
-                message,
-                cause,
-            };
-        }
-        let subtask = self.tasks.get(&task).map_or(0, |task| task.subtask);
-        let parallelism = 0; // the task's name says which of how many it is
-        JobFailure {
-            job,
-            operator: name,
-            subtask,
-            parallelism,
-            record: 0,
-            panicked,
-            message,
-            cause,
-        }
-    }
-
-    /// A failure that no task is to blame for.
-    fn failure_of_job(&self, error: crate::BoxError) -> JobFailure {
-        JobFailure {
-            job: self.state.name.clone(),
-            operator: "job master".to_owned(),
-            subtask: 0,
-            parallelism: 0,
-            record: 0,
-            panicked: false,
-            message: error.to_string(),
-            cause: Some(Arc::from(error)),
         }
     }
 }

@@ -12,6 +12,7 @@
 pub(crate) mod job_task;
 pub(crate) mod memory;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -89,8 +90,8 @@ impl TaskManager {
         let slots = options.slots();
         let mut cores = BTreeMap::new();
         for core in slots.iter().map(|slot| slot.core.0) {
-            if !cores.contains_key(&core) {
-                cores.insert(core, Executors::core(options.shell, core, options.idle)?);
+            if let Entry::Vacant(vacant) = cores.entry(core) {
+                vacant.insert(Executors::core(options.shell, core, options.idle)?);
             }
         }
         Ok(Self { cores, slots })

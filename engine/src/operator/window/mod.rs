@@ -122,18 +122,18 @@ where
         table: &'t mut Accumulators<S::Key, A::Accumulator>,
     ) -> &'t mut (S::Key, A::Accumulator) {
         let WindowCore { selector, aggregate, stage, node, .. } = self;
-        UserCall::run(stage, *node, || {
-            let entry = selector.with_key(record, |key| {
-                table.find_or_insert_with(
-                    KeyHash::from_u32(hash),
-                    |entry| entry.0 == *key,
-                    |entry| entry.0.key_hash(),
-                    || (key.clone(), aggregate.create_accumulator()),
-                )
-            });
-            aggregate.add(&mut entry.1, record);
-            entry
-        })
+        let call = UserCall::begin(stage, *node);
+        let entry = selector.with_key(record, |key| {
+            table.find_or_insert_with(
+                KeyHash::from_u32(hash),
+                |entry| entry.0 == *key,
+                |entry| entry.0.key_hash(),
+                || (key.clone(), aggregate.create_accumulator()),
+            )
+        });
+        aggregate.add(&mut entry.1, record);
+        call.end();
+        entry
     }
 
     /// Emits the result of a key's window.

@@ -142,10 +142,17 @@ where
         self.panes.range_mut(current).any(|pane| pane.table.is_deep())
     }
 
-    fn advance(&mut self, watermark: i64) {
+    fn advance(&mut self, watermark: i64) -> bool {
         self.core.watermark = watermark;
-        self.piece = NOTHING;
-        self.current = 0..0;
+        let next = self.panes.get(self.fired).map(|pane| pane.window.end);
+        let fires = next.is_some_and(|end_ms| self.core.has_fired(end_ms));
+        let first = self.panes.front().map(|pane| pane.window.end);
+        let closes = first.is_some_and(|end_ms| self.core.is_over(end_ms));
+        if fires || closes {
+            self.piece = NOTHING;
+            self.current = 0..0;
+        }
+        fires || closes
     }
 
     fn fire<D: Push<E::Out>>(&mut self, budget: usize, next: &mut D) -> bool {

@@ -217,12 +217,16 @@ where
         };
     }
 
+    /// Are all windows of this slice over?
+    fn is_over(&self, slice: &Slice<S::Key, A::Accumulator>) -> bool {
+        let windows = &self.core.windows;
+        self.core.is_over(windows.last_start(slice.piece.start) + windows.size_ms)
+    }
+
     /// Gives up slices all of whose windows are over.
     fn drop_slices(&mut self) {
         while let Some(slice) = self.slices.front() {
-            let last_end_ms =
-                self.core.windows.last_start(slice.piece.start) + self.core.windows.size_ms;
-            if !self.core.is_over(last_end_ms) {
+            if !self.is_over(slice) {
                 return;
             }
             let slice = self.slices.pop_front().expect("there is one");
@@ -271,11 +275,15 @@ where
         self.slices.get_mut(self.current).is_some_and(|slice| slice.table.is_deep())
     }
 
-    fn advance(&mut self, watermark: i64) {
+    fn advance(&mut self, watermark: i64) -> bool {
         self.core.watermark = watermark;
-        if !self.slices.is_empty() && self.next_end_ms - 1 <= watermark {
+        let fires = self.next_end_ms != i64::MAX && self.next_end_ms - 1 <= watermark;
+        let closes = self.core.lateness_ms > 0
+            && self.slices.front().is_some_and(|slice| self.is_over(slice));
+        if fires || closes {
             self.piece = NOTHING;
         }
+        fires || closes
     }
 
     fn fire<D: Push<E::Out>>(&mut self, budget: usize, next: &mut D) -> bool {

@@ -2,16 +2,16 @@
 //!
 //! | shell | thread | sleeps in | chosen |
 //! |---|---|---|---|
-//! | [`glommio`](self::glommio) | a pinned glommio executor, one async task | the executor's reactor | where io_uring is allowed |
-//! | [`threads`](self::threads) | a pinned plain thread | `thread::park` | elsewhere, or by name |
+//! | `glommio` | a pinned glommio executor, one async task | the executor's reactor | where io_uring is allowed |
+//! | `threads` | a pinned plain thread | `thread::park` | elsewhere, or by name |
 //!
-//! Both drive the same [`CoreLoop`](super::core_loop::CoreLoop) up the same ladder ([`idle`]); what differs is how they
+//! Both drive the same `CoreLoop` up the same ladder (`idle.rs`); what differs is how they
 //! pause and sleep. The seeded shell of the tests calls the loop's rounds itself.
 //!
 //! **Invariants**
 //! - Threads of the record plane are started here and nowhere else.
 //! - A loop is created, driven and dropped on its own thread.
-//! - When [`start`] returns, the thread runs, is pinned, and takes commands.
+//! - When `start` returns, the thread runs, is pinned, and takes commands.
 
 pub(crate) mod affinity;
 pub(crate) mod glommio;

@@ -1,0 +1,123 @@
+//! The workloads that are compared with other systems, one line a run.
+//!
+//! ```text
+//! cargo run --release -p thalweg-benches --bin workloads -- w1 --keys 1000 --parallelism 2 --seconds 10
+//! ```
+
+use thalweg::config::{Argument, Arguments, DeclaredArguments};
+use thalweg::prelude::*;
+use thalweg_benches::workload::{
+    Latencies, Outcome, Settings, hot_keys, latency, named_counts, running_sum,
+    running_sum_by_process, tumbling_count,
+};
+use thalweg_benches::{alloc::Counting, now_ns, resident_mib};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn declared() -> DeclaredArguments {
+    DeclaredArguments::new("Runs one of the workloads w1, w1p (w1 by a process function), w2, w3, w5, w7.")
+        .with(Argument::positional("workload").required().help("w1, w1p, w2, w3, w5 or w7"))
+        .with(Argument::option("keys", "K").help("number of keys (w1, w5: 1000; w2, w3: 10000)"))
+        .with(Argument::option("events", "N").help("stop after so many events"))
+        .with(Argument::option("seconds", "S").help("stop after so many seconds").default(10))
+        .with(Argument::option("backend", "B").help("state backend: memory").default("memory"))
+        .with(Argument::option("checkpoint-ms", "M").help("checkpoint interval").default(0))
+        .with(Argument::option("rate", "R").help("events a second of w5").default(100_000))
+        .with(Argument::option("runs", "N").help("how often to run it").default(1))
+}
+
+struct Line<'a> {
+    workload: &'a str,
+    parallelism: usize,
+    settings: &'a Settings,
+    profile: String,
+}
+
+impl Line<'_> {
+    fn throughput(&self, outcome: &Outcome) {
+        let Line { workload, parallelism, settings, .. } = self;
+        let reading = outcome.reading;
+        let last = outcome.last.map_or("-".to_string(), |last| format!("{last:016x}"));
+        println!(
+            "thalweg {workload} p={parallelism} k={} n={} backend=memory checkpoint_ms=0 events_per_s={:.0} checksum={:016x} final={last} rss_mib={:.1} first_output_ms={:.1} allocations={}",
+            settings.keys,
+            reading.events,
+            reading.events as f64 / reading.seconds,
+            reading.checksum,
+            resident_mib(),
+            reading.first_output_ms,
+            reading.allocations,
+        );
+    }
+
+    fn latency(&self, latencies: &Latencies) {
+        let Line { workload, parallelism, settings, profile } = self;
+        let us = |ns: u64| ns as f64 / 1e3;
+        let (all, due, crossed) = (&latencies.all, &latencies.due, &latencies.crossed);
+        println!(
+            "thalweg {workload} p={parallelism} k={} rate={} backend=memory checkpoint_ms=0 profile={profile} p50_us={:.2} p99_us={:.2} p999_us={:.2} max_us={:.1} due_p50_us={:.2} due_p99_us={:.2} crossed_p50_us={:.2} crossed_p99_us={:.2} samples={}",
+            settings.keys,
+            settings.rate,
+            us(all.value_at_quantile(0.5)),
+            us(all.value_at_quantile(0.99)),
+            us(all.value_at_quantile(0.999)),
+            us(all.max()),
+            us(due.value_at_quantile(0.5)),
+            us(due.value_at_quantile(0.99)),
+            us(crossed.value_at_quantile(0.5)),
+            us(crossed.value_at_quantile(0.99)),
+            all.len(),
+        );
+    }
+}
+
+fn settings(workload: &str, arguments: &Arguments) -> thalweg::Result<Settings> {
+    let keys = match workload {
+        "w2" | "w3" | "w7" => 10_000,
+        _ => 1_000,
+    };
+    let events: Option<u64> = arguments.parse_optional("events")?;
+    if arguments.get("backend") != Some("memory") || arguments.get("checkpoint-ms") != Some("0") {
+        return Err("this build has the memory backend and no checkpoints yet; leave --backend and --checkpoint-ms out".into());
+    }
+    Ok(Settings {
+        keys: arguments.parse_optional("keys")?.unwrap_or(keys),
+        events: events.unwrap_or(u64::MAX),
+        seconds: if events.is_some() { u64::MAX } else { arguments.parse("seconds")? },
+        rate: arguments.parse("rate")?,
+        with_final: events.is_some(),
+    })
+}
+
+fn run(runs_left: &mut Option<u64>) -> thalweg::Result<()> {
+    let (env, arguments) = StreamExecutionEnvironment::from_args_with(&declared())?;
+    let workload = arguments.get("workload").unwrap_or_default().to_owned();
+    runs_left.get_or_insert(arguments.parse("runs")?);
+    let settings = settings(&workload, &arguments)?;
+    let parallelism = env.configuration()?.parallelism();
+    let profile = env.configuration()?.profile().to_string();
+    let line = Line { workload: &workload, parallelism, settings: &settings, profile };
+    match workload.as_str() {
+        "w1" => line.throughput(&running_sum(&env, &settings)?),
+        "w1p" => line.throughput(&running_sum_by_process(&env, &settings)?),
+        "w2" => line.throughput(&tumbling_count(&env, &settings)?),
+        "w3" => line.throughput(&hot_keys(&env, &settings)?),
+        "w7" => line.throughput(&named_counts(&env, &settings)?),
+        "w5" => line.latency(&latency(&env, &settings)?),
+        other => return Err(format!("unknown workload '{other}'; there are w1, w1p, w2, w3, w5, w7").into()),
+    }
+    Ok(())
+}
+
+fn main() -> thalweg::Result<()> {
+    now_ns();
+    let mut runs_left = None;
+    loop {
+        run(&mut runs_left)?;
+        match &mut runs_left {
+            Some(left) if *left > 1 => *left -= 1,
+            _ => return Ok(()),
+        }
+    }
+}

@@ -61,12 +61,20 @@ struct LocalQueue<T> {
 
 enum Sender<T> {
     Local(Rc<RefCell<LocalQueue<T>>>),
-    Ring { forth: rtrb::Producer<Message<T>>, back: rtrb::Consumer<Buffer<T>>, consumer: Arc<CoreWaker> },
+    Ring {
+        forth: rtrb::Producer<Message<T>>,
+        back: rtrb::Consumer<Buffer<T>>,
+        consumer: Arc<CoreWaker>,
+    },
 }
 
 enum Receiver<T> {
     Local(Rc<RefCell<LocalQueue<T>>>),
-    Ring { forth: rtrb::Consumer<Message<T>>, back: rtrb::Producer<Buffer<T>>, producer: Arc<CoreWaker> },
+    Ring {
+        forth: rtrb::Consumer<Message<T>>,
+        back: rtrb::Producer<Buffer<T>>,
+        producer: Arc<CoreWaker>,
+    },
 }
 
 /// The producer's half of a cross-core channel before it has reached its core.
@@ -90,7 +98,10 @@ pub(crate) fn ring<T: Send>(options: ChannelOptions) -> (RingWriter<T>, RingRead
 }
 
 /// The two halves of a channel within a core.
-pub(crate) fn local<T>(options: ChannelOptions, metrics: Arc<EdgeMetrics>) -> (Writer<T>, Reader<T>) {
+pub(crate) fn local<T>(
+    options: ChannelOptions,
+    metrics: Arc<EdgeMetrics>,
+) -> (Writer<T>, Reader<T>) {
     let queue = Rc::new(RefCell::new(LocalQueue { forth: VecDeque::new(), back: Vec::new() }));
     let writer = Writer::new(Sender::Local(queue.clone()), None, options, metrics);
     (writer, Reader { receiver: Receiver::Local(queue) })
@@ -262,7 +273,8 @@ impl<T> Writer<T> {
 
     fn keep(&mut self, buffer: Buffer<T>) {
         // A page that grew for one giant record is not kept.
-        let oversized = matches!(&buffer, Buffer::Page(p) if p.capacity() > self.options.page_bytes);
+        let oversized =
+            matches!(&buffer, Buffer::Page(p) if p.capacity() > self.options.page_bytes);
         if !oversized && self.spare.len() < self.options.pages_in_flight {
             self.spare.push(buffer);
         }
@@ -327,7 +339,11 @@ impl<T> Writer<T> {
                 self.hand_over();
             }
         }
-        if self.overflow.is_empty() && self.refused.is_none() { Flow::Ready } else { self.drain_overflow() }
+        if self.overflow.is_empty() && self.refused.is_none() {
+            Flow::Ready
+        } else {
+            self.drain_overflow()
+        }
     }
 
     #[cold]
@@ -379,7 +395,8 @@ impl<T> Reader<T> {
         match &mut self.receiver {
             Receiver::Local(queue) => queue.borrow_mut().back.push(buffer),
             Receiver::Ring { back, producer, .. } => {
-                back.push(buffer).ok().expect("the way back has room for all buffers in flight");
+                let returned = back.push(buffer).is_ok();
+                assert!(returned, "the way back has room for all buffers in flight");
                 producer.wake_if_sleeping();
             }
         }

@@ -134,10 +134,22 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         let was_dry = std::mem::replace(&mut self.dry, status != InputStatus::MoreAvailable);
         match status {
             InputStatus::EndOfInput => self.phase = Phase::EndOfTime,
-            InputStatus::NothingAvailable if was_dry && emitted == 0 => return None,
+            InputStatus::NothingAvailable if was_dry && emitted == 0 => {
+                self.poll_again_soon();
+                return None;
+            }
             _ => {}
         }
         Some((emitted as usize).max(BUSY_COST))
+    }
+
+    /// Keeps the core from sleeping through input that nothing announces.
+    fn poll_again_soon(&mut self) {
+        if self.reader.call(|reader| Ok(reader.wakes_core())) == Some(false) {
+            let core = &self.stage.task.core;
+            let soon_ms = core.now_ms.get().saturating_add(1);
+            core.next_timer_ms.set(core.next_timer_ms.get().min(soon_ms));
+        }
     }
 
     fn exchange_splits(&mut self) {

@@ -17,8 +17,6 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// Most records a reader is asked for between two drives.
-const BATCH: usize = 512;
 /// What a busy answer counts for in the budget.
 const BUSY_COST: usize = 64;
 
@@ -77,6 +75,8 @@ pub(crate) struct SourceTask<R: SourceReader, D> {
     next: D,
     stage: Rc<StageContext>,
     mailbox: Option<Arc<SplitMailbox<R::Split>>>,
+    /// Most records the reader is asked for between two drives.
+    batch_records: usize,
     /// A split was asked for and none has come.
     asked: bool,
     dry: bool,
@@ -129,7 +129,7 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         }
         self.stage.task.worked(emitted);
         if emitted > 0 {
-            self.stage.metrics.records_out.add(emitted);
+            self.stage.metrics.records_in.add(emitted);
         }
         let was_dry = std::mem::replace(&mut self.dry, status != InputStatus::MoreAvailable);
         match status {
@@ -209,7 +209,7 @@ impl<R: SourceReader, D: Push<R::Out>> Task for SourceTask<R, D> {
                 }
                 continue;
             }
-            match self.poll(BATCH.min(budget - used)) {
+            match self.poll(self.batch_records.min(budget - used)) {
                 Some(cost) => used += cost,
                 None => return pause(self, Progress::Idle),
             }

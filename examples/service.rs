@@ -19,13 +19,13 @@
 use hdrhistogram::Histogram;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thalweg::prelude::*;
 use thalweg::sink::ChannelReceiver;
 use thalweg::source::{ChannelSender, TrySendError};
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 const CLIENTS: u64 = 4;
@@ -100,12 +100,34 @@ impl KeyedProcessFunction for Scorer {
     }
 }
 
-/// Who waits for which answer.
-type Waiting = Mutex<HashMap<u64, oneshot::Sender<Score>>>;
+/// Who waits for which answer; `None` once no answer will come any more, so that nobody begins to wait then.
+struct Waiting(Mutex<Option<HashMap<u64, oneshot::Sender<Score>>>>);
 
-fn lock(waiting: &Waiting) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Score>>> {
-    // An insert or a remove is whole or has not happened.
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+impl Waiting {
+    fn with<R>(
+        &self,
+        change: impl FnOnce(&mut Option<HashMap<u64, oneshot::Sender<Score>>>) -> R,
+    ) -> R {
+        // Every change is whole or has not happened.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn expect(&self, id: u64) -> thalweg::Result<oneshot::Receiver<Score>> {
+        let (answer, answered) = oneshot::channel();
+        self.with(|waiting| waiting.as_mut().map(|waiting| waiting.insert(id, answer)))
+            .ok_or("the scoring job has ended")?;
+        Ok(answered)
+    }
+
+    fn answer(&self, score: Score) {
+        let waiter = self.with(|waiting| waiting.as_mut()?.remove(&score.id));
+        // A client that has given up is no longer there.
+        let _ = waiter.map(|waiter| waiter.send(score));
+    }
+
+    fn close(&self) {
+        self.with(Option::take);
+    }
 }
 
 /// What the rest of the program sees of the job.
@@ -120,8 +142,7 @@ impl ScoreService {
     /// Scores a payment: sends a request, and waits for the response with its id.
     async fn score(&self, user: u64, cents: u32) -> thalweg::Result<Score> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let (answer, answered) = oneshot::channel();
-        lock(&self.waiting).insert(id, answer);
+        let answered = self.waiting.expect(id)?;
         match self.input.try_send(Request { id, user, cents }) {
             Ok(()) => {}
             Err(TrySendError::Full(request)) => {
@@ -138,13 +159,9 @@ impl ScoreService {
 /// Hands each response to the client that waits for it, until the job has ended.
 async fn deliver(mut output: ChannelReceiver<Score>, waiting: Arc<Waiting>) {
     while let Some(score) = output.recv().await {
-        // Nobody is there if the client has given up.
-        if let Some(answer) = lock(&waiting).remove(&score.id) {
-            let _ = answer.send(score);
-        }
+        waiting.answer(score);
     }
-    // Whoever still waits learns that no answer will come.
-    lock(&waiting).clear();
+    waiting.close();
 }
 
 /// A client: makes `count` calls, each after the answer to the one before. Gives the microseconds from call to answer.
@@ -182,8 +199,8 @@ async fn run_clients(
     Ok(())
 }
 
-/// Starts the job, is its clients, and ends it.
-async fn serve(engine: &Engine) -> thalweg::Result<()> {
+/// Starts the job. The task ends when the job has ended and its last response is delivered.
+fn start(engine: &Engine) -> thalweg::Result<(ScoreService, JobHandle, JoinHandle<()>)> {
     let (input, requests) = source::channel::<Request>(CHANNEL_CAPACITY);
     let (scores, output) = sink::channel::<Score>(CHANNEL_CAPACITY);
     let job = engine.submit("scores", |env| {
@@ -193,11 +210,16 @@ async fn serve(engine: &Engine) -> thalweg::Result<()> {
             .name("scorer")
             .sink_to(scores);
     })?;
-    let waiting = Arc::new(Waiting::default());
+    let waiting = Arc::new(Waiting(Mutex::new(Some(HashMap::new()))));
     let delivery = tokio::spawn(deliver(output, waiting.clone()));
     let (next_id, full_count) = Default::default();
-    let service = Arc::new(ScoreService { input, waiting, next_id, full_count });
+    Ok((ScoreService { input, waiting, next_id, full_count }, job, delivery))
+}
 
+/// Starts the job, is its clients, and ends it.
+async fn serve(engine: &Engine) -> thalweg::Result<()> {
+    let (service, job, delivery) = start(engine)?;
+    let service = Arc::new(service);
     run_clients("one after another", &service, CLIENTS, CALLS_PER_CLIENT).await?;
     run_clients("all at once", &service, BURST, 1).await?;
     let full_count = service.full_count.load(Ordering::Relaxed);
@@ -210,12 +232,47 @@ async fn serve(engine: &Engine) -> thalweg::Result<()> {
     Ok(())
 }
 
-fn main() -> thalweg::Result<()> {
-    // One core for the job; with Profile::Latency it would never sleep, and answer sooner still.
+/// One slot, and so one core, for the job. With `Profile::Latency` it would never sleep, and answer sooner still.
+fn engine() -> Result<Engine, thalweg::Error> {
     let engine = Engine::builder().name("scores").slots(1).profile(Profile::Balanced);
-    let engine = engine.configure(|c| c.parallelism(1)).build()?;
+    engine.configure(|c| c.parallelism(1)).build()
+}
+
+fn main() -> thalweg::Result<()> {
+    let engine = engine()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build()?;
     runtime.block_on(async { timeout(TIME_MAX, serve(&engine)).await })??;
     engine.shutdown(); // waits, so not within tokio
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn scores_know_the_payments_before() {
+        let engine = engine().unwrap();
+        let (service, job, delivery) = start(&engine).unwrap();
+        let mut scores = Vec::new();
+        for (user, cents) in [(1, 100), (2, 50), (1, 100), (1, 200), (2, 25)] {
+            let score = service.score(user, cents).await.unwrap();
+            scores.push((user, score.ordinal, score.ratio));
+        }
+        assert_eq!(scores, [(1, 1, 1.0), (2, 1, 1.0), (1, 2, 1.0), (1, 3, 2.0), (2, 2, 0.5)]);
+        drop(service);
+        delivery.await.unwrap();
+        job.wait_async().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_cancelled_job_leaves_no_client_waiting() {
+        let engine = engine().unwrap();
+        let (service, job, delivery) = start(&engine).unwrap();
+        service.score(1, 100).await.unwrap();
+        job.cancel();
+        assert!(matches!(job.wait_async().await, Err(thalweg::Error::Cancelled(_))));
+        delivery.await.unwrap();
+        timeout(TIME_MAX, service.score(1, 100)).await.expect("an answer").unwrap_err();
+    }
 }

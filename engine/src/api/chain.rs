@@ -8,18 +8,18 @@
 //!   `disable_chaining` do. It is a method with an associated type, not a second call of `attach`, which would
 //!   double the instantiations of the whole chain.
 
+use crate::Result;
 use crate::api::plan_builder::{NewNode, PlanBuilder, PlanHandle, fused_input, make_consumer};
 use crate::exchange::gate::ConsumeTwo;
 use crate::exchange::partitioner::{Fixed, RoundRobin};
 use crate::exchange::router::{Broadcast, Route, Router};
 use crate::function::Source;
-use crate::graph::{EdgeId, NodeId, NodeKind, PlanInput, Ship};
+use crate::graph::{EdgeId, IMPLIED_EXCHANGE, NodeId, NodeKind, PlanInput, Ship};
 use crate::operator::build::{BuildContext, Factory, HubId, Make};
 use crate::operator::source::SourceTask;
 use crate::operator::{Consume, Push};
 use crate::record::Codec;
 use crate::runtime::Task;
-use crate::Result;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -72,12 +72,15 @@ pub(crate) trait OperatorFactory<T>: Clone + Send + 'static {
     /// The operator with its successor.
     type Operator<D: Push<Self::Out>>: Push<T>;
     /// Builds and opens it on its core.
-    fn build<D: Push<Self::Out>>(self, context: &mut BuildContext, next: D) -> Result<Self::Operator<D>>;
+    fn build<D: Push<Self::Out>>(
+        self,
+        context: &mut BuildContext,
+        next: D,
+    ) -> Result<Self::Operator<D>>;
 }
 
 /// An operator fused to the chain before it.
-#[doc(hidden)]
-pub struct Then<C, B, T> {
+pub(crate) struct Then<C, B, T> {
     pub(crate) up: C,
     pub(crate) factory: B,
     pub(crate) _in: PhantomData<fn(T)>,
@@ -106,8 +109,7 @@ impl<T: Send + 'static, C: Chain<T>, B: OperatorFactory<T>> Chain<B::Out> for Th
 }
 
 /// The root of a chain at a source.
-#[doc(hidden)]
-pub struct FromSource<S> {
+pub(crate) struct FromSource<S> {
     pub(crate) source: Arc<S>,
     pub(crate) node: NodeId,
 }
@@ -133,9 +135,8 @@ fn make_source<S: Source, D: Push<S::Out>>(
 ) -> impl Make<Box<dyn Task>> {
     move |context: &mut BuildContext| {
         let next = make(context)?;
-        let mailbox = context.split_mailbox::<S::Split>(node);
         let reader = |reader: &crate::function::ReaderContext| source.create_reader(reader);
-        let task = SourceTask::open(reader, next, context.stage.clone(), node, mailbox)?;
+        let task = SourceTask::open(reader, next, context, node)?;
         let task: Box<dyn Task> = Box::new(task);
         Ok(task)
     }
@@ -227,7 +228,7 @@ pub(crate) struct ExchangeNode {
 
 impl ExchangeNode {
     pub(crate) fn auto(location: &'static std::panic::Location<'static>) -> Self {
-        ExchangeNode { operator: "exchange", ship: Ship::Auto, location }
+        ExchangeNode { operator: IMPLIED_EXCHANGE, ship: Ship::Auto, location }
     }
 }
 
@@ -261,8 +262,7 @@ fn add_exchange_stage<T: Send + 'static>(
 ) -> (EdgeId, NodeId, HubId) {
     plan.with(|plan| {
         let edge = plan.new_edge();
-        let input =
-            PlanInput { from, side_output, port: 0, ship: node.ship, edge: Some(edge) };
+        let input = PlanInput { from, side_output, port: 0, ship: node.ship, edge: Some(edge) };
         let head = plan.add_node(NewNode {
             kind: NodeKind::Operator,
             operator: node.operator,
@@ -375,12 +375,15 @@ pub(crate) trait HeadFactory<T>: Clone + Send + 'static {
     /// Records given.
     type Out: Send + 'static;
     /// Builds and opens it on its core.
-    fn build<D: Push<Self::Out>>(self, context: &mut BuildContext, next: D) -> Result<Box<dyn Consume<T>>>;
+    fn build<D: Push<Self::Out>>(
+        self,
+        context: &mut BuildContext,
+        next: D,
+    ) -> Result<Box<dyn Consume<T>>>;
 }
 
 /// The root of a chain at the head of a stage with one type of input: keyed operators, unions.
-#[doc(hidden)]
-pub struct Head<B, T> {
+pub(crate) struct Head<B, T> {
     pub(crate) node: NodeId,
     pub(crate) edges: Vec<EdgeId>,
     pub(crate) codec: Option<Codec<T>>,

@@ -153,7 +153,7 @@ impl KeyedProcessFunction for RunningSum {
         self.sum = context.value_state(ValueStateDescriptor::new("sum"))?;
         Ok(())
     }
-    #[inline]
+    #[inline(always)]
     fn process_element(
         &mut self,
         event: Event,

@@ -14,7 +14,7 @@ use crate::exchange::gate::ConsumeTwo;
 use crate::exchange::partitioner::{Fixed, RoundRobin};
 use crate::exchange::router::{Broadcast, Route, Router};
 use crate::function::Source;
-use crate::graph::{EdgeId, NodeId, NodeKind, PlanInput, Ship};
+use crate::graph::{EdgeId, IMPLIED_EXCHANGE, NodeId, NodeKind, PlanInput, Ship};
 use crate::operator::build::{BuildContext, Factory, HubId, Make};
 use crate::operator::source::SourceTask;
 use crate::operator::{Consume, Push};
@@ -135,9 +135,8 @@ fn make_source<S: Source, D: Push<S::Out>>(
 ) -> impl Make<Box<dyn Task>> {
     move |context: &mut BuildContext| {
         let next = make(context)?;
-        let mailbox = context.split_mailbox::<S::Split>(node);
         let reader = |reader: &crate::function::ReaderContext| source.create_reader(reader);
-        let task = SourceTask::open(reader, next, context.stage.clone(), node, mailbox)?;
+        let task = SourceTask::open(reader, next, context, node)?;
         let task: Box<dyn Task> = Box::new(task);
         Ok(task)
     }
@@ -229,7 +228,7 @@ pub(crate) struct ExchangeNode {
 
 impl ExchangeNode {
     pub(crate) fn auto(location: &'static std::panic::Location<'static>) -> Self {
-        ExchangeNode { operator: "exchange", ship: Ship::Auto, location }
+        ExchangeNode { operator: IMPLIED_EXCHANGE, ship: Ship::Auto, location }
     }
 }
 

@@ -128,6 +128,15 @@ impl<T> RingReader<T> {
     }
 }
 
+/// What a writer has handed over.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SentCounts {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// The most buffers that ever waited in the overflow.
+    pub(crate) overflow_max: u64,
+}
+
 /// The producer's half.
 pub(crate) struct Writer<T> {
     /// Being filled; unused where records are archived.
@@ -140,8 +149,7 @@ pub(crate) struct Writer<T> {
     spare: Vec<Buffer<T>>,
     overflow: VecDeque<Message<T>>,
     stale_drives: u32,
-    bytes_sent: u64,
-    overflow_max: u64,
+    sent: SentCounts,
     /// The first record that could not be archived; reported by `drive`.
     refused: Option<PageError>,
     options: ChannelOptions,
@@ -165,8 +173,7 @@ impl<T> Writer<T> {
             spare: Vec::new(),
             overflow: VecDeque::new(),
             stale_drives: 0,
-            bytes_sent: 0,
-            overflow_max: 0,
+            sent: SentCounts::default(),
             refused: None,
             options,
             metrics,
@@ -207,9 +214,10 @@ impl<T> Writer<T> {
         self.refused.get_or_insert(error);
     }
 
-    /// Bytes handed over since the last call, and the most buffers that ever waited in the overflow.
-    pub(crate) fn take_counts(&mut self) -> (u64, u64) {
-        (std::mem::take(&mut self.bytes_sent), self.overflow_max)
+    /// What was handed over since the last call.
+    pub(crate) fn take_counts(&mut self) -> SentCounts {
+        let overflow_max = self.sent.overflow_max;
+        std::mem::replace(&mut self.sent, SentCounts { overflow_max, ..Default::default() })
     }
 
     /// A record that could not be archived: the job must fail with it.
@@ -234,7 +242,7 @@ impl<T> Writer<T> {
         self.reclaim();
         let (buffer, bytes) = self.replace_current();
         self.metrics.producer.pages_sent.increment();
-        self.bytes_sent += bytes as u64;
+        self.sent.bytes += bytes as u64;
         self.send(Message::Data(buffer));
     }
 
@@ -247,6 +255,7 @@ impl<T> Writer<T> {
             };
             let full = std::mem::replace(page, fresh);
             let bytes = full.bytes();
+            self.sent.records += full.len() as u64;
             return (Buffer::Page(full), bytes);
         }
         let fresh = match spare {
@@ -255,6 +264,7 @@ impl<T> Writer<T> {
         };
         let full = std::mem::replace(&mut self.block, fresh);
         let bytes = full.len() * Block::<T>::ROW_BYTES;
+        self.sent.records += full.len() as u64;
         (Buffer::Block(full), bytes)
     }
 
@@ -320,7 +330,7 @@ impl<T> Writer<T> {
         }
         self.overflow.push_back(message);
         self.metrics.producer.spilled_pages.increment();
-        self.overflow_max = self.overflow_max.max(self.overflow.len() as u64);
+        self.sent.overflow_max = self.sent.overflow_max.max(self.overflow.len() as u64);
     }
 
     /// Sends what is open, then the control.

@@ -106,6 +106,8 @@ pub(crate) struct JobBlueprint {
     pub(crate) metrics: HashMap<(NodeId, usize), MetricGroup>,
     /// `Arc<SplitMailbox<S>>` by source and subtask.
     pub(crate) mailboxes: HashMap<(NodeId, usize), Box<dyn Any + Send + Sync>>,
+    /// Most records a source reader is asked for between two drives.
+    pub(crate) batch_records: usize,
     /// For shuffles.
     pub(crate) seed: u64,
     /// Milliseconds of processing time between periodic watermarks; 0 for each batch.

@@ -51,16 +51,21 @@ impl<P, K: Key> Host<P, K> {
         code: impl FnOnce(&mut P, T, &mut Context<'_, K>) -> Result<()>,
     ) {
         let Host { function, rows, services } = self;
-        let entered = &mut None;
-        function.call(|function| {
-            let hash = KeyHash::from_u32(hash);
-            let row = selector.with_key(&record, |key| rows.find_or_insert(hash, key))?;
-            *entered = Some(row);
-            let (cursor, key) = rows.cursor(row)?;
-            code(function, record, &mut Context { cursor, row, key, timestamp, services })
-        });
-        if let Some(row) = *entered {
-            rows.release(row);
+        let Some((user, call)) = function.begin() else { return };
+        let hash = KeyHash::from_u32(hash);
+        let result = match selector.with_key(&record, |key| rows.enter(hash, key)) {
+            Ok((cursor, key)) => {
+                let row = cursor.row_id().expect("a cursor from a store has a row");
+                let mut context = Context { cursor, row, key, timestamp, services };
+                let result = code(user, record, &mut context);
+                rows.release(row);
+                result
+            }
+            Err(error) => Err(error.into()),
+        };
+        call.end();
+        if let Err(cause) = result {
+            function.fail(cause);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::exchange::gate::ConsumeTwo;
 use crate::exchange::partitioner::{Fixed, RoundRobin};
 use crate::exchange::router::{Broadcast, Route, Router};
 use crate::function::Source;
-use crate::graph::{EdgeId, NodeId, NodeKind, PlanInput, Ship};
+use crate::graph::{EdgeId, IMPLIED_EXCHANGE, NodeId, NodeKind, PlanInput, Ship};
 use crate::operator::build::{BuildContext, Factory, HubId, Make};
 use crate::operator::source::SourceTask;
 use crate::operator::{Consume, Push};
@@ -227,7 +227,7 @@ pub(crate) struct ExchangeNode {
 
 impl ExchangeNode {
     pub(crate) fn auto(location: &'static std::panic::Location<'static>) -> Self {
-        ExchangeNode { operator: "exchange", ship: Ship::Auto, location }
+        ExchangeNode { operator: IMPLIED_EXCHANGE, ship: Ship::Auto, location }
     }
 }
 

@@ -16,15 +16,17 @@ use thalweg_benches::{alloc::Counting, now_ns, resident_mib};
 static ALLOCATOR: Counting = Counting;
 
 fn declared() -> DeclaredArguments {
-    DeclaredArguments::new("Runs one of the workloads w1, w1p (w1 by a process function), w2, w3, w5, w7.")
-        .with(Argument::positional("workload").required().help("w1, w1p, w2, w3, w5 or w7"))
-        .with(Argument::option("keys", "K").help("number of keys (w1, w5: 1000; w2, w3: 10000)"))
-        .with(Argument::option("events", "N").help("stop after so many events"))
-        .with(Argument::option("seconds", "S").help("stop after so many seconds").default(10))
-        .with(Argument::option("backend", "B").help("state backend: memory").default("memory"))
-        .with(Argument::option("checkpoint-ms", "M").help("checkpoint interval").default(0))
-        .with(Argument::option("rate", "R").help("events a second of w5").default(100_000))
-        .with(Argument::option("runs", "N").help("how often to run it").default(1))
+    DeclaredArguments::new(
+        "Runs one of the workloads w1, w1p (w1 by a process function), w2, w3, w5, w7.",
+    )
+    .with(Argument::positional("workload").required().help("w1, w1p, w2, w3, w5 or w7"))
+    .with(Argument::option("keys", "K").help("number of keys (w1, w5: 1000; w2, w3: 10000)"))
+    .with(Argument::option("events", "N").help("stop after so many events"))
+    .with(Argument::option("seconds", "S").help("stop after so many seconds").default(10))
+    .with(Argument::option("backend", "B").help("state backend: memory").default("memory"))
+    .with(Argument::option("checkpoint-ms", "M").help("checkpoint interval").default(0))
+    .with(Argument::option("rate", "R").help("events a second of w5").default(100_000))
+    .with(Argument::option("runs", "N").help("how often to run it").default(1))
 }
 
 struct Line<'a> {
@@ -105,7 +107,11 @@ fn run(runs_left: &mut Option<u64>) -> thalweg::Result<()> {
         "w3" => line.throughput(&hot_keys(&env, &settings)?),
         "w7" => line.throughput(&named_counts(&env, &settings)?),
         "w5" => line.latency(&latency(&env, &settings)?),
-        other => return Err(format!("unknown workload '{other}'; there are w1, w1p, w2, w3, w5, w7").into()),
+        other => {
+            return Err(
+                format!("unknown workload '{other}'; there are w1, w1p, w2, w3, w5, w7").into()
+            );
+        }
     }
     Ok(())
 }

@@ -35,7 +35,8 @@ pub struct Latencies {
 
 impl Default for Latencies {
     fn default() -> Self {
-        let new = || Histogram::new(3).expect("three digits are valid");
+        // Up to a minute, three digits: a fixed size, so that recording never allocates.
+        let new = || Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("valid bounds");
         Latencies { all: new(), due: new(), crossed: new() }
     }
 }

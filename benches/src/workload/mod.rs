@@ -153,7 +153,7 @@ impl KeyedProcessFunction for RunningSum {
         self.sum = context.value_state(ValueStateDescriptor::new("sum"))?;
         Ok(())
     }
-    #[inline]
+    #[inline(always)]
     fn process_element(
         &mut self,
         event: Event,
@@ -211,9 +211,11 @@ pub fn tumbling_count(
     Ok(run.outcome())
 }
 
-fn watermarks()
--> WatermarkStrategy<Event, thalweg::time::BoundedOutOfOrderness, impl thalweg::time::TimestampAssigner<Event> + Clone + Send>
-{
+fn watermarks() -> WatermarkStrategy<
+    Event,
+    thalweg::time::BoundedOutOfOrderness,
+    impl thalweg::time::TimestampAssigner<Event> + Clone + Send,
+> {
     WatermarkStrategy::bounded_out_of_orderness(milliseconds(100))
         .with_timestamp(|event: &Event| event.ts as i64)
 }

@@ -135,8 +135,7 @@ pub fn named_counts(
     let digest = |(name, count, cents): &(String, u64, u64)| {
         (name.len() as u64).wrapping_add(*count).wrapping_add(*cents)
     };
-    let last = |(name, count, cents): &(String, u64, u64),
-                kept: &mut HashMap<u64, (u64, u64)>| {
+    let last = |(name, count, cents): &(String, u64, u64), kept: &mut HashMap<u64, (u64, u64)>| {
         kept.insert(id_of(name), (*count, *cents));
     };
     env.from_source(source, "events")

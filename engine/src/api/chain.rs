@@ -8,6 +8,7 @@
 //!   `disable_chaining` do. It is a method with an associated type, not a second call of `attach`, which would
 //!   double the instantiations of the whole chain.
 
+use crate::Result;
 use crate::api::plan_builder::{NewNode, PlanBuilder, PlanHandle, fused_input, make_consumer};
 use crate::exchange::gate::ConsumeTwo;
 use crate::exchange::partitioner::{Fixed, RoundRobin};
@@ -19,7 +20,6 @@ use crate::operator::source::SourceTask;
 use crate::operator::{Consume, Push};
 use crate::record::Codec;
 use crate::runtime::Task;
-use crate::Result;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -72,12 +72,15 @@ pub(crate) trait OperatorFactory<T>: Clone + Send + 'static {
     /// The operator with its successor.
     type Operator<D: Push<Self::Out>>: Push<T>;
     /// Builds and opens it on its core.
-    fn build<D: Push<Self::Out>>(self, context: &mut BuildContext, next: D) -> Result<Self::Operator<D>>;
+    fn build<D: Push<Self::Out>>(
+        self,
+        context: &mut BuildContext,
+        next: D,
+    ) -> Result<Self::Operator<D>>;
 }
 
 /// An operator fused to the chain before it.
-#[doc(hidden)]
-pub struct Then<C, B, T> {
+pub(crate) struct Then<C, B, T> {
     pub(crate) up: C,
     pub(crate) factory: B,
     pub(crate) _in: PhantomData<fn(T)>,
@@ -106,8 +109,7 @@ impl<T: Send + 'static, C: Chain<T>, B: OperatorFactory<T>> Chain<B::Out> for Th
 }
 
 /// The root of a chain at a source.
-#[doc(hidden)]
-pub struct FromSource<S> {
+pub(crate) struct FromSource<S> {
     pub(crate) source: Arc<S>,
     pub(crate) node: NodeId,
 }
@@ -261,8 +263,7 @@ fn add_exchange_stage<T: Send + 'static>(
 ) -> (EdgeId, NodeId, HubId) {
     plan.with(|plan| {
         let edge = plan.new_edge();
-        let input =
-            PlanInput { from, side_output, port: 0, ship: node.ship, edge: Some(edge) };
+        let input = PlanInput { from, side_output, port: 0, ship: node.ship, edge: Some(edge) };
         let head = plan.add_node(NewNode {
             kind: NodeKind::Operator,
             operator: node.operator,
@@ -375,12 +376,15 @@ pub(crate) trait HeadFactory<T>: Clone + Send + 'static {
     /// Records given.
     type Out: Send + 'static;
     /// Builds and opens it on its core.
-    fn build<D: Push<Self::Out>>(self, context: &mut BuildContext, next: D) -> Result<Box<dyn Consume<T>>>;
+    fn build<D: Push<Self::Out>>(
+        self,
+        context: &mut BuildContext,
+        next: D,
+    ) -> Result<Box<dyn Consume<T>>>;
 }
 
 /// The root of a chain at the head of a stage with one type of input: keyed operators, unions.
-#[doc(hidden)]
-pub struct Head<B, T> {
+pub(crate) struct Head<B, T> {
     pub(crate) node: NodeId,
     pub(crate) edges: Vec<EdgeId>,
     pub(crate) codec: Option<Codec<T>>,

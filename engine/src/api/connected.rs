@@ -1,16 +1,14 @@
 //! Streams of several inputs: `union` and `connect`.
 
 use crate::Result;
-use crate::api::chain::{
-    Chain, Head, HeadFactory, Plan, auto_route, exchange_edge, two_inputs,
-};
+use crate::api::chain::{Chain, Head, HeadFactory, Plan, auto_route, exchange_edge, two_inputs};
 use crate::api::keyed::KeyedStream;
 use crate::api::operators::{Cloned, MakeFunction};
 use crate::api::plan_builder::NewNode;
 use crate::api::stream::DataStream;
 use crate::exchange::gate::ConsumeTwo;
 use crate::function::{
-    CoFlatMapFunction, CoMapFunction, KeyedCoProcessFunction, KeySelector, MapAsFlatMap,
+    CoFlatMapFunction, CoMapFunction, KeySelector, KeyedCoProcessFunction, MapAsFlatMap,
     TwoClosures, UserFunction,
 };
 use crate::graph::{EdgeId, NodeId, NodeKind, PlanInput, Ship};
@@ -92,7 +90,8 @@ fn union_of<T: Send + 'static>(
 ) -> DataStream<T, impl Chain<T>> {
     let edges = inputs.iter().map(|input| input.edge).collect();
     let inputs = inputs.into_iter().map(|input| input.input).collect();
-    let new = NewNode { kind: NodeKind::Operator, operator: "union", inputs, keyed: false, location };
+    let new =
+        NewNode { kind: NodeKind::Operator, operator: "union", inputs, keyed: false, location };
     let node = plan.with(|plan| plan.add_node(new));
     let chain = Head { node, edges, codec: None, factory: PlainHead::<T>(PhantomData) };
     DataStream::new(plan, node, chain)
@@ -202,7 +201,9 @@ pub(crate) struct TwoHead<F, A, B> {
     factory: F,
 }
 
-impl<A: Send + 'static, B: Send + 'static, F: TwoHeadFactory<A, B>> Chain<F::Out> for TwoHead<F, A, B> {
+impl<A: Send + 'static, B: Send + 'static, F: TwoHeadFactory<A, B>> Chain<F::Out>
+    for TwoHead<F, A, B>
+{
     type Isolated = Self;
 
     fn isolate(self, _: &Plan, _: NodeId) -> Self {

@@ -2,15 +2,15 @@
 
 use crate::Result;
 use crate::api::chain::{Chain, Head, HeadFactory, Plan, make_router};
+use crate::api::operators::{Cloned, Made, MakeFunction};
 use crate::api::plan_builder::NewNode;
 use crate::api::stream::DataStream;
 use crate::exchange::router::Route;
-use crate::api::operators::{Cloned, Made, MakeFunction};
-use crate::function::{ByReference, ByValue, KeyedProcessFunction, KeySelector, UserFunction};
-use crate::operator::keyed_process::KeyedProcess;
+use crate::function::{ByReference, ByValue, KeySelector, KeyedProcessFunction, UserFunction};
 use crate::graph::{EdgeId, NodeId, NodeKind, PlanInput, Ship};
 use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedOperator, Logic};
+use crate::operator::keyed_process::KeyedProcess;
 use crate::operator::scan::Scan;
 use crate::operator::{Consume, Push, StageContext, UserCall};
 use crate::record::{Codec, Record};

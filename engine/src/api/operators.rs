@@ -57,7 +57,9 @@ pub(crate) struct FilterFactory<F, T> {
 }
 clone_by_function!(FilterFactory<T>);
 
-impl<T: Send + 'static, F: FnMut(&T) -> bool + UserFunction> OperatorFactory<T> for FilterFactory<F, T> {
+impl<T: Send + 'static, F: FnMut(&T) -> bool + UserFunction> OperatorFactory<T>
+    for FilterFactory<F, T>
+{
     type Out = T;
     type Operator<D: Push<T>> = Filter<F, D>;
     fn build<D: Push<T>>(self, context: &mut BuildContext, next: D) -> Result<Filter<F, D>> {
@@ -186,8 +188,7 @@ where
     type Operator<D: Push<P::Out>> = Process<P, D>;
     fn build<D: Push<P::Out>>(self, context: &mut BuildContext, next: D) -> Result<Process<P, D>> {
         let sides = context.open_sides(self.node)?;
-        let function =
-            Opened::open(self.function, &context.stage, self.node, P::open, P::close)?;
+        let function = Opened::open(self.function, &context.stage, self.node, P::open, P::close)?;
         Ok(Process::new(function, next, sides))
     }
 }

@@ -5,9 +5,7 @@
 //! - Every stage head has one factory by the time the plan is taken.
 
 use crate::exchange::gate::ConsumeTwo;
-use crate::graph::{
-    Chaining, EdgeId, NodeId, NodeKind, Plan, PlanInput, Ship, Transformation,
-};
+use crate::graph::{Chaining, EdgeId, NodeId, NodeKind, Plan, PlanInput, Ship, Transformation};
 use crate::operator::build::{
     Blueprint, BuildContext, Factory, GateFactory, Hub, HubId, Make, SideFactory, StageFactory,
     two_port_task,
@@ -96,7 +94,13 @@ impl PlanBuilder {
         location: &'static Location<'static>,
     ) -> NodeId {
         let inputs = vec![fused_input(from, side_output)];
-        self.add_node(NewNode { kind: NodeKind::Operator, operator, inputs, keyed: false, location })
+        self.add_node(NewNode {
+            kind: NodeKind::Operator,
+            operator,
+            inputs,
+            keyed: false,
+            location,
+        })
     }
 
     /// All nodes of the stage that `node` is in up to its head, following fused inputs.
@@ -131,7 +135,7 @@ impl PlanBuilder {
         make_head: impl Make<Box<dyn Consume<T>>>,
     ) {
         let make_head = Factory::new(make_head);
-        let factory = Arc::new(GateFactory { head, edges, codec, make_head });
+        let factory = Arc::new(GateFactory { edges, codec, make_head });
         let root = gate_root(factory.clone());
         let typed: Box<dyn std::any::Any + Send + Sync> = Box::new(factory);
         let before = self.blueprint.stages.insert(head, StageFactory::Gate { typed, root });
@@ -201,7 +205,11 @@ impl PlanBuilder {
         let hub = self.add_hub::<T>();
         self.side_hubs.insert(key, (TypeId::of::<T>(), hub));
         let make = Factory::new(make_side::<T>(hub));
-        self.blueprint.sides.entry(node).or_default().push(SideFactory { tag: tag.to_owned(), make });
+        self.blueprint
+            .sides
+            .entry(node)
+            .or_default()
+            .push(SideFactory { tag: tag.to_owned(), make });
         hub
     }
 }

@@ -118,7 +118,9 @@ where
         V: PartialOrd,
         F: FnMut(&T) -> V + UserFunction,
     {
-        rolling!(self, |kept, record| { if value(&record) <= value(&kept) { record } else { kept } })
+        rolling!(self, |kept, record| {
+            if value(&record) <= value(&kept) { record } else { kept }
+        })
     }
 
     /// Keeps the whole record with the largest value; among equals the first.
@@ -138,6 +140,8 @@ where
         V: PartialOrd,
         F: FnMut(&T) -> V + UserFunction,
     {
-        rolling!(self, |kept, record| { if value(&record) >= value(&kept) { record } else { kept } })
+        rolling!(self, |kept, record| {
+            if value(&record) >= value(&kept) { record } else { kept }
+        })
     }
 }

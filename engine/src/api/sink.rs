@@ -1,9 +1,9 @@
 //! Where a stream ends: `sink_to` and kin.
 
 use crate::api::chain::{Chain, Plan};
+use crate::api::operators::{Cloned, Made, MakeFunction};
 use crate::api::plan_builder::{NewNode, fused_input};
 use crate::api::stream::DataStream;
-use crate::api::operators::{Cloned, MakeFunction, Made};
 use crate::function::{FnSink, Sink, UserFunction};
 use crate::graph::{Chaining, NodeId, NodeKind, Transformation};
 use crate::operator::build::{BuildContext, Make};
@@ -15,9 +15,12 @@ use std::panic::Location;
 pub struct DataStreamSink {
     plan: Plan,
     node: NodeId,
-    attach: Option<Box<dyn FnOnce(&Plan, bool)>>,
+    attach: Option<Attach>,
     separate: bool,
 }
+
+/// Puts the sink into the plan; true if exchanges belong around it.
+type Attach = Box<dyn FnOnce(&Plan, bool)>;
 
 impl DataStreamSink {
     fn set(&mut self, set: impl Fn(&mut Transformation)) {

@@ -60,9 +60,9 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         location: &'static Location<'static>,
         make: impl FnOnce(NodeId) -> B,
     ) -> DataStream<B::Out, Then<C, B, T>> {
-        let node = self.plan.with(|plan| {
-            plan.add_fused(operator, self.node, self.side_output.clone(), location)
-        });
+        let node = self
+            .plan
+            .with(|plan| plan.add_fused(operator, self.node, self.side_output.clone(), location));
         let chain = Then { up: self.chain, factory: make(node), _in: PhantomData };
         DataStream::new(self.plan, node, chain)
     }
@@ -234,7 +234,8 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     #[track_caller]
     pub fn side_output<X: Clone + Send + 'static>(&self, tag: &OutputTag<X>) -> DataStream<X> {
         let (operator, location) = (self.operator, Location::caller());
-        let hub = self.plan.with(|plan| plan.side_hub::<X>(operator, tag.name(), X::clone, location));
+        let hub =
+            self.plan.with(|plan| plan.side_hub::<X>(operator, tag.name(), X::clone, location));
         let mut stream = DataStream::new(self.plan.clone(), operator, Boxed::at(hub, &self.plan));
         stream.side_output = Some(tag.name().to_owned());
         stream
@@ -248,11 +249,7 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         DataStream { plan, node, operator, side_output, chain, _record }
     }
 
-    fn through(
-        self,
-        node: ExchangeNode,
-        route: impl ExchangeRoute<T>,
-    ) -> DataStream<T>
+    fn through(self, node: ExchangeNode, route: impl ExchangeRoute<T>) -> DataStream<T>
     where
         T: Record,
     {
@@ -268,7 +265,10 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         T: Record,
     {
         let location = Location::caller();
-        self.through(ExchangeNode { operator: "rebalance", ship: Ship::Rebalance, location }, ByPlan)
+        self.through(
+            ExchangeNode { operator: "rebalance", ship: Ship::Rebalance, location },
+            ByPlan,
+        )
     }
 
     /// Round robin over the consumers nearest to each producer.
@@ -400,19 +400,37 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
 
 /// How an explicit partitioner makes its exchange.
 trait ExchangeRoute<T: Send + 'static> {
-    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: From, node: ExchangeNode) -> Boxed<T>;
+    fn exchange<C: Chain<T>>(
+        self,
+        chain: C,
+        plan: &Plan,
+        from: From,
+        node: ExchangeNode,
+    ) -> Boxed<T>;
 }
 
 struct ByPlan;
 impl<T: Record> ExchangeRoute<T> for ByPlan {
-    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: From, node: ExchangeNode) -> Boxed<T> {
+    fn exchange<C: Chain<T>>(
+        self,
+        chain: C,
+        plan: &Plan,
+        from: From,
+        node: ExchangeNode,
+    ) -> Boxed<T> {
         exchange(chain, plan, from, node, T::codec(), auto_route)
     }
 }
 
 struct ByChance;
 impl<T: Record> ExchangeRoute<T> for ByChance {
-    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: From, node: ExchangeNode) -> Boxed<T> {
+    fn exchange<C: Chain<T>>(
+        self,
+        chain: C,
+        plan: &Plan,
+        from: From,
+        node: ExchangeNode,
+    ) -> Boxed<T> {
         exchange(chain, plan, from, node, T::codec(), |context, edge| {
             let consumers = context.job.wiring.edge(edge).consumers();
             Shuffle::new(context.job.seed, context.stage.subtask, consumers)
@@ -425,7 +443,13 @@ struct ByUser<F> {
     operator: NodeId,
 }
 impl<T: Record, F: FnMut(&T, usize) -> usize + UserFunction> ExchangeRoute<T> for ByUser<F> {
-    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: From, node: ExchangeNode) -> Boxed<T> {
+    fn exchange<C: Chain<T>>(
+        self,
+        chain: C,
+        plan: &Plan,
+        from: From,
+        node: ExchangeNode,
+    ) -> Boxed<T> {
         let ByUser { function, operator } = self;
         exchange(chain, plan, from, node, T::codec(), move |context, edge| {
             let lanes = context.job.wiring.edge(edge).consumers();
@@ -438,8 +462,13 @@ struct ToAll<T> {
     clone: fn(&T) -> T,
 }
 impl<T: Record> ExchangeRoute<T> for ToAll<T> {
-    fn exchange<C: Chain<T>>(self, chain: C, plan: &Plan, from: From, node: ExchangeNode) -> Boxed<T> {
+    fn exchange<C: Chain<T>>(
+        self,
+        chain: C,
+        plan: &Plan,
+        from: From,
+        node: ExchangeNode,
+    ) -> Boxed<T> {
         crate::api::chain::broadcast_exchange(chain, plan, from, node, T::codec(), self.clone)
     }
 }
-

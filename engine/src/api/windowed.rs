@@ -141,15 +141,16 @@ impl<T: Send + 'static, S: KeySelector<T>> WindowedStream<T, S> {
         self.end(aggregate, Cloned(WithFunction(function)), Location::caller())
     }
 
-    fn end<A, M>(
+    fn end<A, U, M>(
         self,
         aggregate: A,
         emit: M,
         location: &'static Location<'static>,
-    ) -> DataStream<EmitOut<M, S::Key, A::Result>, impl Chain<EmitOut<M, S::Key, A::Result>>>
+    ) -> DataStream<U, impl Chain<U>>
     where
         A: AggregateFunction<T>,
-        M: MakeFunction<Function: OpenEmit<S::Key, A::Result, Out: Send + 'static>>,
+        U: Send + 'static,
+        M: MakeFunction<Function: OpenEmit<S::Key, A::Result, Out = U>>,
     {
         let WindowedStream { keyed, windows, lateness_ms, late, evaluation } = self;
         let sliced = evaluation == Evaluation::Automatic && A::SLICEABLE && windows.overlap();

@@ -227,21 +227,24 @@ fn a_failing_job_closes_its_channels() {
 
 #[test]
 fn a_cancelled_job_closes_its_channels_and_threads() {
-    let returned = Arc::new(AtomicUsize::new(0));
+    let (begun, returned) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let env = environment(2);
     let (input, requests) = source::channel::<u64>(4);
     let _ = env.from_source(requests, "requests").collect();
-    let counter = returned.clone();
+    let (begins, returns) = (begun.clone(), returned.clone());
     let endless = FunctionSource::from_fn(move |ctx: &SourceFunctionContext<u64>| {
+        begins.fetch_add(1, Ordering::SeqCst);
         let result = (0..).try_for_each(|n| ctx.collect(n));
-        counter.fetch_add(1, Ordering::SeqCst);
+        returns.fetch_add(1, Ordering::SeqCst);
         Ok(result?)
     });
     let seen = env.from_source(endless.parallel(), "endless").collect();
     let job = env.execute_async("endless").unwrap();
-    while seen.take().len() < 2 || input.try_send(1).is_err() {
+    // A reader that was not polled before the cancellation never starts its thread, so wait for both.
+    while begun.load(Ordering::SeqCst) < 2 || seen.take().is_empty() {
         std::thread::yield_now();
     }
+    input.try_send(1).unwrap();
     job.cancel();
     job.wait().unwrap_err();
     assert_eq!(returned.load(Ordering::SeqCst), 2);

@@ -426,6 +426,10 @@ impl<F: SourceFunction> SourceReader for FunctionReader<F> {
     type Out = F::Out;
     type Split = NoSplit;
 
+    fn wakes_core(&self) -> bool {
+        true
+    }
+
     fn poll_batch(
         &mut self,
         max: usize,

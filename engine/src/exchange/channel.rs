@@ -61,12 +61,20 @@ struct LocalQueue<T> {
 
 enum Sender<T> {
     Local(Rc<RefCell<LocalQueue<T>>>),
-    Ring { forth: rtrb::Producer<Message<T>>, back: rtrb::Consumer<Buffer<T>>, consumer: Arc<CoreWaker> },
+    Ring {
+        forth: rtrb::Producer<Message<T>>,
+        back: rtrb::Consumer<Buffer<T>>,
+        consumer: Arc<CoreWaker>,
+    },
 }
 
 enum Receiver<T> {
     Local(Rc<RefCell<LocalQueue<T>>>),
-    Ring { forth: rtrb::Consumer<Message<T>>, back: rtrb::Producer<Buffer<T>>, producer: Arc<CoreWaker> },
+    Ring {
+        forth: rtrb::Consumer<Message<T>>,
+        back: rtrb::Producer<Buffer<T>>,
+        producer: Arc<CoreWaker>,
+    },
 }
 
 /// The producer's half of a cross-core channel before it has reached its core.
@@ -90,7 +98,10 @@ pub(crate) fn ring<T: Send>(options: ChannelOptions) -> (RingWriter<T>, RingRead
 }
 
 /// The two halves of a channel within a core.
-pub(crate) fn local<T>(options: ChannelOptions, metrics: Arc<EdgeMetrics>) -> (Writer<T>, Reader<T>) {
+pub(crate) fn local<T>(
+    options: ChannelOptions,
+    metrics: Arc<EdgeMetrics>,
+) -> (Writer<T>, Reader<T>) {
     let queue = Rc::new(RefCell::new(LocalQueue { forth: VecDeque::new(), back: Vec::new() }));
     let writer = Writer::new(Sender::Local(queue.clone()), None, options, metrics);
     (writer, Reader { receiver: Receiver::Local(queue) })
@@ -117,6 +128,15 @@ impl<T> RingReader<T> {
     }
 }
 
+/// What a writer has handed over.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SentCounts {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// The most buffers that ever waited in the overflow.
+    pub(crate) overflow_max: u64,
+}
+
 /// The producer's half.
 pub(crate) struct Writer<T> {
     /// Being filled; unused where records are archived.
@@ -129,8 +149,7 @@ pub(crate) struct Writer<T> {
     spare: Vec<Buffer<T>>,
     overflow: VecDeque<Message<T>>,
     stale_drives: u32,
-    bytes_sent: u64,
-    overflow_max: u64,
+    sent: SentCounts,
     /// The first record that could not be archived; reported by `drive`.
     refused: Option<PageError>,
     options: ChannelOptions,
@@ -154,8 +173,7 @@ impl<T> Writer<T> {
             spare: Vec::new(),
             overflow: VecDeque::new(),
             stale_drives: 0,
-            bytes_sent: 0,
-            overflow_max: 0,
+            sent: SentCounts::default(),
             refused: None,
             options,
             metrics,
@@ -196,9 +214,10 @@ impl<T> Writer<T> {
         self.refused.get_or_insert(error);
     }
 
-    /// Bytes handed over since the last call, and the most buffers that ever waited in the overflow.
-    pub(crate) fn take_counts(&mut self) -> (u64, u64) {
-        (std::mem::take(&mut self.bytes_sent), self.overflow_max)
+    /// What was handed over since the last call.
+    pub(crate) fn take_counts(&mut self) -> SentCounts {
+        let overflow_max = self.sent.overflow_max;
+        std::mem::replace(&mut self.sent, SentCounts { overflow_max, ..Default::default() })
     }
 
     /// A record that could not be archived: the job must fail with it.
@@ -223,7 +242,7 @@ impl<T> Writer<T> {
         self.reclaim();
         let (buffer, bytes) = self.replace_current();
         self.metrics.producer.pages_sent.increment();
-        self.bytes_sent += bytes as u64;
+        self.sent.bytes += bytes as u64;
         self.send(Message::Data(buffer));
     }
 
@@ -236,6 +255,7 @@ impl<T> Writer<T> {
             };
             let full = std::mem::replace(page, fresh);
             let bytes = full.bytes();
+            self.sent.records += full.len() as u64;
             return (Buffer::Page(full), bytes);
         }
         let fresh = match spare {
@@ -244,6 +264,7 @@ impl<T> Writer<T> {
         };
         let full = std::mem::replace(&mut self.block, fresh);
         let bytes = full.len() * Block::<T>::ROW_BYTES;
+        self.sent.records += full.len() as u64;
         (Buffer::Block(full), bytes)
     }
 
@@ -262,7 +283,8 @@ impl<T> Writer<T> {
 
     fn keep(&mut self, buffer: Buffer<T>) {
         // A page that grew for one giant record is not kept.
-        let oversized = matches!(&buffer, Buffer::Page(p) if p.capacity() > self.options.page_bytes);
+        let oversized =
+            matches!(&buffer, Buffer::Page(p) if p.capacity() > self.options.page_bytes);
         if !oversized && self.spare.len() < self.options.pages_in_flight {
             self.spare.push(buffer);
         }
@@ -308,7 +330,7 @@ impl<T> Writer<T> {
         }
         self.overflow.push_back(message);
         self.metrics.producer.spilled_pages.increment();
-        self.overflow_max = self.overflow_max.max(self.overflow.len() as u64);
+        self.sent.overflow_max = self.sent.overflow_max.max(self.overflow.len() as u64);
     }
 
     /// Sends what is open, then the control.
@@ -327,7 +349,11 @@ impl<T> Writer<T> {
                 self.hand_over();
             }
         }
-        if self.overflow.is_empty() && self.refused.is_none() { Flow::Ready } else { self.drain_overflow() }
+        if self.overflow.is_empty() && self.refused.is_none() {
+            Flow::Ready
+        } else {
+            self.drain_overflow()
+        }
     }
 
     #[cold]
@@ -379,7 +405,8 @@ impl<T> Reader<T> {
         match &mut self.receiver {
             Receiver::Local(queue) => queue.borrow_mut().back.push(buffer),
             Receiver::Ring { back, producer, .. } => {
-                back.push(buffer).ok().expect("the way back has room for all buffers in flight");
+                let returned = back.push(buffer).is_ok();
+                assert!(returned, "the way back has room for all buffers in flight");
                 producer.wake_if_sleeping();
             }
         }

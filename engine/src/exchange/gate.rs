@@ -162,7 +162,10 @@ impl<P: Ports> Gate<P> {
 
     /// A control from the router above.
     pub(crate) fn control(&mut self, control: Control) {
-        debug_assert!(self.nested == 1 && !self.valve.is_held(0), "input 0 of a nested gate, not held");
+        debug_assert!(
+            self.nested == 1 && !self.valve.is_held(0),
+            "input 0 of a nested gate, not held"
+        );
         if self.pending.is_empty() {
             // The router drives before it passes a control on, so the head is ready for one.
             let mut first = None;

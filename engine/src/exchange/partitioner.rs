@@ -1,8 +1,8 @@
 //! The partitioners: how the records of an edge find their consumer.
 
 use crate::exchange::router::Route;
-use crate::operator::{StageContext, UserCall};
 use crate::graph::NodeId;
+use crate::operator::{StageContext, UserCall};
 use std::rc::Rc;
 
 /// Always the same lane: forward (the own index) and global (0).
@@ -78,7 +78,9 @@ impl<T: 'static, F: FnMut(&T, usize) -> usize + 'static> Route<T> for Custom<F> 
         let lane = function(record, *lanes);
         call.end();
         if lane >= *lanes {
-            let message = format!("the partitioner chose consumer {lane} of {lanes}; give an index below {lanes}");
+            let message = format!(
+                "the partitioner chose consumer {lane} of {lanes}; give an index below {lanes}"
+            );
             stage.fail(*node, message.into());
             return (usize::MAX, 0);
         }

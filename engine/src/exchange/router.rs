@@ -41,15 +41,16 @@ impl<T: 'static> OwnLane<T> {
     }
 
     #[inline(never)]
-    fn flush(&mut self) {
+    fn flush(&mut self, stage: &StageContext) {
         if !self.block.is_empty() {
+            stage.metrics.records_out.add(self.block.len() as u64);
             self.gate.consume(self.block.drain());
         }
     }
 
-    fn drive(&mut self, dry: bool) -> Flow {
+    fn drive(&mut self, dry: bool, stage: &StageContext) -> Flow {
         if dry || self.pending.is_some() {
-            self.flush();
+            self.flush(stage);
         }
         let flow = self.gate.drive(dry);
         if flow == Flow::Ready
@@ -89,17 +90,18 @@ impl<T: 'static> Lanes<T> {
         let mut full = false;
         for writer in self.channels.iter_mut().flatten() {
             full |= writer.drive(dry) != Flow::Ready;
-            let (bytes, overflow_max) = writer.take_counts();
-            if bytes > 0 {
-                self.stage.metrics.bytes_out.add(bytes);
-                self.stage.metrics.overflow_pages_max.raise_to(overflow_max);
+            let counts = writer.take_counts();
+            if counts.records > 0 {
+                self.stage.metrics.records_out.add(counts.records);
+                self.stage.metrics.bytes_out.add(counts.bytes);
+                self.stage.metrics.overflow_pages_max.raise_to(counts.overflow_max);
             }
         }
         if full {
             self.fail_refused();
         }
         let flow = match &mut self.own {
-            Some(own) => own.drive(dry),
+            Some(own) => own.drive(dry, &self.stage),
             None if self.ended => Flow::Done,
             None => Flow::Ready,
         };
@@ -143,7 +145,7 @@ impl<T: 'static, R: Route<T>> Push<T> for Router<T, R> {
             && own.index == lane
         {
             if own.block.push(hash, record, timestamp) {
-                own.flush();
+                own.flush(&self.lanes.stage);
             }
             return;
         }
@@ -187,7 +189,7 @@ impl<T: 'static> Push<T> for Broadcast<T> {
         if let Some(own) = &mut self.lanes.own
             && own.block.push(0, record, timestamp)
         {
-            own.flush();
+            own.flush(&self.lanes.stage);
         }
     }
 

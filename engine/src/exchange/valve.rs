@@ -54,11 +54,6 @@ impl Valve {
         self.inputs[input].held
     }
 
-    /// Has this input ended?
-    pub(crate) fn is_ended(&self, input: usize) -> bool {
-        self.inputs[input].ended
-    }
-
     /// Takes a control from `input` and gives what must go on to `emit`, in order.
     pub(crate) fn on(&mut self, input: usize, control: Control, mut emit: impl FnMut(Control)) {
         match control {
@@ -176,7 +171,11 @@ mod tests {
     #[test]
     fn the_minimum_goes_on_and_never_falls() {
         check(1, &[(0, Watermark(5)), (0, Watermark(5)), (0, Watermark(3))], &[Watermark(5)]);
-        check(2, &[(0, Watermark(5)), (1, Watermark(3)), (1, Watermark(9))], &[Watermark(3), Watermark(5)]);
+        check(
+            2,
+            &[(0, Watermark(5)), (1, Watermark(3)), (1, Watermark(9))],
+            &[Watermark(3), Watermark(5)],
+        );
     }
 
     #[test]
@@ -270,12 +269,18 @@ mod tests {
                     Watermark(w) if active[i] && w > marks[i] => {
                         marks[i] = w;
                         caught_up[i] |= w >= out;
-                        candidate = (0..inputs).filter(|&j| active[j] && caught_up[j]).map(|j| marks[j]).min();
+                        candidate = (0..inputs)
+                            .filter(|&j| active[j] && caught_up[j])
+                            .map(|j| marks[j])
+                            .min();
                     }
                     Status(Idle) if active[i] => {
                         active[i] = false;
                         if active.contains(&true) && held {
-                            candidate = (0..inputs).filter(|&j| active[j] && caught_up[j]).map(|j| marks[j]).min();
+                            candidate = (0..inputs)
+                                .filter(|&j| active[j] && caught_up[j])
+                                .map(|j| marks[j])
+                                .min();
                         } else if held {
                             candidate = marks.iter().copied().max();
                         }

@@ -55,7 +55,8 @@ impl EdgeWiring {
     /// The consumers that producer `from` feeds, nested or not.
     pub(crate) fn consumers_of(&self, from: usize) -> Vec<usize> {
         let all = 0..self.consumers();
-        all.filter(|to| connects(self.ship, from, *to, self.producers(), self.consumers())).collect()
+        all.filter(|to| connects(self.ship, from, *to, self.producers(), self.consumers()))
+            .collect()
     }
 }
 

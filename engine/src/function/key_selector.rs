@@ -59,4 +59,3 @@ impl<T, K: Key, F: FnMut(&T) -> &K + UserFunction> KeySelector<T> for ByReferenc
         code((self.function)(record))
     }
 }
-

@@ -9,10 +9,10 @@
 //!   `close` are logged, not reported).
 //! - A method that returns an error fails the job with the operator, the subtask and the record named.
 
-mod collector;
-mod key_selector;
 mod aggregate;
 mod co_function;
+mod collector;
+mod key_selector;
 mod output_tag;
 mod process;
 mod runtime_context;
@@ -21,11 +21,11 @@ mod source;
 mod stateless;
 mod window;
 
-pub use collector::Collector;
-pub use key_selector::{ByReference, ByValue, KeySelector};
 pub use aggregate::{AggregateFunction, Count};
 pub use co_function::{CoFlatMapFunction, CoMapFunction};
 pub(crate) use co_function::{MapAsFlatMap, TwoClosures};
+pub use collector::Collector;
+pub use key_selector::{ByReference, ByValue, KeySelector};
 pub use output_tag::OutputTag;
 pub use process::{
     Context, KeyedCoProcessFunction, KeyedProcessFunction, OnTimerContext, ProcessContext,
@@ -36,7 +36,7 @@ pub use sink::{FnSink, Sink, SinkStatus};
 pub(crate) use source::Assignment;
 pub use source::{
     Boundedness, EnumeratorContext, InputStatus, NoSplit, ReaderContext, Source, SourceCollector,
-    SourceReader, SplitEnumerator, SourceSplit,
+    SourceReader, SourceSplit, SplitEnumerator,
 };
 pub use stateless::{FilterFunction, FlatMapFunction, MapFunction};
 pub use window::{ProcessWindowFunction, WindowContext};

@@ -1,10 +1,10 @@
 //! Process functions: the operators with access to time, timers, state and side outputs.
 
+use crate::Result;
 use crate::function::{Collector, OutputTag, RuntimeContext};
 use crate::operator::keyed_services::KeyedServices;
 use crate::operator::side_outputs::SideOutputs;
 use crate::record::NO_TIMESTAMP;
-use crate::Result;
 use thalweg_state::{Key, KeyedContext, RowCursor, RowId, Timer};
 
 /// Sees each record with its time, and emits any number of records to its output and to side outputs.

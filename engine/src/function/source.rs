@@ -131,6 +131,12 @@ pub trait SourceReader: 'static {
     /// No further splits will come: the reader ends with the ones it has.
     fn no_more_splits(&mut self) {}
 
+    /// Does something wake the core when input comes (a thread that holds [`ReaderContext::waker`])? Otherwise a reader
+    /// that answers [`InputStatus::NothingAvailable`] is polled again every millisecond at least.
+    fn wakes_core(&self) -> bool {
+        false
+    }
+
     /// Should the engine ask the enumerator for a split now?
     fn wants_split(&self) -> bool {
         false

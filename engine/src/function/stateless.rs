@@ -1,7 +1,7 @@
 //! Functions without state of the engine's: map, filter, flat map.
 
-use crate::function::{Collector, RuntimeContext};
 use crate::Result;
+use crate::function::{Collector, RuntimeContext};
 
 /// One record in, one record out.
 ///

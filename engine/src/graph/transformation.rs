@@ -7,6 +7,9 @@ use std::panic::Location;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub u32);
 
+/// The operator word of exchanges that no user asked for by name: what `set_parallelism` puts around an operator.
+pub const IMPLIED_EXCHANGE: &str = "exchange";
+
 /// Names one edge that can become a boundary between tasks; dense, in order of creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EdgeId(pub u32);

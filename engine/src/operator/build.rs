@@ -27,7 +27,9 @@ pub trait Make<D>: FnOnce(&mut BuildContext) -> Result<D> + Clone + Send + 'stat
 impl<D, M: FnOnce(&mut BuildContext) -> Result<D> + Clone + Send + 'static> Make<D> for M {}
 
 /// A factory that any thread may ask for a copy; erases its type.
-pub(crate) struct Factory<D>(Box<dyn Fn(&mut BuildContext) -> Result<D> + Send + Sync>);
+pub(crate) struct Factory<D>(MakeShared<D>);
+
+type MakeShared<D> = Box<dyn Fn(&mut BuildContext) -> Result<D> + Send + Sync>;
 
 impl<D: 'static> Factory<D> {
     pub(crate) fn new(make: impl Make<D>) -> Self {
@@ -58,7 +60,6 @@ pub(crate) enum StageFactory {
 
 /// How the gate of a stage with one type of input is made.
 pub(crate) struct GateFactory<T> {
-    pub(crate) head: NodeId,
     pub(crate) edges: Vec<EdgeId>,
     pub(crate) codec: Option<Codec<T>>,
     pub(crate) make_head: Factory<Box<dyn Consume<T>>>,
@@ -69,6 +70,9 @@ pub(crate) struct Hub<T> {
     pub(crate) clone: Option<fn(&T) -> T>,
     pub(crate) consumers: Vec<Factory<Box<dyn Consume<T>>>>,
 }
+
+/// The producer side of an edge: the lane within the slot, if any, and a writer for each other consumer.
+pub(crate) type OpenLanes<T> = (Option<OwnLane<T>>, Vec<Option<Writer<T>>>);
 
 /// Names a [`Hub`] of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,6 +106,8 @@ pub(crate) struct JobBlueprint {
     pub(crate) metrics: HashMap<(NodeId, usize), MetricGroup>,
     /// `Arc<SplitMailbox<S>>` by source and subtask.
     pub(crate) mailboxes: HashMap<(NodeId, usize), Box<dyn Any + Send + Sync>>,
+    /// Most records a source reader is asked for between two drives.
+    pub(crate) batch_records: usize,
     /// For shuffles.
     pub(crate) seed: u64,
     /// Milliseconds of processing time between periodic watermarks; 0 for each batch.
@@ -135,7 +141,9 @@ impl BuildContext {
     pub(crate) fn build_root(&mut self) -> Result<Box<dyn Task>> {
         let blueprint = self.job.blueprint.clone();
         match blueprint.stages.get(&self.stage.head).expect("every task root has a factory") {
-            StageFactory::Root(factory) | StageFactory::Gate { root: factory, .. } => factory.make(self),
+            StageFactory::Root(factory) | StageFactory::Gate { root: factory, .. } => {
+                factory.make(self)
+            }
         }
     }
 
@@ -149,18 +157,19 @@ impl BuildContext {
         let Some(StageFactory::Gate { typed, .. }) = blueprint.stages.get(&head) else {
             unreachable!("only gates are nested");
         };
-        let factory = typed.downcast_ref::<Arc<GateFactory<T>>>().expect("an edge has one record type");
+        let factory =
+            typed.downcast_ref::<Arc<GateFactory<T>>>().expect("an edge has one record type");
         let gate = factory.build(self, true);
         self.stage = above;
         gate
     }
 
-    /// Opens the producer side of an edge: the lane within the slot, if any, and a writer for each other consumer.
+    /// Opens the producer side of an edge.
     pub(crate) fn open_lanes<T: Send + 'static>(
         &mut self,
         id: EdgeId,
         codec: Option<Codec<T>>,
-    ) -> Result<(Option<OwnLane<T>>, Vec<Option<Writer<T>>>)> {
+    ) -> Result<OpenLanes<T>> {
         let job = self.job.clone();
         let (edge, from) = (job.wiring.edge(id), self.stage.subtask);
         let own = if edge.nested {
@@ -216,7 +225,10 @@ impl BuildContext {
     }
 
     /// The mailbox of the source reader that is being built, if its source assigns splits.
-    pub(crate) fn split_mailbox<S: Send + 'static>(&self, node: NodeId) -> Option<Arc<SplitMailbox<S>>> {
+    pub(crate) fn split_mailbox<S: Send + 'static>(
+        &self,
+        node: NodeId,
+    ) -> Option<Arc<SplitMailbox<S>>> {
         let mailbox = self.job.mailboxes.get(&(node, self.stage.subtask))?;
         let mailbox = mailbox.downcast_ref::<Arc<SplitMailbox<S>>>();
         Some(mailbox.expect("a source has one type of split").clone())
@@ -233,7 +245,11 @@ impl BuildContext {
 
 impl<T: Send + 'static> GateFactory<T> {
     /// Builds the gate for the stage that `context` is at.
-    pub(crate) fn build(&self, context: &mut BuildContext, nested: bool) -> Result<Gate<OnePort<T>>> {
+    pub(crate) fn build(
+        &self,
+        context: &mut BuildContext,
+        nested: bool,
+    ) -> Result<Gate<OnePort<T>>> {
         let head = self.make_head.make(context)?;
         let inputs = context.open_inputs(&self.edges, self.codec);
         Ok(Gate::new(OnePort { head, inputs }, nested, context.stage.clone()))

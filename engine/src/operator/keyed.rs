@@ -60,9 +60,21 @@ pub(crate) trait Logic<T>: KeyedLogic {
 /// A keyed operator with two inputs.
 pub(crate) trait LogicTwo<A, B>: KeyedLogic {
     /// Applies one record of the first input.
-    fn apply_first<D: Push<Self::Out>>(&mut self, hash: u32, record: A, timestamp: i64, next: &mut D);
+    fn apply_first<D: Push<Self::Out>>(
+        &mut self,
+        hash: u32,
+        record: A,
+        timestamp: i64,
+        next: &mut D,
+    );
     /// Applies one record of the second input.
-    fn apply_second<D: Push<Self::Out>>(&mut self, hash: u32, record: B, timestamp: i64, next: &mut D);
+    fn apply_second<D: Push<Self::Out>>(
+        &mut self,
+        hash: u32,
+        record: B,
+        timestamp: i64,
+        next: &mut D,
+    );
 }
 
 /// Records between a hint and its use. 8 was too short within a burst, 16 as good as any (../shared/proto/slice; to be

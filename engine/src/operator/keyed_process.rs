@@ -6,16 +6,16 @@
 
 use crate::Result;
 use crate::function::{
-    Collector, Context, KeyedCoProcessFunction, KeyedProcessFunction, KeySelector, OnTimerContext,
+    Collector, Context, KeySelector, KeyedCoProcessFunction, KeyedProcessFunction, OnTimerContext,
     RuntimeContext, TimeDomain,
 };
 use crate::graph::NodeId;
+use crate::operator::Push;
 use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedLogic, Logic, LogicTwo};
 use crate::operator::keyed_services::KeyedServices;
 use crate::operator::opened::Opened;
 use crate::operator::side_outputs::SideOutputs;
-use crate::operator::Push;
 use thalweg_state::{Key, KeyHash, RowStore, StateRegistrar, Timer};
 
 /// A function with its rows and services.
@@ -51,16 +51,21 @@ impl<P, K: Key> Host<P, K> {
         code: impl FnOnce(&mut P, T, &mut Context<'_, K>) -> Result<()>,
     ) {
         let Host { function, rows, services } = self;
-        let entered = &mut None;
-        function.call(|function| {
-            let hash = KeyHash::from_u32(hash);
-            let row = selector.with_key(&record, |key| rows.find_or_insert(hash, key))?;
-            *entered = Some(row);
-            let (cursor, key) = rows.cursor(row)?;
-            code(function, record, &mut Context { cursor, row, key, timestamp, services })
-        });
-        if let Some(row) = *entered {
-            rows.release(row);
+        let Some((user, call)) = function.begin() else { return };
+        let hash = KeyHash::from_u32(hash);
+        let result = match selector.with_key(&record, |key| rows.enter(hash, key)) {
+            Ok((cursor, key)) => {
+                let row = cursor.row_id().expect("a cursor from a store has a row");
+                let mut context = Context { cursor, row, key, timestamp, services };
+                let result = code(user, record, &mut context);
+                rows.release(row);
+                result
+            }
+            Err(error) => Err(error.into()),
+        };
+        call.end();
+        if let Err(cause) = result {
+            function.fail(cause);
         }
     }
 
@@ -91,7 +96,9 @@ impl<P, K: Key> Host<P, K> {
     ) -> bool {
         for _ in 0..budget {
             let timer = match domain {
-                TimeDomain::EventTime => self.services.event_timers.pop_due(self.services.watermark),
+                TimeDomain::EventTime => {
+                    self.services.event_timers.pop_due(self.services.watermark)
+                }
                 TimeDomain::ProcessingTime => {
                     let now_ms = self.services.now_ms();
                     self.services.processing_timers.pop_due(now_ms)
@@ -145,7 +152,12 @@ impl<P: KeyedProcessFunction, S: 'static> KeyedLogic for KeyedProcess<P, S> {
             function.on_timer(at_ms, context, &mut Collector::new(next, at_ms))
         })
     }
-    fn fire_processing_time<D: Push<P::Out>>(&mut self, _: i64, budget: usize, next: &mut D) -> bool {
+    fn fire_processing_time<D: Push<P::Out>>(
+        &mut self,
+        _: i64,
+        budget: usize,
+        next: &mut D,
+    ) -> bool {
         self.host.fire(TimeDomain::ProcessingTime, budget, |function, at_ms, context| {
             function.on_timer(at_ms, context, &mut Collector::new(next, at_ms))
         })
@@ -213,7 +225,12 @@ impl<P: KeyedCoProcessFunction, S1: 'static, S2: 'static> KeyedLogic for KeyedCo
             function.on_timer(at_ms, context, &mut Collector::new(next, at_ms))
         })
     }
-    fn fire_processing_time<D: Push<P::Out>>(&mut self, _: i64, budget: usize, next: &mut D) -> bool {
+    fn fire_processing_time<D: Push<P::Out>>(
+        &mut self,
+        _: i64,
+        budget: usize,
+        next: &mut D,
+    ) -> bool {
         self.host.fire(TimeDomain::ProcessingTime, budget, |function, at_ms, context| {
             function.on_timer(at_ms, context, &mut Collector::new(next, at_ms))
         })

@@ -5,7 +5,7 @@ use crate::runtime::CoreHandle;
 use thalweg_state::TimerQueue;
 
 /// Timers of both domains, the watermark, the side outputs.
-pub struct KeyedServices {
+pub(crate) struct KeyedServices {
     pub(crate) event_timers: TimerQueue,
     pub(crate) processing_timers: TimerQueue,
     pub(crate) watermark: i64,

@@ -17,10 +17,10 @@
 //! - User code runs under a [`UserCall`], so a panic names its operator.
 
 pub(crate) mod build;
+pub(crate) mod co_function;
 pub(crate) mod context;
 pub(crate) mod fan_out;
 pub(crate) mod flat_map;
-pub(crate) mod co_function;
 pub(crate) mod keyed;
 pub(crate) mod keyed_process;
 pub(crate) mod keyed_services;
@@ -77,7 +77,8 @@ impl<T: 'static, D: Push<T>> Consume<T> for Plain<D> {
     #[inline(never)]
     fn consume(&mut self, columns: Columns<'_, T>) {
         let next = &mut self.next;
-        columns.for_each(&self.stage.position, |_, _, record, timestamp| next.push(record, timestamp));
+        columns
+            .for_each(&self.stage.position, |_, _, record, timestamp| next.push(record, timestamp));
     }
     fn control(&mut self, control: Control) {
         self.next.control(control);

@@ -1,6 +1,6 @@
 //! The life of a rich function inside its operator: opened before the first record, closed when the operator goes.
 
-use crate::Result;
+use crate::{BoxError, Result};
 use crate::function::RuntimeContext;
 use crate::graph::NodeId;
 use crate::operator::{StageContext, UserCall};
@@ -52,19 +52,31 @@ impl<F> Opened<F> {
         }
     }
 
-    /// Runs `code` on the function; `None` after an error, which fails the job, and ever after.
+    /// The function, for a call of user code; `None` after a failure of the task. The caller ends the call.
     #[inline(always)]
-    pub(crate) fn call<R>(&mut self, code: impl FnOnce(&mut F) -> Result<R>) -> Option<R> {
+    pub(crate) fn begin(&mut self) -> Option<(&mut F, UserCall<'_>)> {
         if self.stage.task.has_failed() {
             return None;
         }
-        let call = UserCall::begin(&self.stage, self.node);
-        let result = code(&mut self.function);
+        Some((&mut self.function, UserCall::begin(&self.stage, self.node)))
+    }
+
+    /// The function's code returned an error: fails the job.
+    #[cold]
+    pub(crate) fn fail(&self, cause: BoxError) {
+        self.stage.fail(self.node, cause);
+    }
+
+    /// Runs `code` on the function; `None` after an error, which fails the job, and ever after.
+    #[inline(always)]
+    pub(crate) fn call<R>(&mut self, code: impl FnOnce(&mut F) -> Result<R>) -> Option<R> {
+        let (function, call) = self.begin()?;
+        let result = code(function);
         call.end();
         match result {
             Ok(result) => Some(result),
             Err(cause) => {
-                self.stage.fail(self.node, cause);
+                self.fail(cause);
                 None
             }
         }

@@ -23,11 +23,6 @@ impl SideOutputs {
         SideOutputs { ports, stage, node }
     }
 
-    /// Is anybody reading `tag`?
-    pub(crate) fn is_read(&self, tag: &str) -> bool {
-        self.ports.iter().any(|(name, _)| name == tag)
-    }
-
     /// Emits `record` to the readers of `tag`.
     pub(crate) fn output<T: 'static>(&mut self, tag: &OutputTag<T>, record: T, timestamp: i64) {
         let Some((_, port)) = self.ports.iter_mut().find(|(name, _)| name == tag.name()) else {

@@ -17,8 +17,6 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// Most records a reader is asked for between two drives.
-const BATCH: usize = 512;
 /// What a busy answer counts for in the budget.
 const BUSY_COST: usize = 64;
 
@@ -77,6 +75,8 @@ pub(crate) struct SourceTask<R: SourceReader, D> {
     next: D,
     stage: Rc<StageContext>,
     mailbox: Option<Arc<SplitMailbox<R::Split>>>,
+    /// Most records the reader is asked for between two drives.
+    batch_records: usize,
     /// A split was asked for and none has come.
     asked: bool,
     dry: bool,
@@ -129,15 +129,27 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         }
         self.stage.task.worked(emitted);
         if emitted > 0 {
-            self.stage.metrics.records_out.add(emitted);
+            self.stage.metrics.records_in.add(emitted);
         }
         let was_dry = std::mem::replace(&mut self.dry, status != InputStatus::MoreAvailable);
         match status {
             InputStatus::EndOfInput => self.phase = Phase::EndOfTime,
-            InputStatus::NothingAvailable if was_dry && emitted == 0 => return None,
+            InputStatus::NothingAvailable if was_dry && emitted == 0 => {
+                self.poll_again_soon();
+                return None;
+            }
             _ => {}
         }
         Some((emitted as usize).max(BUSY_COST))
+    }
+
+    /// Keeps the core from sleeping through input that nothing announces.
+    fn poll_again_soon(&mut self) {
+        if self.reader.call(|reader| Ok(reader.wakes_core())) == Some(false) {
+            let core = &self.stage.task.core;
+            let soon_ms = core.now_ms.get().saturating_add(1);
+            core.next_timer_ms.set(core.next_timer_ms.get().min(soon_ms));
+        }
     }
 
     fn exchange_splits(&mut self) {
@@ -197,7 +209,7 @@ impl<R: SourceReader, D: Push<R::Out>> Task for SourceTask<R, D> {
                 }
                 continue;
             }
-            match self.poll(BATCH.min(budget - used)) {
+            match self.poll(self.batch_records.min(budget - used)) {
                 Some(cost) => used += cost,
                 None => return pause(self, Progress::Idle),
             }

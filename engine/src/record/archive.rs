@@ -349,7 +349,9 @@ mod tests {
         assert_eq!((page.bytes(), page.len()), (used, 1));
         let mut large = ArchivePage::new(larger_page(8192).expect("below the limit"));
         large.append(codec, 2, &"b".repeat(5000), 2).unwrap();
-        large.for_each(codec, &Cell::new(0), |_, _, value: String, _| assert_eq!(value, "b".repeat(5000)));
+        large.for_each(codec, &Cell::new(0), |_, _, value: String, _| {
+            assert_eq!(value, "b".repeat(5000))
+        });
         assert_eq!(larger_page(1 << 30), None);
     }
 }

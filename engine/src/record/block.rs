@@ -112,11 +112,13 @@ impl<T> Block<T> {
     pub(crate) fn for_each_ref(&self, mut each: impl FnMut(u32, &T, i64)) {
         for row in 0..self.len {
             // SAFETY: *filled*: row < len.
-            let value = unsafe { self.values.add(row).as_ref() };
+            let value = unsafe { self.values.add(row) };
+            // SAFETY: *filled*: the value is initialised, and `&self` keeps it from being taken.
+            let value = unsafe { value.as_ref() };
             // SAFETY: *filled*: row < len.
-            let hash = unsafe { self.hashes.add(row).read() };
+            let hash = unsafe { read_row(self.hashes, row) };
             // SAFETY: *filled*: row < len.
-            let timestamp = unsafe { self.timestamps.add(row).read() };
+            let timestamp = unsafe { read_row(self.timestamps, row) };
             each(hash, value, timestamp);
         }
     }
@@ -167,11 +169,7 @@ impl<'a, T> Columns<'a, T> {
     /// Hands each row to `each` as (index, hash, value, timestamp), in order, and adds the number of rows begun to
     /// `position`: after a panic in `each` it names the very record.
     #[inline(always)]
-    pub(crate) fn for_each(
-        self,
-        position: &Cell<u64>,
-        mut each: impl FnMut(usize, u32, T, i64),
-    ) {
+    pub(crate) fn for_each(self, position: &Cell<u64>, mut each: impl FnMut(usize, u32, T, i64)) {
         let columns = std::mem::ManuallyDrop::new(self);
         let (hashes, timestamps) = (columns.hashes, columns.timestamps);
         let mut rest = Rest { values: columns.values, begun: 0, len: columns.len, position };
@@ -183,9 +181,9 @@ impl<'a, T> Columns<'a, T> {
             let value = unsafe { value.read() };
             rest.begun = row + 1;
             // SAFETY: *filled*: row < len.
-            let hash = unsafe { *hashes.add(row).as_ref() };
+            let hash = unsafe { read_row(hashes, row) };
             // SAFETY: *filled*: row < len.
-            let timestamp = unsafe { *timestamps.add(row).as_ref() };
+            let timestamp = unsafe { read_row(timestamps, row) };
             each(row, hash, value, timestamp);
         }
     }
@@ -195,6 +193,18 @@ impl<T> Drop for Columns<'_, T> {
     fn drop(&mut self) {
         drop_rows(self.values, 0, self.len);
     }
+}
+
+/// Reads a row of a plain column.
+///
+/// # Safety
+/// The column belongs to a live block and has more than `row` rows that are *filled*.
+#[inline(always)]
+unsafe fn read_row<C: Copy>(column: NonNull<C>, row: usize) -> C {
+    // SAFETY: the caller's promise.
+    let row = unsafe { column.add(row) };
+    // SAFETY: the caller's promise.
+    unsafe { row.read() }
 }
 
 /// What is left of a drain, for the case of a panic.
@@ -246,7 +256,10 @@ mod tests {
         let position = Cell::new(7);
         let mut seen = 0;
         block.drain().for_each(&position, |row, hash, value, timestamp| {
-            assert_eq!((row, hash, value, timestamp), (seen, seen as u32, (seen as u8, seen as u64 * 3), seen as i64 - 2));
+            assert_eq!(
+                (row, hash, value, timestamp),
+                (seen, seen as u32, (seen as u8, seen as u64 * 3), seen as i64 - 2)
+            );
             seen += 1;
         });
         assert_eq!((seen, position.get(), block.len()), (100, 107, 0));
@@ -291,7 +304,9 @@ mod tests {
         let mut units = Block::new(Block::<()>::rows_for(4096));
         while !units.push(1, (), 2) {}
         let position = Cell::new(0);
-        units.drain().for_each(&position, |_, hash, (), timestamp| assert_eq!((hash, timestamp), (1, 2)));
+        units
+            .drain()
+            .for_each(&position, |_, hash, (), timestamp| assert_eq!((hash, timestamp), (1, 2)));
         assert_eq!(position.get() as usize, Block::<()>::rows_for(4096));
         let mut wide = Block::new(8);
         wide.push(0, Wide(9), 0);

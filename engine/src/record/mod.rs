@@ -6,12 +6,12 @@
 //! ```
 //!
 //! 1. Inside a chain a record is a plain `T` with a timestamp; nothing is encoded.
-//! 2. At an edge it is appended to a [`Block`] (columns), which the consumer drains in one call.
-//! 3. Across cores plain data goes by value in a block too, heap data as a rkyv archive in an [`ArchivePage`], because
+//! 2. At an edge it is appended to a `Block` (columns), which the consumer drains in one call.
+//! 3. Across cores plain data goes by value in a block too, heap data as a rkyv archive in an `ArchivePage`, because
 //!    freeing a `String` on another core than the one that made it costs more than copying its bytes (DESIGN §2).
 //!
 //! **Invariants**
-//! - Which representation crosses cores is decided per type at compile time ([`Record::codec`]).
+//! - Which representation crosses cores is decided per type at compile time (`Record::codec`).
 //! - The bytes of a by-value block are never hashed, compared or written to disk: they may hold padding.
 //! - Timestamps are milliseconds; [`NO_TIMESTAMP`] means none.
 

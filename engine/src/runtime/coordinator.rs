@@ -36,9 +36,11 @@ impl SourceCoordinatorFactory {
                 SplitMailbox::<S::Split>::new(Box::new(move || poster(node, subtask)))
             };
             let mailboxes: Vec<_> = (0..parallelism).map(mailbox).collect();
-            let erased = mailboxes.iter().map(|m| Box::new(m.clone()) as Box<dyn Any + Send + Sync>);
+            let erased =
+                mailboxes.iter().map(|m| Box::new(m.clone()) as Box<dyn Any + Send + Sync>);
             let erased = erased.collect();
-            let coordinator: Box<dyn SourceCoordinator> = Box::new(Coordinator { enumerator, mailboxes });
+            let coordinator: Box<dyn SourceCoordinator> =
+                Box::new(Coordinator { enumerator, mailboxes });
             Ok(Some((coordinator, erased)))
         }))
     }

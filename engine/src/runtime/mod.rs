@@ -19,12 +19,12 @@ pub(crate) mod task_manager;
 
 pub mod task;
 
-pub mod resource_manager;
-pub mod slot_allocation;
 pub mod deployment;
 pub mod deployment_times;
 pub mod executors;
+pub mod resource_manager;
 pub mod shell;
+pub mod slot_allocation;
 pub(crate) mod threads;
 pub mod wake;
 
@@ -39,14 +39,14 @@ pub use deployment::{
     BuildTask, CoreCommand, CoreEvent, DEFAULT_BUDGET_RECORDS, EventSink, FailureCell, FailureSite,
     JobId, SlotId, TaskDeployment, TaskFailure, TaskId,
 };
-pub use engine::{Engine, EngineBuilder};
-pub use job_handle::JobHandle;
-pub use status::JobResult;
 pub use deployment_times::{TaskTimes, TaskTimesReading};
+pub use engine::{Engine, EngineBuilder};
+pub use executors::{CoreHandleRemote, ExecutorError, Executors, ShellKind};
+pub use job_handle::JobHandle;
 pub use resource_manager::{
     AllocationError, Grant, RegisterError, ResourceManager, SlotResponse, TaskManagerId, WhenBusy,
 };
-pub use executors::{CoreHandleRemote, ExecutorError, Executors, ShellKind};
 pub use shell::{IdlePolicy, Shell, allowed_cores};
+pub use status::JobResult;
 pub use task::{CoreHandle, CoreServices, Progress, Task};
 pub use wake::CoreWaker;

@@ -66,7 +66,9 @@ impl<T> WatermarkGenerator<T> for NoWatermarks {
 #[derive(Clone)]
 pub struct Punctuated<F>(F);
 
-impl<T: 'static, F: FnMut(&T, i64) -> Option<i64> + 'static> WatermarkGenerator<T> for Punctuated<F> {
+impl<T: 'static, F: FnMut(&T, i64) -> Option<i64> + 'static> WatermarkGenerator<T>
+    for Punctuated<F>
+{
     const PUNCTUATED: bool = true;
     fn on_event(&mut self, record: &T, timestamp_ms: i64) -> Option<i64> {
         (self.0)(record, timestamp_ms)

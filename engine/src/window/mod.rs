@@ -177,9 +177,16 @@ mod tests {
 
     #[test]
     fn slices_cut_time_where_windows_begin_and_end() {
-        for (size, slide, offset) in
-            [(10, 10, 0), (12, 3, 0), (10, 4, 0), (10, 4, 3), (7, 5, -2), (3, 10, 0), (3, 10, 9), (1, 1, 0)]
-        {
+        for (size, slide, offset) in [
+            (10, 10, 0),
+            (12, 3, 0),
+            (10, 4, 0),
+            (10, 4, 3),
+            (7, 5, -2),
+            (3, 10, 0),
+            (3, 10, 9),
+            (1, 1, 0),
+        ] {
             let w = windows(size, slide, offset);
             for t in -60..60 {
                 let expected = starts_of(w, t);

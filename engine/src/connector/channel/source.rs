@@ -152,6 +152,10 @@ impl<T: Send + 'static> SourceReader for ChannelSourceReader<T> {
     type Out = T;
     type Split = NoSplit;
 
+    fn wakes_core(&self) -> bool {
+        true
+    }
+
     fn poll_batch(&mut self, max: usize, out: &mut SourceCollector<'_, T>) -> Result<InputStatus> {
         let left = self.link.queue.take_batch(max, &mut self.batch);
         self.batch.drain(..).for_each(|record| out.collect(record));

@@ -7,7 +7,7 @@
 use super::{EdgePlan, JobEdge, JobGraph, JobVertex, Stage, StageIndex, VertexIndex};
 use crate::graph::chaining::{is_chainable, is_nested};
 use crate::graph::stream_graph::{StreamEdge, StreamGraph};
-use crate::graph::transformation::NodeId;
+use crate::graph::transformation::{IMPLIED_EXCHANGE, NodeId};
 
 pub(super) fn build(graph: &StreamGraph) -> JobGraph {
     let stages = group(graph, StreamEdge::is_fused);
@@ -144,7 +144,10 @@ fn vertex_names(graph: &StreamGraph, groups: &Groups) -> Vec<String> {
             .map(|edge| std::mem::take(&mut names[edge.to.0 as usize]))
             .collect();
         let title = graph.node(node).title();
+        let is_implied = graph.node(node).operator == IMPLIED_EXCHANGE;
         names[node.0 as usize] = match chained.as_slice() {
+            // An exchange that the user did not write is part of the operator behind it.
+            [only] if is_implied => only.clone(),
             [] => title,
             [only] => format!("{title} -> {only}"),
             several => format!("{title} -> ({})", several.join(", ")),

@@ -31,7 +31,8 @@ pub(crate) struct PaneWindows<T, S: KeySelector<T>, A: AggregateFunction<T>, E> 
     bucket: usize,
 }
 
-const NOTHING: Range<i64> = 1..0;
+/// Contains no instant.
+const NOTHING: Range<i64> = 0..0;
 /// Emptied tables that are kept.
 const SPARE_MAX: usize = 4;
 

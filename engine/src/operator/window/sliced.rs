@@ -43,7 +43,8 @@ pub(crate) struct SlicedWindows<T, S: KeySelector<T>, A: AggregateFunction<T>, E
     firing: Firing,
 }
 
-const NOTHING: Range<i64> = 1..0;
+/// Contains no instant.
+const NOTHING: Range<i64> = 0..0;
 const SPARE_MAX: usize = 4;
 
 impl<T: 'static, S, A, E> SlicedWindows<T, S, A, E>

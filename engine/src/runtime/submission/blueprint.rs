@@ -57,6 +57,7 @@ pub(crate) fn job_blueprint(
         metrics: register(&graphs.job_graph, names, metrics),
         mailboxes,
         seed: configuration.seed(),
+        batch_records: submission.configuration.batch_records(),
         auto_watermark_interval_ms: i64::try_from(interval_ms).unwrap_or(i64::MAX),
     }
 }

@@ -80,7 +80,6 @@ pub use job_graph::*;
 pub use operator_id::OperatorId;
 pub use physical_graph::*;
 pub use plan_error::*;
-pub(crate) use resolve::IMPLIED_EXCHANGE;
 pub use settings::*;
 pub use slot::*;
 pub use stream_graph::*;

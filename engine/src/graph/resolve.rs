@@ -19,13 +19,10 @@
 
 use super::check_shape::known_inputs;
 use super::settings::{MAX_PARALLELISM_BOUND, PlanSettings, default_max_parallelism};
-use super::transformation::{NodeKind, Plan, PlanInput, Ship, Transformation};
+use super::transformation::{IMPLIED_EXCHANGE, NodeKind, Plan, PlanInput, Ship, Transformation};
 
 /// The group of operators that are in no other.
 pub const DEFAULT_SLOT_SHARING_GROUP: &str = "default";
-
-/// The operator of an exchange that the user did not write.
-pub(crate) const IMPLIED_EXCHANGE: &str = "exchange";
 
 /// Effective settings by node index.
 pub(crate) struct Resolved {

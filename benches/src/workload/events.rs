@@ -104,7 +104,8 @@ impl SourceReader for EventReader {
         self.next = i;
         // The clock is read every 32 batches: at 4 ns an event that is every 60 us.
         self.polls = self.polls.wrapping_add(1);
-        let is_over = self.polls.is_multiple_of(32) && self.stop_ns != u64::MAX && now_ns() >= self.stop_ns;
+        let is_over =
+            self.polls.is_multiple_of(32) && self.stop_ns != u64::MAX && now_ns() >= self.stop_ns;
         Ok(if i >= self.events || is_over {
             InputStatus::EndOfInput
         } else {

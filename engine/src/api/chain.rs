@@ -135,9 +135,8 @@ fn make_source<S: Source, D: Push<S::Out>>(
 ) -> impl Make<Box<dyn Task>> {
     move |context: &mut BuildContext| {
         let next = make(context)?;
-        let mailbox = context.split_mailbox::<S::Split>(node);
         let reader = |reader: &crate::function::ReaderContext| source.create_reader(reader);
-        let task = SourceTask::open(reader, next, context.stage.clone(), node, mailbox)?;
+        let task = SourceTask::open(reader, next, context, node)?;
         let task: Box<dyn Task> = Box::new(task);
         Ok(task)
     }

@@ -1,9 +1,9 @@
 //! The life of a rich function inside its operator: opened before the first record, closed when the operator goes.
 
-use crate::{BoxError, Result};
 use crate::function::RuntimeContext;
 use crate::graph::NodeId;
 use crate::operator::{StageContext, UserCall};
+use crate::{BoxError, Result};
 use std::rc::Rc;
 use thalweg_state::StateRegistrar;
 

@@ -8,6 +8,7 @@
 use crate::Result;
 use crate::function::{Assignment, InputStatus, ReaderContext, SourceCollector, SourceReader};
 use crate::graph::NodeId;
+use crate::operator::build::BuildContext;
 use crate::operator::opened::Opened;
 use crate::operator::{Flow, Push, StageContext, UserCall};
 use crate::record::{Control, MAX_WATERMARK};
@@ -87,22 +88,24 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
     pub(crate) fn open(
         make_reader: impl FnOnce(&ReaderContext) -> Result<R>,
         next: D,
-        stage: Rc<StageContext>,
+        context: &BuildContext,
         node: NodeId,
-        mailbox: Option<Arc<SplitMailbox<R::Split>>>,
     ) -> Result<Self> {
+        let stage = context.stage.clone();
+        let mailbox = context.split_mailbox::<R::Split>(node);
+        let batch_records = context.job.batch_records;
         let waker = stage.task.core.waker.clone();
         if let Some(mailbox) = &mailbox {
             mailbox.waker.get_or_init(|| waker.clone());
         }
-        let context = ReaderContext {
+        let reader_context = ReaderContext {
             subtask_index: stage.subtask,
             parallelism: stage.parallelism,
             operator_name: stage.names.get(node).to_owned(),
             waker,
         };
         let call = UserCall::begin(&stage, node);
-        let reader = make_reader(&context);
+        let reader = make_reader(&reader_context);
         call.end();
         let reader = reader.map_err(|cause| {
             stage.fail(node, cause);
@@ -110,7 +113,7 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         })?;
         let reader = Opened::open(reader, &stage, node, |_, _| Ok(()), R::close)?;
         let (asked, dry, phase) = (false, false, Phase::Reading);
-        Ok(SourceTask { reader, next, stage, mailbox, asked, dry, phase })
+        Ok(SourceTask { reader, next, stage, mailbox, batch_records, asked, dry, phase })
     }
 
     /// One poll of the reader. Returns how much of the budget it cost, or `None` when there is nothing to do.

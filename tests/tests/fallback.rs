@@ -102,7 +102,7 @@ fn jobs_fall_back(warnings: &Warnings, reason: &str) {
 fn jobs_run_on_threads_where_io_uring_is_denied() {
     if in_child("jobs_run_on_threads_where_io_uring_is_denied") {
         testing::deny_io_uring().unwrap();
-        jobs_fall_back(&Warnings::install(), "io_uring cannot be used");
+        jobs_fall_back(&Warnings::install(), "a seccomp filter denies io_uring_setup");
     }
 }
 

@@ -196,10 +196,11 @@ where
 /// `assign_timestamps_and_watermarks`.
 pub(crate) struct TimestampsFactory<T, G, A> {
     pub(crate) strategy: WatermarkStrategy<T, G, A>,
+    pub(crate) node: NodeId,
 }
 impl<T, G: Clone, A: Clone> Clone for TimestampsFactory<T, G, A> {
     fn clone(&self) -> Self {
-        TimestampsFactory { strategy: self.strategy.clone() }
+        TimestampsFactory { strategy: self.strategy.clone(), node: self.node }
     }
 }
 
@@ -219,7 +220,7 @@ where
         let WatermarkStrategy { generator, assigner, idle_timeout_ms, .. } = self.strategy;
         let interval_ms = context.job.auto_watermark_interval_ms;
         let parts = (generator, assigner, idle_timeout_ms);
-        Ok(Timestamps::new(parts, next, interval_ms, context.stage.clone()))
+        Ok(Timestamps::new(parts, next, interval_ms, (context.stage.clone(), self.node)))
     }
 }
 

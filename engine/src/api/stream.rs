@@ -215,7 +215,7 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         A: TimestampAssigner<T> + Clone + Send,
     {
         let operator = "timestamps/watermarks";
-        self.then(operator, Location::caller(), |_| TimestampsFactory { strategy })
+        self.then(operator, Location::caller(), |node| TimestampsFactory { strategy, node })
     }
 
     /// Sees each record with its time; emits any number of records, also to side outputs.

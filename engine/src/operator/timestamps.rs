@@ -7,7 +7,8 @@
 //! - Watermarks only rise.
 //! - Records behind a punctuated watermark wait until it has left.
 
-use crate::operator::{Flow, Push, StageContext};
+use crate::graph::NodeId;
+use crate::operator::{Flow, Push, StageContext, UserCall};
 use crate::record::{Control, MAX_WATERMARK, StreamStatus};
 use crate::time::{TimestampAssigner, WatermarkGenerator};
 use std::collections::VecDeque;
@@ -29,6 +30,7 @@ pub(crate) struct Timestamps<T, G, A, D> {
     active_ms: i64,
     idle: bool,
     stage: Rc<StageContext>,
+    node: NodeId,
 }
 
 impl<T, G, A, D> Timestamps<T, G, A, D> {
@@ -36,7 +38,7 @@ impl<T, G, A, D> Timestamps<T, G, A, D> {
         (generator, assigner, idle_timeout_ms): (G, A, Option<i64>),
         next: D,
         interval_ms: i64,
-        stage: Rc<StageContext>,
+        (stage, node): (Rc<StageContext>, NodeId),
     ) -> Self {
         let now_ms = stage.task.core.now_ms.get();
         Timestamps {
@@ -53,6 +55,7 @@ impl<T, G, A, D> Timestamps<T, G, A, D> {
             active_ms: now_ms,
             idle: false,
             stage,
+            node,
         }
     }
 }
@@ -67,7 +70,9 @@ where
     #[inline(always)]
     fn forward(&mut self, record: T, timestamp: i64) {
         self.saw_record = true;
+        let call = UserCall::begin(&self.stage, self.node);
         let punctuation = self.generator.on_event(&record, timestamp);
+        call.end();
         if G::PUNCTUATED && punctuation.is_some_and(|w| w > self.emitted_ms) {
             self.punctuation = punctuation;
         }
@@ -83,7 +88,9 @@ where
         let is_tick = self.interval_ms == 0 || now_ms >= self.tick_ms;
         if is_tick {
             self.tick_ms = now_ms.saturating_add(self.interval_ms);
+            let call = UserCall::begin(&self.stage, self.node);
             let watermark = self.generator.on_periodic().filter(|w| *w > self.emitted_ms);
+            call.end();
             if let Some(watermark) = watermark {
                 return self.emit(watermark);
             }
@@ -143,7 +150,9 @@ where
 {
     #[inline(always)]
     fn push(&mut self, record: T, recorded: i64) {
+        let call = UserCall::begin(&self.stage, self.node);
         let timestamp = self.assigner.timestamp_ms(&record, recorded);
+        call.end();
         if G::PUNCTUATED && self.punctuation.is_some() {
             return self.waiting.push_back((record, timestamp));
         }

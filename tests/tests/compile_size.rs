@@ -32,11 +32,14 @@ fn source() -> String {
         for operator in 0..OPERATORS / KEY_BYS {
             let number = key_by * 100 + operator;
             let line = match operator % 5 {
-                0 => format!(".map(|row: Row| Row {{ value: row.value.wrapping_add({number}), ..row }})"),
+                0 => format!(
+                    ".map(|row: Row| Row {{ value: row.value.wrapping_add({number}), ..row }})"
+                ),
                 1 => format!(".filter(|row| row.value != -{number})"),
                 2 => format!(".flat_map(|row: Row| (row.key != {number}).then_some(row))"),
                 3 => format!(".try_map(|row: Row| Ok(Row {{ key: row.key ^ {number}, ..row }}))"),
-                _ => ".map(|mut row: Row| { row.name.push('x'); row.name.truncate(9); row })".to_owned(),
+                _ => ".map(|mut row: Row| { row.name.push('x'); row.name.truncate(9); row })"
+                    .to_owned(),
             };
             writeln!(code, "        {line}").expect("a string takes everything");
         }
@@ -94,7 +97,9 @@ fn a_deep_job_builds_fast_and_small() {
         let job = cargo(&directory, words);
         let binary = directory.join("target").join(profile).join("deep-job");
         let size_bytes = std::fs::metadata(&binary).unwrap().len();
-        println!("{profile}: job {job:.1?}, with its dependencies {all:.1?}, binary {size_bytes} bytes");
+        println!(
+            "{profile}: job {job:.1?}, with its dependencies {all:.1?}, binary {size_bytes} bytes"
+        );
         let output = Command::new(&binary).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && said.ends_with(" rows\n"), "{output:?}");

@@ -47,7 +47,8 @@ fn count_numbers(
 }
 
 fn a_tokio_service_asks_and_is_answered(on: On) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.unwrap().block_on(async move {
         let engine = engine(on, 1);
         let (input, mut answers, job) = count_numbers(&engine, 32);

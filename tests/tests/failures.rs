@@ -102,10 +102,19 @@ const ERRORS: &[(&str, Write)] = &[
 
 const PANICS: &[(&str, Write)] = &[
     ("map", |e, b| drop(numbers(e).map(move |n| b.pass(n)).name("bomb").for_each(|_| ()))),
-    ("filter", |e, b| drop(numbers(e).filter(move |n| b.pass(*n) > 0).name("bomb").for_each(|_| ()))),
-    ("flat_map", |e, b| drop(numbers(e).flat_map(move |n| [b.pass(n)]).name("bomb").for_each(|_| ()))),
+    ("filter", |e, b| {
+        drop(numbers(e).filter(move |n| b.pass(*n) > 0).name("bomb").for_each(|_| ()))
+    }),
+    ("flat_map", |e, b| {
+        drop(numbers(e).flat_map(move |n| [b.pass(n)]).name("bomb").for_each(|_| ()))
+    }),
     ("the iterator of flat_map", |e, b| {
-        drop(numbers(e).flat_map(move |n| (n..=n).map(move |n| b.pass(n))).name("bomb").for_each(|_| ()));
+        drop(
+            numbers(e)
+                .flat_map(move |n| (n..=n).map(move |n| b.pass(n)))
+                .name("bomb")
+                .for_each(|_| ()),
+        );
     }),
     ("for_each", |e, b| drop(numbers(e).for_each(move |n| _ = b.pass(n)).name("bomb"))),
     ("a timestamp", |e, b| {
@@ -113,7 +122,14 @@ const PANICS: &[(&str, Write)] = &[
         drop(numbers(e).assign_timestamps_and_watermarks(strategy).name("bomb").for_each(|_| ()));
     }),
     ("a key selector", |e, b| {
-        drop(numbers(e).map(|n| n).name("bomb").key_by(move |n| b.pass(*n)).scan(0u8, |_, n| n).for_each(|_| ()));
+        drop(
+            numbers(e)
+                .map(|n| n)
+                .name("bomb")
+                .key_by(move |n| b.pass(*n))
+                .scan(0u8, |_, n| n)
+                .for_each(|_| ()),
+        );
     }),
     ("a partitioner", |e, b| {
         let s = numbers(e).map(|n| n).name("bomb");
@@ -266,7 +282,9 @@ const KEYED_ERRORS: &[(&str, WriteBehind)] = &[
         drop(stream.name("bomb").for_each(|_| ()));
     }),
     ("timer", |s, bomb| {
-        drop(s.key_by(|n| *n).process(Keyed { bomb, by_timer: true }).name("bomb").for_each(|_| ()));
+        drop(
+            s.key_by(|n| *n).process(Keyed { bomb, by_timer: true }).name("bomb").for_each(|_| ()),
+        );
     }),
     ("keyed connect", |s, bomb| {
         let other = s.clone().key_by(|n| *n);
@@ -295,10 +313,20 @@ const KEYED_PANICS: &[(&str, WriteBehind)] = &[
         drop(stream.name("bomb").for_each(|_| ()));
     }),
     ("add", |s, b| {
-        drop(windowed(s).aggregate(Last { add: Some(b), result: None }).name("bomb").for_each(|_| ()));
+        drop(
+            windowed(s)
+                .aggregate(Last { add: Some(b), result: None })
+                .name("bomb")
+                .for_each(|_| ()),
+        );
     }),
     ("result", |s, b| {
-        drop(windowed(s).aggregate(Last { add: None, result: Some(b) }).name("bomb").for_each(|_| ()));
+        drop(
+            windowed(s)
+                .aggregate(Last { add: None, result: Some(b) })
+                .name("bomb")
+                .for_each(|_| ()),
+        );
     }),
     ("map behind rebalance", |s, b| {
         drop(s.rebalance().map(move |n| b.pass(n)).name("bomb").for_each(|_| ()));
@@ -342,7 +370,9 @@ fn sources_fail_by_name(on: On) {
         env.from_reader(move |_| Ok(Reader(0, bomb))).name("bomb").for_each(|_| ());
         check("reader", &failure_of(&env), panics);
 
-        env.from_reader(move |_| Ok(Reader(bomb.see(BOMB_AT)?, bomb))).name("bomb").for_each(|_| ());
+        env.from_reader(move |_| Ok(Reader(bomb.see(BOMB_AT)?, bomb)))
+            .name("bomb")
+            .for_each(|_| ());
         let failure = failure_of(&env);
         check("make", &failure, panics);
         assert_eq!(failure.record, 0);
@@ -424,7 +454,8 @@ fn a_failure_leaves_other_jobs_alone(on: On) {
     let (sink, mut squares) = sink::channel(64);
     let steady = engine.submit("steady", |env| {
         env.set_parallelism(on.parallelism);
-        let squared = env.from_source(numbers, "numbers").key_by(|n: &i64| n % 7).scan(0u8, |_, n| n * n);
+        let squared =
+            env.from_source(numbers, "numbers").key_by(|n: &i64| n % 7).scan(0u8, |_, n| n * n);
         squared.sink_to(sink);
     });
     let steady = steady.unwrap();

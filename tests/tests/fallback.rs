@@ -83,14 +83,20 @@ fn jobs_fall_back(warnings: &Warnings, reason: &str) {
         assert_eq!(sum_of_a_job(ShellKind::Auto).unwrap(), 500_500);
     }
     let engine = Engine::builder().build().unwrap();
-    engine.submit("embedded", |env| drop(env.from_sequence(1..=9).for_each(|_| ()))).unwrap().wait().unwrap();
+    engine
+        .submit("embedded", |env| drop(env.from_sequence(1..=9).for_each(|_| ())))
+        .unwrap()
+        .wait()
+        .unwrap();
     let told = warnings.told();
     assert_eq!(told.len(), 1, "{told:?}");
     for part in ["plain threads", "same results", "io_uring", reason] {
         assert!(told[0].contains(part), "{part} is missing: {}", told[0]);
     }
     // By name there is no falling back; the other shell needs no io_uring and says nothing.
-    let Err(Error::Executor(error)) = sum_of_a_job(ShellKind::Glommio) else { panic!("no io_uring") };
+    let Err(Error::Executor(error)) = sum_of_a_job(ShellKind::Glommio) else {
+        panic!("no io_uring")
+    };
     assert!(matches!(error, ExecutorError::UringRefused { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains(reason) && text.contains("`auto` or `threads`"), "{text}");

@@ -110,9 +110,18 @@ fn choose(new_wins: bool, kept: &Reading, new: &Reading) -> Reading {
 }
 
 fn sums_and_extremes_follow_their_definitions(on: On) {
-    check_rolling!(on, sum(|r: &mut Reading| &mut r.value), |k, n| with_value(k, k.value + n.value));
-    check_rolling!(on, min(|r: &mut Reading| &mut r.value), |k, n| with_value(k, k.value.min(n.value)));
-    check_rolling!(on, max(|r: &mut Reading| &mut r.value), |k, n| with_value(k, k.value.max(n.value)));
+    check_rolling!(on, sum(|r: &mut Reading| &mut r.value), |k, n| with_value(
+        k,
+        k.value + n.value
+    ));
+    check_rolling!(on, min(|r: &mut Reading| &mut r.value), |k, n| with_value(
+        k,
+        k.value.min(n.value)
+    ));
+    check_rolling!(on, max(|r: &mut Reading| &mut r.value), |k, n| with_value(
+        k,
+        k.value.max(n.value)
+    ));
     check_rolling!(on, min_by(|r: &Reading| r.value), |k, n| choose(n.value < k.value, k, n));
     check_rolling!(on, min_by_last(|r: &Reading| r.value), |k, n| choose(n.value <= k.value, k, n));
     check_rolling!(on, max_by(|r: &Reading| r.value), |k, n| choose(n.value > k.value, k, n));
@@ -125,8 +134,10 @@ fn keys_by_reference_are_keys_by_value(on: On) {
         *count += 1;
         (reading.sensor, *count)
     };
-    let by_value = env.from_elements(readings()).key_by(|r| r.sensor.clone()).scan(0, count).collect();
-    let by_reference = env.from_elements(readings()).key_by_ref(|r| &r.sensor).scan(0, count).collect();
+    let by_value =
+        env.from_elements(readings()).key_by(|r| r.sensor.clone()).scan(0, count).collect();
+    let by_reference =
+        env.from_elements(readings()).key_by_ref(|r| &r.sensor).scan(0, count).collect();
     env.execute("keys").unwrap();
     assert_eq!(by_value.take_sorted(), by_reference.take_sorted());
 }
@@ -230,9 +241,14 @@ fn keyed_connections_share_state_and_timers(on: On) {
     let orders = orders.assign_timestamps_and_watermarks(
         WatermarkStrategy::none().with_timestamp(|order: &(u64, i64)| order.1),
     );
-    let payments = env.from_elements((0..500u64).filter(|id| id % 3 == 0).map(|id| (id, format!("P{id}"))));
+    let payments =
+        env.from_elements((0..500u64).filter(|id| id % 3 == 0).map(|id| (id, format!("P{id}"))));
     // No watermark before both inputs have ended, so that every payment comes before its timer.
-    let out = orders.key_by(|o| o.0).connect(payments.key_by(|p| p.0)).process(Payments::default()).collect();
+    let out = orders
+        .key_by(|o| o.0)
+        .connect(payments.key_by(|p| p.0))
+        .process(Payments::default())
+        .collect();
     env.execute("payments").unwrap();
     let expected: Vec<_> = (0..500u64)
         .map(|id| match id % 3 {
@@ -267,11 +283,19 @@ impl CoFlatMapFunction for Rules {
         self.subtask = context.subtask_index();
         Ok(())
     }
-    fn flat_map1(&mut self, n: i64, out: &mut Collector<'_, (usize, String)>) -> thalweg::Result<()> {
+    fn flat_map1(
+        &mut self,
+        n: i64,
+        out: &mut Collector<'_, (usize, String)>,
+    ) -> thalweg::Result<()> {
         out.collect((usize::MAX, n.to_string()));
         Ok(())
     }
-    fn flat_map2(&mut self, rule: String, out: &mut Collector<'_, (usize, String)>) -> thalweg::Result<()> {
+    fn flat_map2(
+        &mut self,
+        rule: String,
+        out: &mut Collector<'_, (usize, String)>,
+    ) -> thalweg::Result<()> {
         out.collect((self.subtask, rule));
         Ok(())
     }
@@ -285,7 +309,8 @@ fn a_broadcast_side_reaches_every_subtask(on: On) {
     env.execute("rules").unwrap();
     let rows = out.take();
     for subtask in 0..on.parallelism {
-        let seen: Vec<_> = rows.iter().filter(|row| row.0 == subtask).map(|row| row.1.clone()).collect();
+        let seen: Vec<_> =
+            rows.iter().filter(|row| row.0 == subtask).map(|row| row.1.clone()).collect();
         assert_eq!(seen, (0..20).map(|n| format!("rule {n:02}")).collect::<Vec<_>>());
     }
     assert_eq!(rows.iter().filter(|row| row.0 == usize::MAX).count(), 500);

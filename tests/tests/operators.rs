@@ -462,13 +462,11 @@ fn connected_streams_keep_both_types(on: On) {
         .connect(env.from_elements(words.clone()))
         .map(|n| n.to_string(), |word| word + "!")
         .collect();
-    let flat_mapped = env
-        .from_sequence(1..=100)
-        .connect(env.from_elements(words))
-        .flat_map_with(Mixed)
-        .collect();
+    let flat_mapped =
+        env.from_sequence(1..=100).connect(env.from_elements(words)).flat_map_with(Mixed).collect();
     env.execute("connect").unwrap();
-    let expected = (1..=100).map(|n: i64| n.to_string()).chain(["a!", "bb!", "ccc!"].map(String::from));
+    let expected =
+        (1..=100).map(|n: i64| n.to_string()).chain(["a!", "bb!", "ccc!"].map(String::from));
     assert_eq!(mapped.take_sorted(), sorted(expected));
     let repeated = ["a", "bb", "bb", "ccc", "ccc", "ccc"].map(String::from);
     let expected = (1..=100).map(|n: i64| (n * 2).to_string()).chain(repeated);
@@ -477,7 +475,8 @@ fn connected_streams_keep_both_types(on: On) {
 
 fn names_and_uids_show(on: On) {
     let env = on.env();
-    let stream = env.from_sequence(1..=10).name("numbers").map(|n| n * 2).name("twice").uid("twice-1");
+    let stream =
+        env.from_sequence(1..=10).name("numbers").map(|n| n * 2).name("twice").uid("twice-1");
     let _out = stream.collect();
     let json = env.explain(thalweg::graph::ExplainFormat::Json).unwrap();
     for part in ["numbers", "twice", "twice-1"] {

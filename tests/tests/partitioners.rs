@@ -48,7 +48,8 @@ fn shuffle_draws_from_the_seed(on: On) {
     let run = |seed| {
         let env = on.env();
         env.configure(|c| c.seed(seed));
-        let out = env.from_elements(0..1_000i64).shuffle().map_with(WithSubtask::default()).collect();
+        let out =
+            env.from_elements(0..1_000i64).shuffle().map_with(WithSubtask::default()).collect();
         env.execute("shuffle").unwrap();
         let rows = out.take_sorted();
         assert_eq!(sorted(rows.iter().map(|row| row.1)), sorted(0..1_000));
@@ -66,7 +67,11 @@ fn rescale_stays_near(on: On) {
         let subtask = ctx.subtask_index;
         (0..400).map(move |n| (subtask, n))
     });
-    let out = numbers.rescale().map_with(WithSubtask::default()).set_parallelism(2 * on.parallelism).collect();
+    let out = numbers
+        .rescale()
+        .map_with(WithSubtask::default())
+        .set_parallelism(2 * on.parallelism)
+        .collect();
     env.execute("rescale").unwrap();
     let rows = out.take();
     assert_eq!(rows.len(), 400 * on.parallelism);
@@ -133,14 +138,16 @@ fn a_custom_index_out_of_range_fails_the_job(on: On) {
         .for_each(|_| ());
     let failure = failure_of(&env);
     let count = on.parallelism;
-    let expected = format!("the partitioner chose consumer {count} of {count}; give an index below {count}");
+    let expected =
+        format!("the partitioner chose consumer {count} of {count}; give an index below {count}");
     assert_eq!(failure.message, expected);
     assert_eq!((failure.operator.as_str(), failure.record), ("numbers", 322));
 }
 
 fn an_operator_of_parallelism_one_keeps_order(on: On) {
     let env = on.env();
-    let out = env.from_elements(0..3_000i64).map(|n| n).set_parallelism(1).map(|n| n).set_parallelism(1);
+    let out =
+        env.from_elements(0..3_000i64).map(|n| n).set_parallelism(1).map(|n| n).set_parallelism(1);
     let out = out.collect_at_one();
     env.execute("one by one").unwrap();
     assert!(out.take().into_iter().eq(0..3_000), "out of order");
@@ -153,7 +160,10 @@ trait CollectAtOne<T> {
 impl<T: Send + 'static, C: Chain<T>> CollectAtOne<T> for DataStream<T, C> {
     fn collect_at_one(self) -> Collected<T> {
         let collected = Collected::default();
-        drop(self.sink_to(thalweg::connector::sink::CollectSink::into(&collected)).set_parallelism(1));
+        drop(
+            self.sink_to(thalweg::connector::sink::CollectSink::into(&collected))
+                .set_parallelism(1),
+        );
         collected
     }
 }

@@ -70,10 +70,11 @@ impl KeyedProcessFunction for Obey {
 fn obey(on: On, commands: &[(&str, Command)], function: Obey) -> Vec<Told> {
     let env = on.env();
     let commands: Vec<_> = commands.iter().map(|(k, c)| ((*k).to_owned(), c.clone())).collect();
-    let watermarks = WatermarkStrategy::punctuated(|(_, command): &(String, Command), _| match command {
-        Command::Watermark(at) => Some(*at),
-        _ => None,
-    });
+    let watermarks =
+        WatermarkStrategy::punctuated(|(_, command): &(String, Command), _| match command {
+            Command::Watermark(at) => Some(*at),
+            _ => None,
+        });
     let out = env
         .from_elements(commands)
         .assign_timestamps_and_watermarks(watermarks.with_timestamp(|_| 0))
@@ -127,7 +128,8 @@ fn deleted_timers_do_not_fire(on: On) {
 }
 
 fn timers_may_register_timers(on: On) {
-    let commands = [("a", Register(10)), ("a", Watermark(35)), ("b", Register(0)), ("a", Watermark(36))];
+    let commands =
+        [("a", Register(10)), ("a", Watermark(35)), ("b", Register(0)), ("a", Watermark(36))];
     let told = obey(on, &commands, Obey { again: 10, until: 60 });
     // Those at or below the watermark fire in the same advance.
     assert_eq!(of("a", &told)[..3], [(10, 35), (20, 35), (30, 35)]);
@@ -262,7 +264,8 @@ impl KeyedProcessFunction for Keeper {
 fn state_of_all_kinds_is_per_key_and_can_be_cleared(on: On) {
     let env = on.env();
     let rounds = ["x", "y", "x", "show", "clear", "show", "z", "show"];
-    let input = rounds.into_iter().flat_map(|word| (0..200u32).map(move |key| (key, word.to_owned())));
+    let input =
+        rounds.into_iter().flat_map(|word| (0..200u32).map(move |key| (key, word.to_owned())));
     let input: Vec<_> = input.collect();
     let out = env.from_elements(input).key_by(|row| row.0).process(Keeper::default()).collect();
     env.execute("kept").unwrap();

@@ -41,10 +41,19 @@ impl Case {
     fn random(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let (size, slide) = match random.below(4) {
-            0 => { let size = random.between(1, 60); (size, size) }
-            1 => { let slide = random.between(1, 12); (slide * random.between(2, 6), slide) }
+            0 => {
+                let size = random.between(1, 60);
+                (size, size)
+            }
+            1 => {
+                let slide = random.between(1, 12);
+                (slide * random.between(2, 6), slide)
+            }
             2 => (random.between(2, 60), random.between(1, 60)), // any, also not dividing
-            _ => { let size = random.between(1, 20); (size, size + random.between(1, 30)) } // gaps
+            _ => {
+                let size = random.between(1, 20);
+                (size, size + random.between(1, 30))
+            } // gaps
         };
         let offset = random.between(0, 2 * slide);
         let lateness = if random.once_in(2) { 0 } else { random.between(1, 80) };
@@ -57,8 +66,14 @@ impl Case {
         let (count, keys) = (random.between(50, 400), random.between(1, 12) as u64);
         let mut now = random.between(-500, 100);
         let mut step = |value| {
-            now += match random.below(20) { 0 => random.between(50, 200), _ => random.between(0, 4) };
-            let lag = match random.below(10) { 0 => random.between(0, 150), _ => random.between(0, 20) };
+            now += match random.below(20) {
+                0 => random.between(50, 200),
+                _ => random.between(0, 4),
+            };
+            let lag = match random.below(10) {
+                0 => random.between(0, 150),
+                _ => random.between(0, 20),
+            };
             let watermark = random.once_in(6).then(|| now - random.between(0, 30));
             Step { key: random.below(keys) as u32, at: now - lag, value, watermark }
         };
@@ -167,7 +182,12 @@ fn keyed_steps(
 }
 
 /// The rows, the late records, and how many the metrics say were late.
-fn run<A>(env: &StreamExecutionEnvironment, case: &Case, aggregate: A, evaluation: Evaluation) -> Answer<A::Result>
+fn run<A>(
+    env: &StreamExecutionEnvironment,
+    case: &Case,
+    aggregate: A,
+    evaluation: Evaluation,
+) -> Answer<A::Result>
 where
     A: AggregateFunction<Step, Result: Ord + Send + 'static>,
 {
@@ -176,7 +196,9 @@ where
     let tag = OutputTag::new("late");
     let windowed = match case.size == case.slide {
         true => keyed_steps(env, case).window(TumblingEventTimeWindows::of(size).offset(offset)),
-        false => keyed_steps(env, case).window(SlidingEventTimeWindows::of(size, slide).offset(offset)),
+        false => {
+            keyed_steps(env, case).window(SlidingEventTimeWindows::of(size, slide).offset(offset))
+        }
     };
     let results = windowed
         .allowed_lateness(lateness)
@@ -208,7 +230,9 @@ fn check<A: Ord + Clone + std::fmt::Debug>(answer: &Answer<A>, expected: &Answer
     let only = |here: &[Row<A>], there: &[Row<A>]| {
         let mut there = there.to_vec();
         let mut only = here.to_vec();
-        only.retain(|row| there.iter().position(|other| other == row).map(|at| there.remove(at)).is_none());
+        only.retain(|row| {
+            there.iter().position(|other| other == row).map(|at| there.remove(at)).is_none()
+        });
         only
     };
     let (more, less) = (only(&answer.rows, &expected.rows), only(&expected.rows, &answer.rows));
@@ -340,7 +364,8 @@ impl ProcessWindowFunction for Tell {
 
 fn window_functions_see_key_window_and_watermark(on: On) {
     let step = |key, at, watermark| Step { key, at, value: at, watermark };
-    let steps = vec![step(1, 1, None), step(2, 2, Some(12)), step(1, 21, Some(30)), step(2, 41, None)];
+    let steps =
+        vec![step(1, 1, None), step(2, 2, Some(12)), step(1, 21, Some(30)), step(2, 41, None)];
     let case = Case { steps, size: 10, slide: 10, offset: 0, lateness: 0 };
     let env = on.env();
     let out = keyed_steps(&env, &case)

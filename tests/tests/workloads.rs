@@ -5,12 +5,7 @@ use std::collections::HashMap;
 use thalweg::prelude::*;
 use thalweg_tests::{On, matrix, splitmix64};
 
-matrix![
-    w1_running_sums,
-    w2_tumbling_counts,
-    w3_hot_keys,
-    w7_records_with_heap_data,
-];
+matrix![w1_running_sums, w2_tumbling_counts, w3_hot_keys, w7_records_with_heap_data,];
 
 /// A line of the reference.
 struct Reference {
@@ -96,7 +91,9 @@ fn w2_tumbling_counts(on: On) {
     let (env, of) = (on.env(), reference("w2"));
     let watermarks = WatermarkStrategy::bounded_out_of_orderness(milliseconds(100));
     let out = events(&env, &of, 1_000)
-        .assign_timestamps_and_watermarks(watermarks.with_timestamp(|event: &Event| event.ts as i64))
+        .assign_timestamps_and_watermarks(
+            watermarks.with_timestamp(|event: &Event| event.ts as i64),
+        )
         .key_by(|event| event.key)
         .window(TumblingEventTimeWindows::of(seconds(1)))
         .aggregate_with(Count, |key, window, count, out| {
@@ -154,7 +151,9 @@ fn w3_hot_keys(on: On) {
     let (env, of) = (on.env(), reference("w3"));
     let watermarks = WatermarkStrategy::bounded_out_of_orderness(milliseconds(100));
     let out = events(&env, &of, 1)
-        .assign_timestamps_and_watermarks(watermarks.with_timestamp(|event: &Event| event.ts as i64))
+        .assign_timestamps_and_watermarks(
+            watermarks.with_timestamp(|event: &Event| event.ts as i64),
+        )
         .key_by(|event| event.key)
         .window(SlidingEventTimeWindows::of(hours(1), minutes(5)))
         .aggregate_with(Count, |key, window, count, out| out.collect((window.end(), *key, count)))
@@ -201,7 +200,9 @@ fn w7_records_with_heap_data(on: On) {
     let (env, of) = (on.env(), reference("w7"));
     let count = of.events;
     let out = env
-        .from_parallel(move |ctx| (ctx.subtask_index as u64..count).step_by(ctx.parallelism).map(named))
+        .from_parallel(move |ctx| {
+            (ctx.subtask_index as u64..count).step_by(ctx.parallelism).map(named)
+        })
         .key_by_ref(|event| &event.name)
         .scan((0u64, 0u64), |(count, cents), event| {
             let whole = splitmix64(event.seq);

@@ -2,9 +2,13 @@
 //!
 //! | setting | first of |
 //! |---|---|
-//! | parallelism | the operator's; the node it is fused to; 1 for a source that can't run in parallel; the environment's |
+//! | parallelism | the operator's; the node it is fused to; 1 for a source that can't run in parallel; the producer's for an implied exchange that no operator is fused to; the environment's |
 //! | max parallelism | the operator's; the node it is fused to; the environment's; [`default_max_parallelism`] |
 //! | slot sharing group | the operator's; the one all inputs agree on; `default` |
+//!
+//! An implied exchange is written behind `set_parallelism` and its kin before it is known what follows. Where that is
+//! a partitioner, `key_by` or `connect`, the exchange must be none: records that were dealt out to its subtasks
+//! first would reach the real one out of order.
 //!
 //! A fused node takes its producer's parallelism because both are one compiled chain. (Flink would put the
 //! environment's parallelism and a rebalance there.)
@@ -15,7 +19,7 @@
 
 use super::check_shape::known_inputs;
 use super::settings::{MAX_PARALLELISM_BOUND, PlanSettings, default_max_parallelism};
-use super::transformation::{NodeKind, Plan, PlanInput, Ship, Transformation};
+use super::transformation::{IMPLIED_EXCHANGE, NodeKind, Plan, PlanInput, Ship, Transformation};
 
 /// The group of operators that are in no other.
 pub const DEFAULT_SLOT_SHARING_GROUP: &str = "default";
@@ -51,10 +55,15 @@ pub(crate) fn resolve(plan: &Plan, settings: &PlanSettings, order: &[usize]) -> 
         max_parallelism: vec![MAX_PARALLELISM_BOUND; node_count],
         slot_sharing_group: vec![DEFAULT_SLOT_SHARING_GROUP.to_owned(); node_count],
     };
+    let has_fused_consumer = fused_consumers(plan);
     for &index in order {
         let transformation = &plan.transformations[index];
         let fused_to = fused_producer(plan, transformation);
-        let parallelism = parallelism(transformation, settings, fused_to, &resolved);
+        let follows = match has_fused_consumer[index] {
+            true => fused_to,
+            false => fused_to.or_else(|| implied_exchange_producer(plan, transformation)),
+        };
+        let parallelism = parallelism(transformation, settings, follows, &resolved);
         resolved.parallelism[index] = parallelism;
         resolved.max_parallelism[index] =
             max_parallelism(transformation, settings, fused_to, &resolved, parallelism);
@@ -68,16 +77,31 @@ pub(crate) fn fused_producer(plan: &Plan, transformation: &Transformation) -> Op
     known_inputs(plan, transformation).find(|(_, input)| input.edge.is_none()).map(|(from, _)| from)
 }
 
+/// By node index: is some node fused to it?
+fn fused_consumers(plan: &Plan) -> Vec<bool> {
+    let mut has_one = vec![false; plan.transformations.len()];
+    let producers = plan.transformations.iter().filter_map(|node| fused_producer(plan, node));
+    producers.for_each(|producer| has_one[producer] = true);
+    has_one
+}
+
+/// Index of the node that an implied exchange reads.
+fn implied_exchange_producer(plan: &Plan, transformation: &Transformation) -> Option<usize> {
+    let mut inputs = known_inputs(plan, transformation);
+    let is_implied = transformation.operator == IMPLIED_EXCHANGE;
+    inputs.next().filter(|(_, input)| is_implied && input.ship == Ship::Auto).map(|(from, _)| from)
+}
+
 fn parallelism(
     transformation: &Transformation,
     settings: &PlanSettings,
-    fused_to: Option<usize>,
+    follows: Option<usize>,
     resolved: &Resolved,
 ) -> usize {
     let alone = matches!(transformation.kind, NodeKind::Source { non_parallel: true, .. });
     transformation
         .parallelism
-        .or(fused_to.map(|producer| resolved.parallelism[producer]))
+        .or(follows.map(|producer| resolved.parallelism[producer]))
         .unwrap_or(if alone { 1 } else { settings.parallelism })
         .clamp(1, MAX_PARALLELISM_BOUND)
 }

@@ -84,6 +84,9 @@ where
         if self.slices.get(index).is_none_or(|slice| slice.piece.start != piece.start) {
             let table = self.spare.pop().unwrap_or_default();
             self.slices.insert(index, Slice { piece, table });
+            if index <= self.current {
+                self.current += 1; // it has moved up
+            }
         }
         self.core.add(hash, &record, &mut self.slices[index].table);
         let first_end_ms = self.core.windows.first_start(piece.end) + size_ms;

@@ -96,7 +96,9 @@ fn futures_leave_the_line_from_anywhere() {
         queue.poll_push(record, ticket, &mut Context::from_waker(waker))
     };
     assert!(waiting.iter_mut().all(|future| poll(future).is_pending()));
-    [3, 1, 5].map(|record: usize| queue.stop_waiting(waiting[record - 1].1.unwrap()));
+    for record in [3, 1, 5] {
+        queue.stop_waiting(waiting[record - 1].1.unwrap());
+    }
     assert!(poll(&mut waiting[1]).is_pending());
     let woken = |waiting: &[(_, _, (Arc<Counted>, _))]| {
         waiting.iter().map(|(_, _, (count, _))| count.calls()).collect::<Vec<_>>()

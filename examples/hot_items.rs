@@ -250,7 +250,9 @@ fn main() -> thalweg::Result<()> {
     let vertices = &result.metrics.vertices;
     let flights = vertices.first().map_or(0, |source| source.total.records_out);
     let late: u64 = vertices.iter().map(|vertex| vertex.total.late_records_dropped).sum();
-    println!("{flights} flights read, {late} came too late, {:.1?}", result.runtime);
+    let in_order = vertices.iter().find(|vertex| vertex.vertex.starts_with("in order"));
+    let windows = in_order.map_or(0, |vertex| vertex.total.records_in);
+    println!("{flights} flights, {late} too late; {windows} windows; {:.1?}", result.runtime);
     Ok(())
 }
 

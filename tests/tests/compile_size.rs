@@ -5,6 +5,8 @@
 //! only the build of the job itself is timed. Takes minutes the first time, hence
 //! `cargo test -p thalweg-tests --test compile_size -- --ignored --nocapture`.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,6 +70,7 @@ fn write_package(directory: &Path) {
     std::fs::write(directory.join("src/main.rs"), source()).unwrap();
 }
 
+#[expect(clippy::disallowed_methods, reason = "it measures how long a build takes")]
 fn cargo(directory: &Path, words: &[&str]) -> Duration {
     let started = Instant::now();
     let output = Command::new(env!("CARGO"))

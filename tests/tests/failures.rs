@@ -1,6 +1,8 @@
 //! Errors and panics of user code fail the job by name and nothing else; mistakes of plans and settings come all at once,
 //! before anything runs.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::path::Path;
 use thalweg::config::{DeclaredArguments, load};
 use thalweg::prelude::*;

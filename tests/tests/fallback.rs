@@ -3,6 +3,8 @@
 //!
 //! What is denied is denied for good, so each test is a process of its own.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use thalweg::Error;

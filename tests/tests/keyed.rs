@@ -1,5 +1,7 @@
 //! Keyed streams: rolling aggregates against plain loops, keyed connections, and rules by broadcast.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::HashMap;
 use thalweg::prelude::*;
 use thalweg_tests::{On, Random, matrix};

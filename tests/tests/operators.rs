@@ -1,6 +1,8 @@
 //! Stateless operators, rich functions, process functions and streams that branch and meet: exact results on every shell
 //! and parallelism.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;

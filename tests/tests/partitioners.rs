@@ -1,5 +1,7 @@
 //! How records find their subtask, and what cuts a job into tasks.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::HashMap;
 use thalweg::prelude::*;
 use thalweg_tests::{On, Place, WithSubtask, failure_of, matrix};

@@ -1,5 +1,7 @@
 //! Timers and keyed state of process functions, driven by watermarks that are records of the input.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use thalweg::prelude::*;
 use thalweg_tests::{On, matrix};
 

@@ -3,6 +3,8 @@
 //!
 //! Watermarks are records of the input (`punctuated`), so a run depends on the seed alone.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use thalweg::api::Evaluation;
 use thalweg::prelude::*;

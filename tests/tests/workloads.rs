@@ -1,6 +1,8 @@
 //! The benchmark workloads w1, w2, w3 and w7 at small sizes, against digests that plain Python computed
 //! (`data/w_reference.csv`, see `data/README.md`).
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::HashMap;
 use thalweg::prelude::*;
 use thalweg_tests::{On, matrix, splitmix64};

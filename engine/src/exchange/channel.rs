@@ -12,7 +12,8 @@
 //! 3. Controls need no credit and have ring entries of their own, so a barrier never waits for a consumer's memory.
 //!    Watermarks that wait behind one another in the overflow coalesce.
 //! 4. Subtasks on one core are linked by a plain queue (by value, no archive, no atomics); on different cores by
-//!    two `rtrb` SPSC rings. glommio's own channels are not used: see DESIGN §2.
+//!    two `rtrb` SPSC rings. glommio's own channels are not used: one is unsound in 0.9, the other costs
+//!    27 to 138 ns a record.
 //!
 //! **Invariants**
 //! - Elements arrive in the order they were written.

@@ -2,7 +2,7 @@
 //!
 //! The lane of the consumer subtask in the same slot is a block and, below it, that consumer's gate: records of that
 //! lane go on by value in the same call, a block at a time. The block is the cut that lets the loop above and the loop
-//! below keep their registers (15.5 -> 6.7 ns a record, DESIGN §2), the prefetch window, and the place where the type of the
+//! below keep their registers (15.5 -> 6.7 ns a record in a sketch), the prefetch window, and the place where the type of the
 //! chain is erased. All other lanes are channels.
 //!
 //! **Invariants**

@@ -3,7 +3,7 @@
 //! What differs between the keyed operators is a [`Logic`]; the loop, the prefetch and the firing of timers are here once.
 //! Prefetching has two stages where a row lies behind the index: the bucket [`AHEAD`] records before its use, the row
 //! `AHEAD / 2` before; it is switched on only when the state has outgrown a core's cache (85-97 -> 37-56 ns a record at 1 M
-//! keys, DESIGN §2).
+//! keys, in a sketch of this operator).
 //!
 //! **Invariants**
 //! - User code runs record by record, in order of arrival.
@@ -77,8 +77,8 @@ pub(crate) trait LogicTwo<A, B>: KeyedLogic {
     );
 }
 
-/// Records between a hint and its use. 8 was too short within a burst, 16 as good as any (../shared/proto/slice; to be
-/// repeated when the table changes).
+/// Records between a hint and its use. Measured in a sketch of this operator: 8 was too short within a burst, 16 as
+/// good as any. To be repeated when the table changes.
 const AHEAD: usize = 16;
 /// Timers or windows that fire in one step.
 const FIRE_STEP: usize = 512;

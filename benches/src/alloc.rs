@@ -1,6 +1,6 @@
 //! mimalloc with a count of allocations, to show that the record path makes none.
 //!
-//! Each thread counts in a cell of its own (load and store, no locked instruction); threads beyond [`CELLS`] share the last.
+//! Each thread counts in a cell of its own (load and store, no locked instruction); threads beyond the first 64 share the last.
 
 use mimalloc::MiMalloc;
 use std::alloc::{GlobalAlloc, Layout};

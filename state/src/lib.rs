@@ -62,6 +62,7 @@ pub use key_group::{
     KeyGroup, KeyGroupRange, MAX_PARALLELISM_LIMIT, default_max_parallelism, key_group_of,
     subtask_of,
 };
+pub use memory::huge_pages::HugePages;
 pub use memory::{
     MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, PrefetchTable, RowCursor, RowId, RowStore, StateInfo,
     StateKind, StateRegistrar,

@@ -10,7 +10,7 @@ use thalweg_benches::workload::{
     Latencies, Outcome, Settings, hot_keys, latency, named_counts, running_sum,
     running_sum_by_process, tumbling_count,
 };
-use thalweg_benches::{alloc::Counting, now_ns, resident_mib};
+use thalweg_benches::{alloc::Counting, now_ns};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -47,7 +47,7 @@ impl Line<'_> {
             reading.events,
             reading.events as f64 / reading.seconds,
             reading.checksum,
-            resident_mib(),
+            reading.resident_mib,
             reading.first_output_ms,
             reading.allocations,
         );

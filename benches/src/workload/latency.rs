@@ -104,6 +104,7 @@ impl SourceReader for PacedReader {
             self.next += self.step;
             self.due_ns += self.interval_ns;
         }
+        out.poll_again_in_ns(self.due_ns.saturating_sub(now));
         Ok(InputStatus::NothingAvailable)
     }
 }

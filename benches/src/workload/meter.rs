@@ -1,7 +1,7 @@
 //! When a run began to flow, when it ended, and what came out.
 
 use crate::alloc::allocations;
-use crate::now_ns;
+use crate::{now_ns, resident_mib};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,6 +21,7 @@ struct State {
     allocations_at_end: u64,
     rows: u64,
     checksum: u64,
+    resident_mib: f64,
 }
 
 /// What a [`Meter`] has seen.
@@ -36,6 +37,8 @@ pub struct Reading {
     pub seconds: f64,
     /// From the start of the process to the first row at a sink.
     pub first_output_ms: f64,
+    /// Resident memory at the end, before the job's state is dropped.
+    pub resident_mib: f64,
     /// Heap allocations between the first row and the end.
     pub allocations: u64,
 }
@@ -74,6 +77,7 @@ impl Meter {
         self.with(|state| {
             state.finished_ns = state.finished_ns.max(now);
             state.allocations_at_end = allocations;
+            state.resident_mib = state.resident_mib.max(resident_mib());
             state.rows += rows;
             state.checksum = state.checksum.wrapping_add(checksum);
         });
@@ -90,6 +94,7 @@ impl Meter {
                 checksum: state.checksum,
                 seconds: (state.finished_ns - started_ns) as f64 / 1e9,
                 first_output_ms: state.first_output_ns.unwrap_or(0) as f64 / 1e6,
+                resident_mib: state.resident_mib,
                 allocations: state.allocations_at_end.saturating_sub(state.allocations_at_start),
             }
         })

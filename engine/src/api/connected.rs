@@ -15,7 +15,7 @@ use crate::graph::{EdgeId, NodeId, NodeKind, PlanInput, Ship};
 use crate::operator::build::{BuildContext, Make};
 use crate::operator::co_function::CoFlatMap;
 use crate::operator::keyed::{KeyedOperator, KeyedOperatorTwo};
-use crate::operator::keyed_process::KeyedCoProcess;
+use crate::operator::keyed_process::KeyedProcess;
 use crate::operator::opened::Opened;
 use crate::operator::{Consume, Plain, Push};
 use crate::record::Codec;
@@ -357,7 +357,7 @@ where
         next: D,
     ) -> Result<Box<dyn ConsumeTwo<P::In1, P::In2>>> {
         let CoProcessFactory { function, selectors, node } = self;
-        let logic = KeyedCoProcess::open(function, selectors, context, node)?;
+        let logic = KeyedProcess::open_two(function, selectors, context, node)?;
         Ok(Box::new(KeyedOperatorTwo(KeyedOperator::new(logic, next, context.stage.clone()))))
     }
 }

@@ -69,6 +69,9 @@ impl ProcessContext<'_> {
 
 /// Sees the records of a key with the key's state and timers.
 ///
+/// A small `process_element` is worth an `#[inline(always)]`: then it becomes part of the operator's loop (12 instead of
+/// 25-35 ns a record for a running sum on the measured machine).
+///
 /// State handles are made in `open` and used with the context. Cost per key with state: one row that holds the key and all
 /// its states; per timer: 16 bytes or so.
 ///

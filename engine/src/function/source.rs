@@ -132,7 +132,8 @@ pub trait SourceReader: 'static {
     fn no_more_splits(&mut self) {}
 
     /// Does something wake the core when input comes (a thread that holds [`ReaderContext::waker`])? Otherwise a reader
-    /// that answers [`InputStatus::NothingAvailable`] is polled again every millisecond at least.
+    /// that answers [`InputStatus::NothingAvailable`] is polled every millisecond at least, unless it says by
+    /// [`poll_again_in_ns`](SourceCollector::poll_again_in_ns) when to ask again.
     fn wakes_core(&self) -> bool {
         false
     }
@@ -225,6 +226,8 @@ pub struct SourceCollector<'a, T> {
     /// Counted before a record is pushed, so that a failure downstream names that record.
     position: &'a Cell<u64>,
     core: &'a CoreServices,
+    /// The reader has said when it wants to be polled again.
+    said_when: Cell<bool>,
 }
 
 impl<'a, T: 'static> SourceCollector<'a, T> {
@@ -234,12 +237,17 @@ impl<'a, T: 'static> SourceCollector<'a, T> {
         position: &'a Cell<u64>,
         core: &'a CoreServices,
     ) -> Self {
-        SourceCollector { next, skipped: 0, start: position.get(), position, core }
+        let (start, said_when) = (position.get(), Cell::new(false));
+        SourceCollector { next, skipped: 0, start, position, core, said_when }
     }
 
     /// How many records this batch has brought so far.
     pub fn emitted(&self) -> u64 {
         self.position.get() - self.start
+    }
+
+    pub(crate) fn has_said_when(&self) -> bool {
+        self.said_when.get()
     }
 
     pub(crate) fn skipped(&self) -> u64 {
@@ -265,6 +273,7 @@ impl<'a, T: 'static> SourceCollector<'a, T> {
     /// [`InputStatus::NothingAvailable`] that time alone will change. To be said in each such poll. The core may ask earlier,
     /// and is late by up to a millisecond.
     pub fn poll_again_in_ns(&self, delay_ns: u64) {
+        self.said_when.set(true);
         let delay_ms = i64::try_from(delay_ns.div_ceil(1_000_000)).unwrap_or(i64::MAX);
         let at_ms = self.now_ms().saturating_add(delay_ms);
         self.core.next_timer_ms.set(self.core.next_timer_ms.get().min(at_ms));

@@ -18,6 +18,50 @@ use crate::operator::opened::Opened;
 use crate::operator::side_outputs::SideOutputs;
 use thalweg_state::{Key, KeyHash, RowStore, StateRegistrar, Timer};
 
+/// What the timers of a keyed function call; the same for one and two inputs.
+pub(crate) trait OnTimer: 'static {
+    type Key: Key;
+    type Out: 'static;
+    fn on_timer(
+        &mut self,
+        timer_ms: i64,
+        context: &mut OnTimerContext<'_, Self::Key>,
+        out: &mut Collector<'_, Self::Out>,
+    ) -> Result<()>;
+}
+
+/// A function of one input.
+pub(crate) struct One<P>(P);
+
+impl<P: KeyedProcessFunction> OnTimer for One<P> {
+    type Key = P::Key;
+    type Out = P::Out;
+    fn on_timer(
+        &mut self,
+        timer_ms: i64,
+        context: &mut OnTimerContext<'_, P::Key>,
+        out: &mut Collector<'_, P::Out>,
+    ) -> Result<()> {
+        self.0.on_timer(timer_ms, context, out)
+    }
+}
+
+/// A function of two inputs.
+pub(crate) struct Two<P>(P);
+
+impl<P: KeyedCoProcessFunction> OnTimer for Two<P> {
+    type Key = P::Key;
+    type Out = P::Out;
+    fn on_timer(
+        &mut self,
+        timer_ms: i64,
+        context: &mut OnTimerContext<'_, P::Key>,
+        out: &mut Collector<'_, P::Out>,
+    ) -> Result<()> {
+        self.0.on_timer(timer_ms, context, out)
+    }
+}
+
 /// A function with its rows and services.
 struct Host<P, K: Key> {
     function: Opened<P>,
@@ -120,26 +164,46 @@ impl<P, K: Key> Host<P, K> {
     }
 }
 
-/// A [`KeyedProcessFunction`] as an operator.
-pub(crate) struct KeyedProcess<P: KeyedProcessFunction, S> {
-    host: Host<P, P::Key>,
-    selector: S,
+/// A keyed process function as an operator: `F` is [`One`] or [`Two`], `S` the selector of its input or the pair of them.
+pub(crate) struct KeyedProcess<F: OnTimer, S> {
+    host: Host<F, F::Key>,
+    selectors: S,
 }
 
-impl<P: KeyedProcessFunction, S> KeyedProcess<P, S> {
+impl<P: KeyedProcessFunction, S> KeyedProcess<One<P>, S> {
     pub(crate) fn open(
         function: P,
         selector: S,
         context: &mut BuildContext,
         node: NodeId,
     ) -> Result<Self> {
-        let host = Host::open(function, context, node, P::open, P::close)?;
-        Ok(KeyedProcess { host, selector })
+        let (open, close) = (
+            |f: &mut One<P>, c: &mut RuntimeContext<'_>| f.0.open(c),
+            |f: &mut One<P>| f.0.close(),
+        );
+        let host = Host::open(One(function), context, node, open, close)?;
+        Ok(KeyedProcess { host, selectors: selector })
     }
 }
 
-impl<P: KeyedProcessFunction, S: 'static> KeyedLogic for KeyedProcess<P, S> {
-    type Out = P::Out;
+impl<P: KeyedCoProcessFunction, S1, S2> KeyedProcess<Two<P>, (S1, S2)> {
+    pub(crate) fn open_two(
+        function: P,
+        selectors: (S1, S2),
+        context: &mut BuildContext,
+        node: NodeId,
+    ) -> Result<Self> {
+        let (open, close) = (
+            |f: &mut Two<P>, c: &mut RuntimeContext<'_>| f.0.open(c),
+            |f: &mut Two<P>| f.0.close(),
+        );
+        let host = Host::open(Two(function), context, node, open, close)?;
+        Ok(KeyedProcess { host, selectors })
+    }
+}
+
+impl<F: OnTimer, S: 'static> KeyedLogic for KeyedProcess<F, S> {
+    type Out = F::Out;
 
     fn is_deep(&mut self) -> bool {
         self.host.rows.is_deep()
@@ -147,12 +211,12 @@ impl<P: KeyedProcessFunction, S: 'static> KeyedLogic for KeyedProcess<P, S> {
     fn advance(&mut self, watermark: i64) -> bool {
         self.host.services.advance(watermark)
     }
-    fn fire<D: Push<P::Out>>(&mut self, budget: usize, next: &mut D) -> bool {
+    fn fire<D: Push<F::Out>>(&mut self, budget: usize, next: &mut D) -> bool {
         self.host.fire(TimeDomain::EventTime, budget, |function, at_ms, context| {
             function.on_timer(at_ms, context, &mut Collector::new(next, at_ms))
         })
     }
-    fn fire_processing_time<D: Push<P::Out>>(
+    fn fire_processing_time<D: Push<F::Out>>(
         &mut self,
         _: i64,
         budget: usize,
@@ -170,7 +234,7 @@ impl<P: KeyedProcessFunction, S: 'static> KeyedLogic for KeyedProcess<P, S> {
     }
 }
 
-impl<P, S> Logic<P::In> for KeyedProcess<P, S>
+impl<P, S> Logic<P::In> for KeyedProcess<One<P>, S>
 where
     P: KeyedProcessFunction,
     S: KeySelector<P::In, Key = P::Key>,
@@ -178,8 +242,8 @@ where
     #[inline(always)]
     fn apply<D: Push<P::Out>>(&mut self, hash: u32, record: P::In, timestamp: i64, next: &mut D) {
         let row = (hash, record, timestamp);
-        self.host.call(&mut self.selector, row, |function, record, context| {
-            function.process_element(record, context, &mut Collector::new(next, timestamp))
+        self.host.call(&mut self.selectors, row, |function, record, context| {
+            function.0.process_element(record, context, &mut Collector::new(next, timestamp))
         });
     }
     #[inline(always)]
@@ -192,58 +256,7 @@ where
     }
 }
 
-/// A [`KeyedCoProcessFunction`] as an operator.
-pub(crate) struct KeyedCoProcess<P: KeyedCoProcessFunction, S1, S2> {
-    host: Host<P, P::Key>,
-    first: S1,
-    second: S2,
-}
-
-impl<P: KeyedCoProcessFunction, S1, S2> KeyedCoProcess<P, S1, S2> {
-    pub(crate) fn open(
-        function: P,
-        (first, second): (S1, S2),
-        context: &mut BuildContext,
-        node: NodeId,
-    ) -> Result<Self> {
-        let host = Host::open(function, context, node, P::open, P::close)?;
-        Ok(KeyedCoProcess { host, first, second })
-    }
-}
-
-impl<P: KeyedCoProcessFunction, S1: 'static, S2: 'static> KeyedLogic for KeyedCoProcess<P, S1, S2> {
-    type Out = P::Out;
-
-    fn is_deep(&mut self) -> bool {
-        self.host.rows.is_deep()
-    }
-    fn advance(&mut self, watermark: i64) -> bool {
-        self.host.services.advance(watermark)
-    }
-    fn fire<D: Push<P::Out>>(&mut self, budget: usize, next: &mut D) -> bool {
-        self.host.fire(TimeDomain::EventTime, budget, |function, at_ms, context| {
-            function.on_timer(at_ms, context, &mut Collector::new(next, at_ms))
-        })
-    }
-    fn fire_processing_time<D: Push<P::Out>>(
-        &mut self,
-        _: i64,
-        budget: usize,
-        next: &mut D,
-    ) -> bool {
-        self.host.fire(TimeDomain::ProcessingTime, budget, |function, at_ms, context| {
-            function.on_timer(at_ms, context, &mut Collector::new(next, at_ms))
-        })
-    }
-    fn next_processing_time_ms(&mut self) -> i64 {
-        self.host.next_processing_time_ms()
-    }
-    fn sides(&mut self) -> Option<&mut SideOutputs> {
-        Some(&mut self.host.services.sides)
-    }
-}
-
-impl<P, S1, S2> LogicTwo<P::In1, P::In2> for KeyedCoProcess<P, S1, S2>
+impl<P, S1, S2> LogicTwo<P::In1, P::In2> for KeyedProcess<Two<P>, (S1, S2)>
 where
     P: KeyedCoProcessFunction,
     S1: KeySelector<P::In1, Key = P::Key>,
@@ -257,8 +270,8 @@ where
         next: &mut D,
     ) {
         let row = (hash, record, timestamp);
-        self.host.call(&mut self.first, row, |function, record, context| {
-            function.process_element1(record, context, &mut Collector::new(next, timestamp))
+        self.host.call(&mut self.selectors.0, row, |function, record, context| {
+            function.0.process_element1(record, context, &mut Collector::new(next, timestamp))
         });
     }
     fn apply_second<D: Push<P::Out>>(
@@ -269,8 +282,8 @@ where
         next: &mut D,
     ) {
         let row = (hash, record, timestamp);
-        self.host.call(&mut self.second, row, |function, record, context| {
-            function.process_element2(record, context, &mut Collector::new(next, timestamp))
+        self.host.call(&mut self.selectors.1, row, |function, record, context| {
+            function.0.process_element2(record, context, &mut Collector::new(next, timestamp))
         });
     }
 }

@@ -120,11 +120,11 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
     fn poll(&mut self, max: usize) -> Option<usize> {
         self.exchange_splits();
         let (next, position, core) = (&mut self.next, &self.stage.position, &*self.stage.task.core);
-        let (mut emitted, mut skipped) = (0, 0);
+        let (mut emitted, mut skipped, mut said_when) = (0, 0, false);
         let status = self.reader.call(|reader| {
             let mut out = SourceCollector::new(next, position, core);
             let status = reader.poll_batch(max, &mut out);
-            (emitted, skipped) = (out.emitted(), out.skipped());
+            (emitted, skipped, said_when) = (out.emitted(), out.skipped(), out.has_said_when());
             status
         })?;
         if skipped > 0 {
@@ -138,7 +138,9 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         match status {
             InputStatus::EndOfInput => self.phase = Phase::EndOfTime,
             InputStatus::NothingAvailable if was_dry && emitted == 0 => {
-                self.poll_again_soon();
+                if !said_when {
+                    self.poll_again_soon();
+                }
                 return None;
             }
             _ => {}

@@ -183,10 +183,25 @@ impl EngineBuilder {
         let configuration = self.configuration.build()?;
         let cores = cores_of(&configuration)?;
         let slot_count = configuration.slots().unwrap_or(cores.len());
+        let configuration = fit_parallelism(configuration, slot_count)?;
         let options = TaskManagerOptions::new(&configuration, cores, slot_count);
         let (access, thread) = start(&self.name, configuration, &options, Lifetime::Engine)?;
         Ok(Engine { access, thread: Some(thread) })
     }
+}
+
+/// The default parallelism of an engine's jobs is the number of cores, but never more than its slots.
+fn fit_parallelism(
+    configuration: Configuration,
+    slot_count: usize,
+) -> Result<Configuration, Error> {
+    let is_said = configuration.origin(keys::PARALLELISM) != Some(&Origin::Default);
+    if is_said || configuration.parallelism() <= slot_count {
+        return Ok(configuration);
+    }
+    let mut builder = configuration.into_builder();
+    builder.parallelism(slot_count);
+    Ok(builder.build()?)
 }
 
 fn start(

@@ -18,7 +18,7 @@ pub const fn seconds(n: u64) -> Duration {
 /// `n` minutes.
 ///
 /// ```
-/// use thalweg::time::units::{minutes, seconds};
+/// use thalweg::time::{minutes, seconds};
 /// assert_eq!(minutes(5), seconds(300));
 /// ```
 pub const fn minutes(n: u64) -> Duration {
@@ -38,7 +38,7 @@ pub const fn days(n: u64) -> Duration {
 /// A duration in whole milliseconds, the unit of timestamps; rounds down and saturates.
 ///
 /// ```
-/// use thalweg::time::units::{duration_ms, minutes};
+/// use thalweg::time::{duration_ms, minutes};
 /// assert_eq!(duration_ms(minutes(1)), 60_000);
 /// ```
 pub const fn duration_ms(duration: Duration) -> i64 {

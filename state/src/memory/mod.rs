@@ -19,6 +19,7 @@
 //! - A slot works only with cursors of the operator whose registrar made it: addresses of
 //!   `OperatorInfo` are compared.
 
+pub(crate) mod huge_pages;
 mod map_table;
 mod prefetch_table;
 mod registrar;

@@ -15,6 +15,7 @@ use std::ptr;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use super::huge_pages::HugePages;
 use crate::KeyHash;
 
 /// Tables beyond this size are prefetched: half of the measured machines' private L2 of 1 MiB.
@@ -42,7 +43,7 @@ const LEARN_BUCKETS_MAX: usize = 1024;
 /// assert_eq!(sums.find(KeyHash::of(&1_u64), |e| e.0 == 1), Some(&(1, 15)));
 /// ```
 pub struct PrefetchTable<E> {
-    table: HashTable<E>,
+    table: HashTable<E, HugePages>,
     /// Where control byte 0 lay when it was last learned. Never read through.
     control: *const u8,
     /// Number of buckets less one when `control` was learned.
@@ -58,7 +59,11 @@ impl<E> Default for PrefetchTable<E> {
 impl<E> PrefetchTable<E> {
     /// An empty table; allocates nothing.
     pub const fn new() -> Self {
-        PrefetchTable { table: HashTable::new(), control: ptr::null(), bucket_mask: 0 }
+        PrefetchTable {
+            table: HashTable::new_in(HugePages::new()),
+            control: ptr::null(),
+            bucket_mask: 0,
+        }
     }
 
     /// Prefetches the bucket and the control bytes of a hash; about 16 records ahead of its use.
@@ -121,7 +126,7 @@ impl<E> PrefetchTable<E> {
         hash: KeyHash,
         equals: impl FnMut(&E) -> bool,
         rehash: impl Fn(&E) -> KeyHash,
-    ) -> Entry<'_, E> {
+    ) -> Entry<'_, E, HugePages> {
         self.table.entry(hash.wide(), equals, |entry| rehash(entry).wide())
     }
 

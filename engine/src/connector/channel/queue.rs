@@ -62,7 +62,7 @@ struct State<T> {
     capacity: usize,
     producers_gone: bool,
     consumer_gone: bool,
-    /// Futures that wait for room, in order of arrival.
+    /// Futures that wait for room, in order of arrival, which is that of their tickets: a thousand clients may wait.
     sending: VecDeque<(WaitTicket, Waker)>,
     next_ticket: u64,
     /// Threads that wait for room.
@@ -76,7 +76,7 @@ struct State<T> {
 }
 
 /// Names the place of a future among those that wait for room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WaitTicket(u64);
 
 /// Those to wake once the lock is released.
@@ -96,6 +96,12 @@ impl Calls {
 impl<T> State<T> {
     fn has_room(&self) -> bool {
         self.records.len() < self.capacity
+    }
+
+    /// Takes a future out of the line for room; false if it was woken before.
+    fn leave_line(&mut self, ticket: WaitTicket) -> bool {
+        let place = self.sending.binary_search_by_key(&ticket, |(waiting, _)| *waiting);
+        place.is_ok_and(|place| self.sending.remove(place).is_some())
     }
 
     /// Who has to know that a record has come or that none will come.
@@ -208,7 +214,7 @@ impl<T> Queue<T> {
     ) -> Poll<Result<(), ()>> {
         let mut state = lock(&self.state);
         if let Some(ticket) = ticket.take() {
-            state.sending.retain(|(other, _)| *other != ticket);
+            state.leave_line(ticket);
         }
         if state.consumer_gone {
             return Poll::Ready(Err(()));
@@ -230,9 +236,8 @@ impl<T> Queue<T> {
     /// A future that waited leaves; if it had been woken already, the next in line gets its turn.
     pub(crate) fn stop_waiting(&self, ticket: WaitTicket) {
         let mut state = lock(&self.state);
-        let before = state.sending.len();
-        state.sending.retain(|(other, _)| *other != ticket);
-        if state.sending.len() == before && state.has_room() {
+        let was_waiting = state.leave_line(ticket);
+        if !was_waiting && state.has_room() {
             let calls = state.calls_for_producers(1);
             drop(state);
             calls.make();

@@ -86,6 +86,30 @@ fn futures_that_wait_for_room_are_woken_in_order_and_pass_it_on() {
     assert_eq!((record, queue.try_pop()), (None, Ok(2)));
 }
 
+/// Leaves first from the middle, then from the ends; a poll again goes to the end of the line.
+#[test]
+fn futures_leave_the_line_from_anywhere() {
+    let queue = Queue::new(1);
+    queue.try_push(0).unwrap();
+    let mut waiting: Vec<_> = (1..=5).map(|record| (Some(record), None, counted())).collect();
+    let poll = |(record, ticket, (_, waker)): &mut (Option<i32>, Option<WaitTicket>, _)| {
+        queue.poll_push(record, ticket, &mut Context::from_waker(waker))
+    };
+    assert!(waiting.iter_mut().all(|future| poll(future).is_pending()));
+    for record in [3, 1, 5] {
+        queue.stop_waiting(waiting[record - 1].1.unwrap());
+    }
+    assert!(poll(&mut waiting[1]).is_pending());
+    let woken = |waiting: &[(_, _, (Arc<Counted>, _))]| {
+        waiting.iter().map(|(_, _, (count, _))| count.calls()).collect::<Vec<_>>()
+    };
+    queue.try_pop().unwrap();
+    assert_eq!(woken(&waiting), [0, 0, 0, 1, 0]);
+    assert!(poll(&mut waiting[3]).is_ready());
+    queue.try_pop().unwrap();
+    assert_eq!(woken(&waiting), [0, 1, 0, 1, 0]);
+}
+
 #[test]
 fn a_core_that_waits_for_room_is_called_when_half_is_free() {
     let queue = Queue::new(4);

@@ -33,7 +33,7 @@ impl<T> Clone for PlainHead<T> {
 impl<T: Send + 'static> HeadFactory<T> for PlainHead<T> {
     type Out = T;
     fn build<D: Push<T>>(self, context: &mut BuildContext, next: D) -> Result<Box<dyn Consume<T>>> {
-        Ok(Box::new(Plain { next, stage: context.stage.clone() }))
+        Ok(Box::new(Plain { next, stage: context.stage.clone(), is_counted: false }))
     }
 }
 

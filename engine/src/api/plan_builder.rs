@@ -11,7 +11,7 @@ use crate::operator::build::{
     two_port_task,
 };
 use crate::operator::fan_out::SidePort;
-use crate::operator::{Consume, Push};
+use crate::operator::{Consume, Plain, Push};
 use crate::record::Codec;
 use crate::runtime::Task;
 use crate::runtime::coordinator::SourceCoordinatorFactory;
@@ -253,8 +253,8 @@ pub(crate) fn make_consumer<T: Send + 'static, D: Push<T>>(
 ) -> impl Make<Box<dyn Consume<T>>> {
     move |context: &mut BuildContext| {
         let next = make(context)?;
-        let consumer: Box<dyn Consume<T>> =
-            Box::new(crate::operator::Plain { next, stage: context.stage.clone() });
+        let (stage, is_counted) = (context.stage.clone(), context.is_behind_fan_out);
+        let consumer: Box<dyn Consume<T>> = Box::new(Plain { next, stage, is_counted });
         Ok(consumer)
     }
 }

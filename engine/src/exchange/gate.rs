@@ -14,7 +14,6 @@ use crate::exchange::valve::Valve;
 use crate::operator::{Consume, Flow, StageContext};
 use crate::record::{Block, Codec, Columns, Control, MAX_WATERMARK};
 use crate::runtime::{Progress, Task};
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -50,7 +49,7 @@ impl<T: 'static> Inputs<T> {
             Buffer::Page(page) => {
                 let codec = self.codec.expect("an edge that sends archives has a codec");
                 let block = self.scratch.get_or_insert_with(|| Block::new(SCRATCH_ROWS));
-                page.for_each(codec, &Cell::new(0), |_, hash, value, timestamp| {
+                page.for_each(codec, |_, hash, value, timestamp| {
                     if block.push(hash, value, timestamp) {
                         consume(block.drain());
                     }

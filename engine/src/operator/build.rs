@@ -122,6 +122,8 @@ pub struct BuildContext {
     pub(crate) stage: Rc<StageContext>,
     /// All stages of the task so far.
     pub(crate) stages: Vec<Rc<StageContext>>,
+    /// What is built lies behind a fan-out of its stage, where records have been counted.
+    pub(crate) is_behind_fan_out: bool,
 }
 
 impl BuildContext {
@@ -134,7 +136,8 @@ impl BuildContext {
         subtask: usize,
     ) -> Self {
         let stage = new_stage(&job, task, head, subtask);
-        BuildContext { job, locals, stage: stage.clone(), stages: vec![stage] }
+        let stages = vec![stage.clone()];
+        BuildContext { job, locals, stage, stages, is_behind_fan_out: false }
     }
 
     /// Builds the root.
@@ -159,7 +162,9 @@ impl BuildContext {
         };
         let factory =
             typed.downcast_ref::<Arc<GateFactory<T>>>().expect("an edge has one record type");
+        let was_behind = std::mem::take(&mut self.is_behind_fan_out);
         let gate = factory.build(self, true);
+        self.is_behind_fan_out = was_behind;
         self.stage = above;
         gate
     }
@@ -206,8 +211,11 @@ impl BuildContext {
     pub(crate) fn open_hub<T: Send + 'static>(&mut self, id: HubId) -> Result<FanOut<T>> {
         let blueprint = self.job.blueprint.clone();
         let hub = blueprint.hubs[id.0].downcast_ref::<Hub<T>>().expect("a hub has one record type");
+        let was_behind = std::mem::replace(&mut self.is_behind_fan_out, true);
         let consumers = hub.consumers.iter().map(|consumer| consumer.make(self));
-        Ok(FanOut::new(hub.clone, consumers.collect::<Result<_>>()?))
+        let consumers = consumers.collect::<Result<_>>();
+        self.is_behind_fan_out = was_behind;
+        Ok(FanOut::new(hub.clone, consumers?))
     }
 
     /// A hub as the head of a stage; with one consumer the fan-out is left out.
@@ -221,7 +229,7 @@ impl BuildContext {
             return consumer.make(self);
         }
         let next = self.open_hub::<T>(id)?;
-        Ok(Box::new(Plain { next, stage: self.stage.clone() }))
+        Ok(Box::new(Plain { next, stage: self.stage.clone(), is_counted: false }))
     }
 
     /// The mailbox of the source reader that is being built, if its source assigns splits.

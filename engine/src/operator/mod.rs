@@ -71,12 +71,19 @@ pub(crate) trait Consume<T>: 'static {
 pub(crate) struct Plain<D> {
     pub(crate) next: D,
     pub(crate) stage: Rc<StageContext>,
+    /// Behind a fan-out of the same stage: its records have been counted by the head.
+    pub(crate) is_counted: bool,
 }
 
 impl<T: 'static, D: Push<T>> Consume<T> for Plain<D> {
     #[inline(never)]
     fn consume(&mut self, columns: Columns<'_, T>) {
-        let next = &mut self.next;
+        let (next, position) = (&mut self.next, &self.stage.position);
+        if self.is_counted {
+            // Back to where the batch began, so that each record is named by its own number (as long as the operators
+            // in between give one record for each).
+            position.set(position.get().saturating_sub(columns.len() as u64));
+        }
         columns
             .for_each(&self.stage.position, |_, _, record, timestamp| next.push(record, timestamp));
     }

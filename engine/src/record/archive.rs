@@ -14,7 +14,6 @@ use rkyv::rancor::{Panic, Strategy};
 use rkyv::ser::{Allocator, Positional, Writer};
 use rkyv::{Archive, Deserialize, Serialize};
 use std::alloc::Layout;
-use std::cell::Cell;
 use std::fmt;
 use std::ptr::NonNull;
 
@@ -236,18 +235,9 @@ impl ArchivePage {
         Ok(())
     }
 
-    /// Restores each record as (index, hash, value, timestamp), in order, and adds the number of records begun to
-    /// `position`, as [`Columns::for_each`](super::Columns::for_each) does.
-    pub(crate) fn for_each<T>(
-        &self,
-        codec: Codec<T>,
-        position: &Cell<u64>,
-        mut each: impl FnMut(usize, u32, T, i64),
-    ) {
-        let mut begun = Begun { rows: 0, position };
-        while begun.rows < self.entries {
-            let row = begun.rows;
-            begun.rows = row + 1;
+    /// Restores each record and hands it to `each` as (index, hash, value, timestamp), in order.
+    pub(crate) fn for_each<T>(&self, codec: Codec<T>, mut each: impl FnMut(usize, u32, T, i64)) {
+        for row in 0..self.entries {
             let entry = self.entry(row);
             // SAFETY: *entries*: a root lies below the cursor, inside the page.
             let root = unsafe { self.start.add(entry.root as usize) };
@@ -282,18 +272,6 @@ struct Entry {
     timestamp: i64,
 }
 const _: () = assert!(size_of::<Entry>() == ENTRY_BYTES);
-
-/// Reports how many rows were begun, also when user code unwinds.
-struct Begun<'a> {
-    rows: usize,
-    position: &'a Cell<u64>,
-}
-
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        self.position.set(self.position.get() + self.rows as u64);
-    }
-}
 
 /// The page size to try next after a record did not fit an empty page of `capacity`, or `None` at the limit.
 pub(crate) fn larger_page(capacity: usize) -> Option<usize> {
@@ -331,12 +309,13 @@ mod tests {
             written += 1;
         }
         assert!(written > 50 && page.len() as u64 == written && page.bytes() <= page.capacity());
-        let position = Cell::new(0);
-        page.for_each(codec, &position, |row, hash, value, timestamp| {
+        let mut read = 0;
+        page.for_each(codec, |row, hash, value, timestamp| {
             let expected = (row as u32 + 1, order(row as u64), -(row as i64));
             assert_eq!((hash, value, timestamp), expected);
+            read += 1;
         });
-        assert_eq!(position.get(), written);
+        assert_eq!(read, written);
     }
 
     #[test]
@@ -349,9 +328,7 @@ mod tests {
         assert_eq!((page.bytes(), page.len()), (used, 1));
         let mut large = ArchivePage::new(larger_page(8192).expect("below the limit"));
         large.append(codec, 2, &"b".repeat(5000), 2).unwrap();
-        large.for_each(codec, &Cell::new(0), |_, _, value: String, _| {
-            assert_eq!(value, "b".repeat(5000))
-        });
+        large.for_each(codec, |_, _, value: String, _| assert_eq!(value, "b".repeat(5000)));
         assert_eq!(larger_page(1 << 30), None);
     }
 }

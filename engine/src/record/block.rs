@@ -166,13 +166,14 @@ impl<'a, T> Columns<'a, T> {
         unsafe { std::slice::from_raw_parts(self.hashes.as_ptr(), self.len) }
     }
 
-    /// Hands each row to `each` as (index, hash, value, timestamp), in order, and adds the number of rows begun to
-    /// `position`: after a panic in `each` it names the very record.
+    /// Hands each row to `each` as (index, hash, value, timestamp), in order. `position` counts the rows, each before it is
+    /// handed out, so that a failure in `each` names the very record.
     #[inline(always)]
     pub(crate) fn for_each(self, position: &Cell<u64>, mut each: impl FnMut(usize, u32, T, i64)) {
         let columns = std::mem::ManuallyDrop::new(self);
         let (hashes, timestamps) = (columns.hashes, columns.timestamps);
-        let mut rest = Rest { values: columns.values, begun: 0, len: columns.len, position };
+        let before = position.get();
+        let mut rest = Rest { values: columns.values, begun: 0, len: columns.len };
         while rest.begun < rest.len {
             let row = rest.begun;
             // SAFETY: *filled*: row < len.
@@ -180,6 +181,7 @@ impl<'a, T> Columns<'a, T> {
             // SAFETY: *drain*: each value is read once; `begun` passes it before user code can unwind.
             let value = unsafe { value.read() };
             rest.begun = row + 1;
+            position.set(before + rest.begun as u64);
             // SAFETY: *filled*: row < len.
             let hash = unsafe { read_row(hashes, row) };
             // SAFETY: *filled*: row < len.
@@ -208,17 +210,15 @@ unsafe fn read_row<C: Copy>(column: NonNull<C>, row: usize) -> C {
 }
 
 /// What is left of a drain, for the case of a panic.
-struct Rest<'a, T> {
+struct Rest<T> {
     values: NonNull<T>,
     begun: usize,
     len: usize,
-    position: &'a Cell<u64>,
 }
 
-impl<T> Drop for Rest<'_, T> {
+impl<T> Drop for Rest<T> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.position.set(self.position.get() + self.begun as u64);
         drop_rows(self.values, self.begun, self.len);
     }
 }

@@ -101,7 +101,12 @@ fn model<A: Clone + Ord>(
             .filter(|start| *start <= step.at && step.at < start + size)
             .collect();
         let over = |start: &i64| start + size - 1 + lateness <= watermark;
-        if !starts.is_empty() && starts.iter().all(over) {
+        // Of an element in a gap between windows, Flink looks at the timestamp.
+        let is_late = match starts.is_empty() {
+            true => step.at + lateness <= watermark,
+            false => starts.iter().all(over),
+        };
+        if is_late {
             late.push(*step);
         }
         for start in starts.into_iter().filter(|start| !over(start)) {

@@ -8,7 +8,8 @@
 //!
 //! **Invariants**
 //! - An element is late where `window end - 1 + allowed lateness <= watermark` for all its windows; then it goes to the late
-//!   side output, or is dropped and counted. An element in a gap between windows is neither.
+//!   side output, or is dropped and counted. An element in a gap between windows is dropped; it counts as late where
+//!   its own timestamp is behind the watermark by more than the allowed lateness.
 //! - Windows fire in order of their ends, in bounded steps, each with the timestamp `end - 1`.
 //! - A late element that is still allowed fires its key's window again at once.
 

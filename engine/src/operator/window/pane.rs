@@ -47,11 +47,12 @@ where
         PaneWindows { core, panes, spare, piece: NOTHING, current: 0..0, fired: 0, bucket: 0 }
     }
 
-    /// Finds or opens the windows of an element outside the current piece of time. `None` for an element that is late,
-    /// or in a gap between windows (then `false`).
+    /// Finds or opens the windows of an element outside the current piece of time.
     fn open_windows(&mut self, timestamp: i64) -> Result<(), Missed> {
         let Some((piece, last)) = self.core.windows.slice(timestamp) else {
-            return Err(Missed::Gap);
+            // As in Flink, an element of no window is late by its own timestamp.
+            let is_late = self.core.is_over(timestamp.saturating_add(1));
+            return Err(if is_late { Missed::Late } else { Missed::Gap });
         };
         let (size_ms, slide_ms) = (self.core.windows.size_ms, self.core.windows.slide_ms);
         if self.core.is_over(last + size_ms) {

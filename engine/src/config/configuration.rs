@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(c.spin(), Duration::from_micros(100));
         assert!(c.chaining());
         assert_eq!((c.page_bytes(), c.pages_in_flight()), (16_384, 8));
-        assert_eq!((c.batch_records(), c.drain_budget_records()), (512, 512));
+        assert_eq!((c.batch_records(), c.drain_budget_records()), (512, 2048));
         assert_eq!(c.auto_watermark_interval(), Duration::ZERO);
         assert_eq!(c.seed(), 0);
         assert!(c.iter().all(|(_, _, origin)| *origin == Origin::Default));

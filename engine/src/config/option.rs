@@ -287,7 +287,7 @@ const OPTIONS: &[ConfigOption] = &[
         env: "THALWEG_DRAIN_BUDGET_RECORDS",
         flag: "drain-budget-records",
         kind: OptionKind::Number { min: 1, max: 65_536 },
-        default: DefaultValue::Text("512"),
+        default: DefaultValue::Text("2048"),
         unit: Unit::Count("records"),
         description: "records a task handles before the other tasks of its core get their turn",
         ..BASE

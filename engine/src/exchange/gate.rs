@@ -207,7 +207,12 @@ impl<P: Ports> Gate<P> {
         if !self.pending.is_empty() {
             return Flow::Busy;
         }
-        let flow = if got == 0 && dry { self.ports.drive(true) } else { self.ports.drive(false) };
+        let flow = match (got, dry) {
+            // It has just answered so, and nothing has come since.
+            (0, false) => Flow::Ready,
+            (0, true) => self.ports.drive(true),
+            _ => self.ports.drive(false),
+        };
         if flow == Flow::Ready && self.nested == 1 && self.valve.is_held(0) {
             return Flow::Blocked;
         }

@@ -2,8 +2,8 @@
 //!
 //! A task is a synchronous state machine. It owns its operators, their state and its halves of the rings; it reads no
 //! clock, starts no thread, waits for nothing and draws no random number. Whatever of the world it may see is in
-//! [`CoreServices`], which the shell refreshes before each run. So the same task runs under the glommio shell, the
-//! plain-thread shell and the seeded single-threaded shell.
+//! [`CoreServices`], which the shell refreshes before each run. So the same task runs under the glommio shell and
+//! the plain-thread shell, and can run under a seeded single-threaded one, which is not built yet.
 //!
 //! **Invariants**
 //! - A task is built, run and dropped on one thread.

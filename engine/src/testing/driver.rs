@@ -176,6 +176,10 @@ impl TestDriver {
         self.settle();
     }
 
+    pub(super) fn has_input(&self, input: &str) -> bool {
+        self.hub.inputs.with(input, |_| ()).is_ok()
+    }
+
     /// What the clock shows.
     pub fn clock_ms(&self) -> i64 {
         self.clock.wall_ms()

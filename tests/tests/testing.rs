@@ -409,13 +409,16 @@ fn misuse_says_what_there_is() {
     let pipe = message(&mut || test.borrow_mut().pipe("in", [1_i64]));
     assert_eq!(pipe, "the job has no test input 'in'; it has 'left', 'right'");
     let pipe = message(&mut || test.borrow_mut().pipe("left", ["a"]));
-    assert_eq!(pipe, "test input 'left' has records of type i64, not &str");
+    assert!(pipe.starts_with("test input 'left' has records of type i64, not &str; "), "{pipe}");
     let control = message(&mut || test.borrow_mut().watermark("middle", 3));
     assert_eq!(control, "the job has no test input 'middle'; it has 'left', 'right'");
     let outputs = message(&mut || drop(test.borrow_mut().outputs::<i64>("outs")));
     assert_eq!(outputs, "the job has no test output 'outs'; it has 'out'");
     let outputs = message(&mut || drop(test.borrow_mut().outputs::<u8>("out")));
-    assert_eq!(outputs, "test output 'out' has records of type i64, not u8");
+    assert!(
+        outputs.starts_with("test output 'out' has records of type i64, not u8; "),
+        "{outputs}"
+    );
     // The driver is as it was.
     test.borrow_mut().pipe("left", [1_i64]);
     assert_eq!(test.borrow_mut().outputs::<i64>("out"), [1]);

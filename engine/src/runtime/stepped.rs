@@ -11,14 +11,15 @@
 //! 2. When all have answered, ask again.
 //! 3. The answers are the same: at rest. Else go on asking.
 //!
-//! **Why equality proves rest.** Whatever sends (a page, a page given back, a control, a command, an event, a split) makes
-//! its round count as one that worked. Let `A` be the round with which a core answered first, `B` the one with which it
-//! answered second; all `B` begin after all `A` have ended, and what was sent in or before any `A` is visible to every
-//! `B`, by way of the answers and the second question. Equal answers say that no round after `A` up to and including `B`
-//! worked, on any core. Suppose that a later round works, and take the first of these to begin. The clock stands still,
-//! so what it found was sent, by a round that worked and began earlier. That was `A` or one before it: but then the
-//! receiver's `B` would have found it, and worked. Or it came after its core's `B`: but then it is a later round that works
-//! and began earlier. Neither can be.
+//! **Why equality proves rest.** (The dispatcher is one of the cores here, and a turn of its loop a round.) Whatever
+//! sends (a page, a page given back, a control, a command, an event, a split) makes its round count as one that worked.
+//! Let `A` be the round with which a core answered first, `B` the one with which it answered second; all `B` begin
+//! after all `A` have ended, and what was sent in or before any `A` is visible to every `B`, by way of the answers and
+//! the second question. Equal answers say that no round after `A` up to and including `B` worked, on any core. Suppose
+//! that a later round works, and take the first of these to begin. The clock stands still, so what it found was sent,
+//! by a round that worked and began earlier. That was `A` or one before it: but then the receiver's `B` would have
+//! found it, and worked. Or it came after its core's `B`: but then it is a later round that works and began earlier.
+//! Neither can be.
 //!
 //! Who is not part of the job is not seen: threads of blocking sources, sockets, files that others write.
 //!

@@ -488,6 +488,104 @@ mod tests {
         assert_eq!(info.schema().text(), "ListState<u64>");
     }
 
+    #[derive(Clone)]
+    struct Count;
+
+    impl crate::AggregateFunction<String> for Count {
+        type Accumulator = u64;
+        type Result = u64;
+        fn create_accumulator(&self) -> u64 {
+            0
+        }
+        fn add(&self, accumulator: &mut u64, _: &String) {
+            *accumulator += 1;
+        }
+        fn result(&self, accumulator: &u64) -> u64 {
+            *accumulator
+        }
+        fn merge(&self, into: &mut u64, other: &u64) {
+            *into += other;
+        }
+    }
+
+    /// Registers a state of kind `kind` under the name `x`.
+    fn register(
+        registrar: &mut StateRegistrar,
+        kind: usize,
+        ttl: Option<StateTtl>,
+    ) -> Result<(), StateError> {
+        macro_rules! descriptor {
+            ($descriptor:expr) => {
+                match ttl {
+                    Some(ttl) => $descriptor.with_ttl(ttl),
+                    None => $descriptor,
+                }
+            };
+        }
+        let value = descriptor!(ValueStateDescriptor::<u64>::new("x"));
+        let list = descriptor!(ListStateDescriptor::<u64>::new("x"));
+        let map = descriptor!(MapStateDescriptor::<u64, u64>::new("x"));
+        let add = |a: &mut u64, b| *a += b;
+        let reducing = descriptor!(ReducingStateDescriptor::<u64>::new("x", add));
+        let aggregating = descriptor!(AggregatingStateDescriptor::new("x", Count));
+        match kind {
+            0 => registrar.register_value(&value).map(drop),
+            1 => registrar.register_list(&list).map(drop),
+            2 => registrar.register_map(&map).map(drop),
+            3 => registrar.register_reducing(&reducing).map(drop),
+            _ => registrar.register_aggregating(&aggregating).map(drop),
+        }
+    }
+
+    /// Name, kind, types and TTL are the identity of a state.
+    #[test]
+    fn all_kinds_and_ttls_clash_by_name() {
+        let names = [
+            "ValueState<u64>",
+            "ListState<u64>",
+            "MapState<u64, u64>",
+            "ReducingState<u64>",
+            "AggregatingState<String, u64, u64>",
+        ];
+        let ttls = [None, Some(StateTtl::after_ms(5)), Some(StateTtl::after_ms(6))];
+        let suffix =
+            |ttl: Option<StateTtl>| ttl.map_or(String::new(), |ttl| format!(" with {ttl}"));
+        for (first, second) in (0..15).flat_map(|first| (0..15).map(move |second| (first, second)))
+        {
+            let mut registrar = StateRegistrar::new::<u64>("op");
+            register(&mut registrar, first % 5, ttls[first / 5]).unwrap();
+            let again = register(&mut registrar, second % 5, ttls[second / 5]);
+            assert_eq!(again.is_ok(), first == second);
+            let Err(error) = again else { continue };
+            let text = |state: usize| format!("{}{}", names[state % 5], suffix(ttls[state / 5]));
+            let expected = format!(
+                "state 'x' was registered as {} by operator 'op' and asked for as {}; use another name",
+                text(first),
+                text(second)
+            );
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn ttls_of_no_time_are_refused() {
+        let mut registrar = StateRegistrar::new::<u64>("op");
+        for kind in 0..5 {
+            for ttl_ms in [0, -1, i64::MIN] {
+                let error = register(&mut registrar, kind, Some(StateTtl::after_ms(ttl_ms)));
+                assert_eq!(
+                    error.unwrap_err().to_string(),
+                    format!(
+                        "state 'x' of operator 'op' has a TTL of {ttl_ms} ms; give at least 1 ms, or no TTL"
+                    )
+                );
+            }
+        }
+        let ttl = StateTtl::after(std::time::Duration::from_micros(10));
+        assert!(register(&mut registrar, 0, Some(ttl)).is_err());
+        assert_eq!(registrar.states().len(), 0);
+    }
+
     mod other {
         pub(super) type Same = super::LocalRecord<2>;
     }

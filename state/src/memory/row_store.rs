@@ -220,6 +220,27 @@ impl<K: Key> RowStore<K> {
 
     /// Tells TTLs what time it is, in milliseconds of processing time; 0 before the first call. Time
     /// should not go back: if it does, state lives longer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg_state::{Key, RowStore, StateRegistrar, StateTtl, ValueStateDescriptor};
+    /// # fn main() -> Result<(), thalweg_state::StateError> {
+    /// let mut registrar = StateRegistrar::new::<u64>("sessions");
+    /// let seen = ValueStateDescriptor::<u64>::new("seen").with_ttl(StateTtl::after_ms(100));
+    /// let seen = registrar.register_value(&seen)?;
+    /// let mut rows = RowStore::<u64>::new(registrar)?;
+    /// for (now_ms, expected) in [(0, None), (99, Some(1)), (100, None)] {
+    ///     rows.set_now_ms(now_ms);
+    ///     let (mut cursor, _) = rows.enter(7.key_hash(), &7)?;
+    ///     assert_eq!(seen.value(&cursor)?, expected);
+    ///     if now_ms == 0 {
+    ///         seen.update(&mut cursor, 1)?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn set_now_ms(&mut self, now_ms: i64) {
         self.operator.set_now_ms(now_ms);

@@ -43,6 +43,9 @@ pub struct ListState<V> {
     place: ListPlace<V>,
 }
 
+/// The list whose read is to be finished, if it expires.
+type ToFinish<'c, V> = Option<(&'c ExpiringList<V>, Access)>;
+
 type ListPlace<V> = Place<Vec<V>, ExpiringList<V>, ListState<V>>;
 
 impl<V: StateValue> ListState<V> {
@@ -153,7 +156,7 @@ impl<V: StateValue> ListState<V> {
     fn expiring_values<'c>(
         &self,
         cursor: &'c RowCursor<'_>,
-    ) -> Result<(Values<'c, V>, Option<(&'c ExpiringList<V>, Access)>), StateError> {
+    ) -> Result<(Values<'c, V>, ToFinish<'c, V>), StateError> {
         let (slot, access) = self.place.expiring_at(cursor)?;
         Ok(match slot.get(cursor)? {
             Some(list) => (Values::Expiring(list.visible(access)), Some((list, access))),

@@ -11,17 +11,17 @@ use crate::{
 };
 
 thread_local! {
-    static ALIVE: Cell<i64> = const { Cell::new(0) };
+    pub(super) static ALIVE: Cell<i64> = const { Cell::new(0) };
     /// Makes the next default or clone of a `Counted` panic.
     static PANIC_NEXT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Owns heap memory and knows how many of its kind are alive on this thread.
 #[derive(Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
-struct Counted(Box<u64>);
+pub(super) struct Counted(pub(super) Box<u64>);
 
 impl Counted {
-    fn new(value: u64) -> Self {
+    pub(super) fn new(value: u64) -> Self {
         if PANIC_NEXT.replace(false) {
             panic!("injected");
         }

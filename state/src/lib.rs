@@ -56,7 +56,7 @@ mod test_random;
 
 pub use descriptor::{ListStateDescriptor, MapStateDescriptor, ValueStateDescriptor};
 pub use error::StateError;
-pub use handle::{KeyedContext, ListIter, ListState, MapIter, MapState, ValueState};
+pub use handle::{KeyedContext, KeyedState, ListIter, ListState, MapIter, MapState, ValueState};
 pub use hash::{KEY_HASH_NAME, KEY_HASH_VERSION, KeyHash, KeyHasher};
 pub use key_group::{
     KeyGroup, KeyGroupRange, MAX_PARALLELISM_LIMIT, default_max_parallelism, key_group_of,

@@ -32,7 +32,7 @@ use crate::{StateError, StateValue};
 /// key is set.
 #[derive(Debug)]
 pub struct ListState<V> {
-    slot: Slot<Vec<V>, ListState<V>>,
+    pub(super) slot: Slot<Vec<V>, ListState<V>>,
 }
 
 impl<V: StateValue> ListState<V> {

@@ -36,7 +36,7 @@ use crate::{Key, StateError, StateValue};
 /// key is set.
 #[derive(Debug)]
 pub struct MapState<UK, UV> {
-    slot: Slot<MapTable<UK, UV>, MapState<UK, UV>>,
+    pub(super) slot: Slot<MapTable<UK, UV>, MapState<UK, UV>>,
 }
 
 impl<UK: Key, UV: StateValue> MapState<UK, UV> {

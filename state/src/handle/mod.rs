@@ -13,11 +13,13 @@
 //! - A panic in a closure leaves the state as the closure left it.
 
 mod context;
+mod keyed_state;
 mod list;
 mod map;
 mod value;
 
 pub use context::KeyedContext;
+pub use keyed_state::KeyedState;
 pub use list::{ListIter, ListState};
 pub use map::{MapIter, MapState};
 pub use value::ValueState;

@@ -30,7 +30,7 @@ use crate::{StateError, StateValue};
 /// key is set.
 #[derive(Debug)]
 pub struct ValueState<V> {
-    slot: Slot<V, ValueState<V>>,
+    pub(super) slot: Slot<V, ValueState<V>>,
 }
 
 impl<V: StateValue> ValueState<V> {

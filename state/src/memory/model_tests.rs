@@ -362,3 +362,42 @@ fn colliding_hashes_are_told_apart() {
         assert_eq!(rows.find(hash, &key).is_some(), key % 2 == 1, "{key}");
     }
 }
+
+/// Visits come in row order, may change and clear state, and free what is left empty.
+#[test]
+fn visits_change_rows_and_free_empty_ones() {
+    use crate::KeyedState;
+    let mut registrar = StateRegistrar::new::<u64>("visits");
+    let value = registrar.register_value(&ValueStateDescriptor::<u64>::new("value")).unwrap();
+    let list = registrar.register_list(&ListStateDescriptor::<u64>::new("list")).unwrap();
+    let mut rows = RowStore::<u64>::new(registrar).unwrap();
+    for key in (0..1_000).rev() {
+        let (mut ctx, _) = rows.enter(key.key_hash(), &key).unwrap();
+        match key % 3 {
+            0 => value.update(&mut ctx, key).unwrap(),
+            1 => list.add(&mut ctx, key).unwrap(),
+            _ => {}
+        }
+        let row = ctx.row_id().unwrap();
+        rows.release(row);
+    }
+    let mut seen = Vec::new();
+    rows.visit_rows(|mut ctx, key| {
+        assert_eq!(value.is_present(&ctx)?, key % 3 == 0);
+        assert_eq!(list.is_present(&ctx)?, key % 3 == 1);
+        seen.push(*key);
+        list.clear(&mut ctx)
+    })
+    .unwrap();
+    let expected: Vec<u64> = (0..1_000).rev().filter(|key| key % 3 < 2).collect();
+    assert_eq!(seen, expected);
+    assert_eq!(rows.len(), 334);
+    // It stops at the first error, which leaves the rest alone.
+    let mut visits = 0;
+    let stopped = rows.visit_rows(|mut ctx, key| {
+        visits += 1;
+        value.clear(&mut ctx).map_err(|_| 0_u64)?;
+        if *key == 990 { Err(*key) } else { Ok(()) }
+    });
+    assert_eq!((stopped, visits, rows.len()), (Err(990), 4, 330));
+}

@@ -11,6 +11,7 @@
 
 mod aggregate;
 mod co_function;
+mod co_process;
 mod collector;
 mod key_selector;
 mod output_tag;
@@ -19,11 +20,13 @@ mod runtime_context;
 mod sink;
 mod source;
 mod stateless;
+mod unkeyed;
 mod window;
 
 pub use aggregate::{AggregateFunction, Count};
 pub use co_function::{CoFlatMapFunction, CoMapFunction};
 pub(crate) use co_function::{MapAsFlatMap, TwoClosures};
+pub use co_process::CoProcessFunction;
 pub use collector::Collector;
 pub use key_selector::{ByReference, ByValue, KeySelector};
 pub use output_tag::OutputTag;
@@ -39,6 +42,7 @@ pub use source::{
     SourceReader, SourceSplit, SplitEnumerator,
 };
 pub use stateless::{FilterFunction, FlatMapFunction, MapFunction};
+pub use unkeyed::{ContextError, UnkeyedTimerService};
 pub use window::{ProcessWindowFunction, WindowContext};
 
 /// What every user function must be so that each subtask can have its own: `Clone + Send + 'static`. A blanket trait.

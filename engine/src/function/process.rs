@@ -1,7 +1,7 @@
 //! Process functions: the operators with access to time, timers, state and side outputs.
 
 use crate::Result;
-use crate::function::{Collector, OutputTag, RuntimeContext};
+use crate::function::{Collector, OutputTag, RuntimeContext, UnkeyedTimerService};
 use crate::operator::keyed_services::KeyedServices;
 use crate::operator::side_outputs::SideOutputs;
 use crate::record::NO_TIMESTAMP;
@@ -40,7 +40,8 @@ pub trait ProcessFunction: 'static {
     }
 }
 
-/// What a [`ProcessFunction`] may know and do besides emitting.
+/// What functions without keys ([`ProcessFunction`], [`CoProcessFunction`](crate::function::CoProcessFunction)) may know and
+/// do besides emitting.
 pub struct ProcessContext<'a> {
     pub(crate) timestamp: i64,
     pub(crate) watermark: i64,
@@ -60,6 +61,11 @@ impl ProcessContext<'_> {
     /// Wall clock in milliseconds, as of this batch.
     pub fn current_processing_time(&self) -> i64 {
         self.now_ms
+    }
+    /// The time again, and timers, which are refused: they need a key.
+    pub fn timer_service(&mut self) -> UnkeyedTimerService<'_> {
+        let ProcessContext { watermark, now_ms, ref sides, .. } = *self;
+        UnkeyedTimerService { operator: sides.operator(), watermark, now_ms }
     }
     /// Emits to a side output, with the record's timestamp.
     pub fn output<T: 'static>(&mut self, tag: &OutputTag<T>, record: T) {
@@ -139,7 +145,8 @@ pub trait KeyedProcessFunction: 'static {
         context: &mut Context<'_, Self::Key>,
         out: &mut Collector<'_, Self::Out>,
     ) -> Result<()>;
-    /// Called when a timer fires; what is emitted carries the timer's time.
+    /// Called when a timer fires. What it emits carries the timer's time, or no timestamp if it was one of processing time;
+    /// side outputs carry the timer's time in both cases, as in Flink.
     ///
     /// # Errors
     /// Any error fails the job.
@@ -198,7 +205,8 @@ pub trait KeyedCoProcessFunction: 'static {
         context: &mut Context<'_, Self::Key>,
         out: &mut Collector<'_, Self::Out>,
     ) -> Result<()>;
-    /// Called when a timer fires; what is emitted carries the timer's time.
+    /// Called when a timer fires. What it emits carries the timer's time, or no timestamp if it was one of processing time;
+    /// side outputs carry the timer's time in both cases, as in Flink.
     ///
     /// # Errors
     /// Any error fails the job.
@@ -281,6 +289,10 @@ impl<K> OnTimerContext<'_, K> {
     /// Which clock the timer ran by.
     pub fn time_domain(&self) -> TimeDomain {
         self.domain
+    }
+    /// The timer's time (ms), in both domains.
+    pub fn timestamp(&self) -> Option<i64> {
+        Some(self.context.timestamp)
     }
 }
 

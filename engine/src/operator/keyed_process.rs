@@ -16,6 +16,7 @@ use crate::operator::keyed::{KeyedLogic, Logic, LogicTwo};
 use crate::operator::keyed_services::KeyedServices;
 use crate::operator::opened::Opened;
 use crate::operator::side_outputs::SideOutputs;
+use crate::record::NO_TIMESTAMP;
 use thalweg_state::{Key, KeyHash, RowStore, StateRegistrar, Timer};
 
 /// What the timers of a keyed function call; the same for one and two inputs.
@@ -222,8 +223,9 @@ impl<F: OnTimer, S: 'static> KeyedLogic for KeyedProcess<F, S> {
         budget: usize,
         next: &mut D,
     ) -> bool {
+        // As in Flink: what a timer of the wall clock emits has no event time.
         self.host.fire(TimeDomain::ProcessingTime, budget, |function, at_ms, context| {
-            function.on_timer(at_ms, context, &mut Collector::new(next, at_ms))
+            function.on_timer(at_ms, context, &mut Collector::new(next, NO_TIMESTAMP))
         })
     }
     fn next_processing_time_ms(&mut self) -> i64 {

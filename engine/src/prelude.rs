@@ -1,7 +1,7 @@
 //! What a job needs in scope: `use thalweg::prelude::*;`.
 
 pub use crate::api::{
-    Chain, ConnectedStreams, DataStream, DataStreamSink, KeyedConnectedStreams, KeyedStream,
+    BroadcastConnectedStreams, Chain, ConnectedStreams, DataStream, DataStreamSink, KeyedBroadcastConnectedStreams, KeyedConnectedStreams, KeyedStream,
     StreamExecutionEnvironment, WindowedStream,
 };
 pub use crate::config::Profile;

@@ -17,6 +17,7 @@ use crate::operator::co_function::{CoFlatMap, CoProcess};
 use crate::operator::keyed::{KeyedOperator, KeyedOperatorTwo};
 use crate::operator::keyed_process::KeyedProcess;
 use crate::operator::opened::Opened;
+use crate::operator::unkeyed_services::UnkeyedServices;
 use crate::operator::{Consume, Plain, Push};
 use crate::record::Codec;
 use std::marker::PhantomData;
@@ -292,9 +293,10 @@ where
         context: &mut BuildContext,
         next: D,
     ) -> Result<Box<dyn ConsumeTwo<P::In1, P::In2>>> {
-        let sides = context.open_sides(self.node)?;
-        let function = Opened::open(self.function, &context.stage, self.node, P::open, P::close)?;
-        Ok(Box::new(CoProcess::new(function, next, sides)))
+        let UnkeyedCoProcessFactory { function, node } = self;
+        let opened = UnkeyedServices::open(function, context, node, P::open, P::close);
+        let (function, services) = opened?;
+        Ok(Box::new(CoProcess { function, next, services }))
     }
 }
 

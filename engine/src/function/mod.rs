@@ -10,6 +10,8 @@
 //! - A method that returns an error fails the job with the operator, the subtask and the record named.
 
 mod aggregate;
+mod broadcast;
+mod broadcast_context;
 mod co_function;
 mod co_process;
 mod collector;
@@ -24,6 +26,10 @@ mod unkeyed;
 mod window;
 
 pub use aggregate::{AggregateFunction, Count};
+pub use broadcast::{BroadcastProcessFunction, KeyedBroadcastProcessFunction};
+pub use broadcast_context::{
+    KeyedBroadcastContext, KeyedReadOnlyContext, OnTimerReadOnlyContext, ReadOnlyContext,
+};
 pub use co_function::{CoFlatMapFunction, CoMapFunction};
 pub(crate) use co_function::{MapAsFlatMap, TwoClosures};
 pub use co_process::CoProcessFunction;

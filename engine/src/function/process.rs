@@ -5,7 +5,10 @@ use crate::function::{Collector, OutputTag, RuntimeContext, UnkeyedTimerService}
 use crate::operator::keyed_services::KeyedServices;
 use crate::operator::side_outputs::SideOutputs;
 use crate::record::NO_TIMESTAMP;
-use thalweg_state::{Key, KeyedContext, RowCursor, RowId, Timer};
+use thalweg_state::{
+    Key, KeyedContext, OperatorContext, OperatorContextMut, OperatorStateStore, RowCursor, RowId,
+    Timer,
+};
 
 /// Sees each record with its time, and emits any number of records to its output and to side outputs.
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a ProcessFunction")]
@@ -47,6 +50,7 @@ pub struct ProcessContext<'a> {
     pub(crate) watermark: i64,
     pub(crate) now_ms: i64,
     pub(crate) sides: &'a mut SideOutputs,
+    pub(crate) states: &'a mut OperatorStateStore,
 }
 
 impl ProcessContext<'_> {
@@ -70,6 +74,18 @@ impl ProcessContext<'_> {
     /// Emits to a side output, with the record's timestamp.
     pub fn output<T: 'static>(&mut self, tag: &OutputTag<T>, record: T) {
         self.sides.output(tag, record, self.timestamp);
+    }
+}
+
+impl OperatorContext for ProcessContext<'_> {
+    fn operator_states(&self) -> &OperatorStateStore {
+        self.states
+    }
+}
+
+impl OperatorContextMut for ProcessContext<'_> {
+    fn operator_states_mut(&mut self) -> &mut OperatorStateStore {
+        self.states
     }
 }
 
@@ -249,6 +265,11 @@ impl<K> Context<'_, K> {
     pub fn timestamp_ms(&self) -> i64 {
         self.timestamp
     }
+    /// The same context for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> Context<'_, K> {
+        let Context { cursor, row, key, timestamp, services } = self;
+        Context { cursor: cursor.reborrow(), row: *row, key, timestamp: *timestamp, services }
+    }
     /// Time and timers of this key.
     pub fn timer_service(&mut self) -> TimerService<'_> {
         TimerService { cursor: self.cursor.reborrow(), row: self.row, services: self.services }
@@ -267,6 +288,18 @@ impl<K> KeyedContext for Context<'_, K> {
     #[inline(always)]
     fn cursor_mut(&mut self) -> RowCursor<'_> {
         self.cursor.reborrow()
+    }
+}
+
+impl<K> OperatorContext for Context<'_, K> {
+    fn operator_states(&self) -> &OperatorStateStore {
+        &self.services.states
+    }
+}
+
+impl<K> OperatorContextMut for Context<'_, K> {
+    fn operator_states_mut(&mut self) -> &mut OperatorStateStore {
+        &mut self.services.states
     }
 }
 
@@ -316,6 +349,18 @@ impl<K> KeyedContext for OnTimerContext<'_, K> {
     #[inline(always)]
     fn cursor_mut(&mut self) -> RowCursor<'_> {
         self.context.cursor_mut()
+    }
+}
+
+impl<K> OperatorContext for OnTimerContext<'_, K> {
+    fn operator_states(&self) -> &OperatorStateStore {
+        self.context.operator_states()
+    }
+}
+
+impl<K> OperatorContextMut for OnTimerContext<'_, K> {
+    fn operator_states_mut(&mut self) -> &mut OperatorStateStore {
+        self.context.operator_states_mut()
     }
 }
 

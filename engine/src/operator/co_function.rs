@@ -1,9 +1,9 @@
 //! The heads of a stage with two inputs and no keyed state: see [`CoFlatMapFunction`] and [`CoProcessFunction`].
 
 use crate::exchange::gate::ConsumeTwo;
-use crate::function::{CoFlatMapFunction, CoProcessFunction, Collector, ProcessContext};
+use crate::function::{CoFlatMapFunction, CoProcessFunction, Collector};
 use crate::operator::opened::Opened;
-use crate::operator::side_outputs::SideOutputs;
+use crate::operator::unkeyed_services::UnkeyedServices;
 use crate::operator::{Flow, Push};
 use crate::record::{Columns, Control};
 
@@ -40,27 +40,20 @@ impl<F: CoFlatMapFunction, D: Push<F::Out>> ConsumeTwo<F::In1, F::In2> for CoFla
 
 /// `process` of two streams.
 pub(crate) struct CoProcess<P: CoProcessFunction, D> {
-    function: Opened<P>,
-    next: D,
-    sides: SideOutputs,
-    watermark: i64,
-}
-
-impl<P: CoProcessFunction, D> CoProcess<P, D> {
-    pub(crate) fn new(function: Opened<P>, next: D, sides: SideOutputs) -> Self {
-        CoProcess { function, next, sides, watermark: i64::MIN }
-    }
+    pub(crate) function: Opened<P>,
+    pub(crate) next: D,
+    pub(crate) services: UnkeyedServices,
 }
 
 impl<P: CoProcessFunction, D: Push<P::Out>> ConsumeTwo<P::In1, P::In2> for CoProcess<P, D> {
     #[inline(never)]
     fn consume_first(&mut self, columns: Columns<'_, P::In1>) {
-        let CoProcess { function, next, sides, watermark } = self;
-        let (stage, watermark) = (function.stage().clone(), *watermark);
+        let CoProcess { function, next, services } = self;
+        let stage = function.stage().clone();
         let now_ms = stage.task.core.now_ms.get();
         columns.for_each(&stage.position, |_, _, record, timestamp| {
             function.call(|function| {
-                let mut context = ProcessContext { timestamp, watermark, now_ms, sides };
+                let mut context = services.context(timestamp, now_ms);
                 let mut out = Collector::new(next, timestamp);
                 function.process_element1(record, &mut context, &mut out)
             });
@@ -68,25 +61,22 @@ impl<P: CoProcessFunction, D: Push<P::Out>> ConsumeTwo<P::In1, P::In2> for CoPro
     }
     #[inline(never)]
     fn consume_second(&mut self, columns: Columns<'_, P::In2>) {
-        let CoProcess { function, next, sides, watermark } = self;
-        let (stage, watermark) = (function.stage().clone(), *watermark);
+        let CoProcess { function, next, services } = self;
+        let stage = function.stage().clone();
         let now_ms = stage.task.core.now_ms.get();
         columns.for_each(&stage.position, |_, _, record, timestamp| {
             function.call(|function| {
-                let mut context = ProcessContext { timestamp, watermark, now_ms, sides };
+                let mut context = services.context(timestamp, now_ms);
                 let mut out = Collector::new(next, timestamp);
                 function.process_element2(record, &mut context, &mut out)
             });
         });
     }
     fn control(&mut self, control: Control) {
-        if let Control::Watermark(watermark) = control {
-            self.watermark = watermark;
-        }
-        self.sides.control(control);
+        self.services.control(control);
         self.next.control(control);
     }
     fn drive(&mut self, dry: bool) -> Flow {
-        self.sides.join(self.next.drive(dry), dry)
+        self.services.sides.join(self.next.drive(dry), dry)
     }
 }

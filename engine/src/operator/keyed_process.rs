@@ -14,10 +14,10 @@ use crate::operator::Push;
 use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedLogic, Logic, LogicTwo};
 use crate::operator::keyed_services::KeyedServices;
-use crate::operator::opened::Opened;
+use crate::operator::opened::{OpenStates, Opened};
 use crate::operator::side_outputs::SideOutputs;
 use crate::record::NO_TIMESTAMP;
-use thalweg_state::{Key, KeyHash, RowStore, StateRegistrar, Timer};
+use thalweg_state::{Key, KeyHash, OperatorStateStore, RowStore, StateRegistrar, Timer};
 
 /// What the timers of a keyed function call; the same for one and two inputs.
 pub(crate) trait OnTimer: 'static {
@@ -64,14 +64,14 @@ impl<P: KeyedCoProcessFunction> OnTimer for Two<P> {
 }
 
 /// A function with its rows and services.
-struct Host<P, K: Key> {
-    function: Opened<P>,
-    rows: RowStore<K>,
-    services: KeyedServices,
+pub(super) struct Host<P, K: Key> {
+    pub(super) function: Opened<P>,
+    pub(super) rows: RowStore<K>,
+    pub(super) services: KeyedServices,
 }
 
 impl<P, K: Key> Host<P, K> {
-    fn open(
+    pub(super) fn open(
         function: P,
         context: &mut BuildContext,
         node: NodeId,
@@ -80,16 +80,18 @@ impl<P, K: Key> Host<P, K> {
     ) -> Result<Self> {
         let stage = context.stage.clone();
         let mut registrar = StateRegistrar::new::<K>(stage.names.get(node));
-        let place = (&stage, node);
-        let function = Opened::open_keyed(function, place, Some(&mut registrar), open, close)?;
+        let mut states = OperatorStateStore::new(stage.names.get(node));
+        let places = OpenStates { keyed: Some(&mut registrar), operator: Some(&mut states) };
+        let function = Opened::open_with(function, (&stage, node), places, open, close)?;
         let rows = RowStore::new(registrar)?;
-        let services = KeyedServices::new(context.open_sides(node)?, stage.task.core.clone());
+        let sides = context.open_sides(node)?;
+        let services = KeyedServices::new(sides, states, stage.task.core.clone());
         Ok(Host { function, rows, services })
     }
 
     /// Calls user code at the key of a record.
     #[inline(always)]
-    fn call<T, S: KeySelector<T, Key = K>>(
+    pub(super) fn call<T, S: KeySelector<T, Key = K>>(
         &mut self,
         selector: &mut S,
         (hash, record, timestamp): (u32, T, i64),
@@ -167,8 +169,8 @@ impl<P, K: Key> Host<P, K> {
 
 /// A keyed process function as an operator: `F` is [`One`] or [`Two`], `S` the selector of its input or the pair of them.
 pub(crate) struct KeyedProcess<F: OnTimer, S> {
-    host: Host<F, F::Key>,
-    selectors: S,
+    pub(super) host: Host<F, F::Key>,
+    pub(super) selectors: S,
 }
 
 impl<P: KeyedProcessFunction, S> KeyedProcess<One<P>, S> {

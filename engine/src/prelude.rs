@@ -11,7 +11,8 @@ pub use crate::connector::{sink, source};
 pub use crate::function::*;
 pub use crate::runtime::{Engine, JobHandle, JobResult};
 pub use crate::state::{
-    ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
+    BroadcastState, ListState, ListStateDescriptor, MapState, MapStateDescriptor,
+    OperatorListState, ValueState, ValueStateDescriptor,
 };
 pub use crate::time::{
     WatermarkGenerator, WatermarkStrategy, days, hours, milliseconds, minutes, seconds,

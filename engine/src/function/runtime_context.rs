@@ -4,32 +4,44 @@ use crate::Result;
 use crate::graph::NodeId;
 use crate::metrics::MetricGroup;
 use crate::operator::StageContext;
+use crate::operator::opened::OpenStates;
 use thalweg_state::{
-    Key, ListState, ListStateDescriptor, MapState, MapStateDescriptor, StateRegistrar, StateValue,
-    ValueState, ValueStateDescriptor,
+    BroadcastState, Key, ListState, ListStateDescriptor, MapState, MapStateDescriptor,
+    OperatorListState, OperatorStateStore, Redistribution, StateRegistrar, StateValue, ValueState,
+    ValueStateDescriptor,
 };
 
-/// The place of a function in the job, its metrics and (on keyed streams) its state.
+/// The place of a function in the job, its metrics and its state.
+///
+/// Keyed state is for functions on keyed streams; a descriptor `with_ttl` makes it expire. Operator
+/// state is for functions whose calls are given a context: process functions and broadcast process
+/// functions.
 pub struct RuntimeContext<'a> {
     stage: &'a StageContext,
     node: NodeId,
-    registrar: Option<&'a mut StateRegistrar>,
+    states: OpenStates<'a>,
 }
 
 impl<'a> RuntimeContext<'a> {
-    pub(crate) fn new(
-        stage: &'a StageContext,
-        node: NodeId,
-        registrar: Option<&'a mut StateRegistrar>,
-    ) -> Self {
-        RuntimeContext { stage, node, registrar }
+    pub(crate) fn new(stage: &'a StageContext, node: NodeId, states: OpenStates<'a>) -> Self {
+        RuntimeContext { stage, node, states }
     }
 
     fn registrar(&mut self, state: &str) -> Result<&mut StateRegistrar> {
         let operator = self.stage.names.get(self.node);
-        self.registrar.as_deref_mut().ok_or_else(|| {
+        self.states.keyed.as_deref_mut().ok_or_else(|| {
             let message = format!(
                 "state '{state}' was asked for by operator '{operator}', which is not on a keyed stream; call key_by before it"
+            );
+            message.into()
+        })
+    }
+
+    fn operator_states(&mut self, state: &str) -> Result<&mut OperatorStateStore> {
+        let operator = self.stage.names.get(self.node);
+        self.states.operator.as_deref_mut().ok_or_else(|| {
+            let message = format!(
+                "operator state '{state}' was asked for by operator '{operator}', whose function is given no context to use it with; use a process function"
             );
             message.into()
         })
@@ -38,7 +50,7 @@ impl<'a> RuntimeContext<'a> {
     /// A value for each key.
     ///
     /// # Errors
-    /// On a stream without keys, and if the name is in use for state of another kind or type.
+    /// On a stream without keys, if the name is in use for state of another kind, type or TTL, and if a TTL is less than 1 ms.
     pub fn value_state<V: StateValue>(
         &mut self,
         descriptor: ValueStateDescriptor<V>,
@@ -66,6 +78,44 @@ impl<'a> RuntimeContext<'a> {
         descriptor: MapStateDescriptor<UK, UV>,
     ) -> Result<MapState<UK, UV>> {
         Ok(self.registrar(descriptor.name())?.register_map(&descriptor)?)
+    }
+
+    /// A list of this operator, which belongs to no key; dealt out evenly when the parallelism changes.
+    ///
+    /// # Errors
+    /// If the function's calls are given no context, if the name is in use for operator state of another kind or type,
+    /// and if the descriptor has a TTL.
+    pub fn operator_list_state<V: StateValue>(
+        &mut self,
+        descriptor: ListStateDescriptor<V>,
+    ) -> Result<OperatorListState<V>> {
+        let states = self.operator_states(descriptor.name())?;
+        Ok(states.register_list(&descriptor, Redistribution::Split)?)
+    }
+
+    /// As [`operator_list_state`](Self::operator_list_state), but when the parallelism changes each instance gets the
+    /// elements of all.
+    ///
+    /// # Errors
+    /// As [`operator_list_state`](Self::operator_list_state).
+    pub fn union_list_state<V: StateValue>(
+        &mut self,
+        descriptor: ListStateDescriptor<V>,
+    ) -> Result<OperatorListState<V>> {
+        let states = self.operator_states(descriptor.name())?;
+        Ok(states.register_list(&descriptor, Redistribution::Union)?)
+    }
+
+    /// A map that is the same in all instances, because all see the same broadcast records.
+    ///
+    /// # Errors
+    /// As [`operator_list_state`](Self::operator_list_state).
+    pub fn broadcast_state<K: Key, V: StateValue>(
+        &mut self,
+        descriptor: MapStateDescriptor<K, V>,
+    ) -> Result<BroadcastState<K, V>> {
+        let states = self.operator_states(descriptor.name())?;
+        Ok(states.register_broadcast(&descriptor)?)
     }
 
     /// Counters, gauges and histograms of your own, under the operator's name.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use super::map_table::MapTable;
 use super::row_store::RowHeader;
 use super::slot::{Origin, Slot};
+use crate::type_name::{HandleName, handle_names, short_type};
 use crate::{
     Key, ListState, ListStateDescriptor, MapState, MapStateDescriptor, Schema, SchemaBuilder,
     SchemaDescription, StateError, StateValue, ValueState, ValueStateDescriptor,
@@ -82,7 +83,7 @@ pub(super) struct StateField {
     info: StateInfo,
     /// The type of the handle, which tells kind and types apart in one comparison.
     handle: TypeId,
-    handle_name: fn(Naming) -> String,
+    handle_name: HandleName,
     pub(super) offset: u32,
     /// Drops the field in place; `None` where the type needs no drop.
     pub(super) drop_field: Option<unsafe fn(NonNull<u8>)>,
@@ -92,13 +93,6 @@ impl StateField {
     pub(super) fn info(&self) -> &StateInfo {
         &self.info
     }
-}
-
-/// How a type is written in an error.
-#[derive(Clone, Copy)]
-enum Naming {
-    Short,
-    WithPaths,
 }
 
 /// Takes the descriptors of one operator in `open` and gives handles.
@@ -284,7 +278,7 @@ impl StateRegistrar {
         self.fields.push(StateField {
             info: StateInfo { name: name.into(), kind, schema: describe_state(kind, types) },
             handle: TypeId::of::<H>(),
-            handle_name: handle_name::<H>,
+            handle_name: HandleName::of::<H>(),
             offset: offset as u32,
             drop_field: needs_drop::<V>().then_some(drop_field::<V> as unsafe fn(NonNull<u8>)),
         });
@@ -292,17 +286,13 @@ impl StateRegistrar {
 
     #[cold]
     fn registered_as_other<H>(&self, field: &StateField) -> StateError {
-        let short = ((field.handle_name)(Naming::Short), handle_name::<H>(Naming::Short));
-        let (registered, requested) = if short.0 != short.1 {
-            short
-        } else {
-            ((field.handle_name)(Naming::WithPaths), handle_name::<H>(Naming::WithPaths))
-        };
+        let (registered, requested) =
+            handle_names(field.handle_name, HandleName::of::<H>(), ("", ""));
         StateError::RegisteredAsOther {
             state: field.info.name.clone(),
             operator: self.operator().into(),
-            registered: registered.into(),
-            requested: requested.into(),
+            registered,
+            requested,
         }
     }
 
@@ -354,52 +344,10 @@ fn describe_state(kind: StateKind, types: &[fn(&mut SchemaBuilder)]) -> SchemaDe
     builder.finish()
 }
 
-fn handle_name<H>(naming: Naming) -> String {
-    match naming {
-        Naming::Short => short_type::<H>(),
-        Naming::WithPaths => type_name::<H>().to_string(),
-    }
-}
-
-/// The name of a type without module paths: `Vec<String>`.
-pub(super) fn short_type<T>() -> String {
-    without_paths(type_name::<T>())
-}
-
-fn without_paths(type_name: &str) -> String {
-    let (mut short, mut segment_start) = (String::new(), 0);
-    let mut rest = type_name;
-    while let Some(character) = rest.chars().next() {
-        if let Some(after) = rest.strip_prefix("::") {
-            short.truncate(segment_start);
-            rest = after;
-            continue;
-        }
-        rest = &rest[character.len_utf8()..];
-        short.push(character);
-        if !character.is_alphanumeric() && character != '_' {
-            segment_start = short.len();
-        }
-    }
-    short
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::RowStore;
-
-    #[test]
-    fn paths_are_left_out_of_names() {
-        for (full, short) in [
-            ("u64", "u64"),
-            ("alloc::string::String", "String"),
-            ("a::b::Value<(u8, alloc::vec::Vec<x::Y>)>", "Value<(u8, Vec<Y>)>"),
-            ("[core::option::Option<i128>; 3]", "[Option<i128>; 3]"),
-        ] {
-            assert_eq!(without_paths(full), short);
-        }
-    }
 
     #[test]
     fn the_same_state_twice_is_the_same_field() {

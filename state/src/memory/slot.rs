@@ -15,10 +15,11 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use super::registrar::{OperatorInfo, short_type};
+use super::registrar::OperatorInfo;
 use super::row_cursor::RowCursor;
 use super::row_store::RowHeader;
 use crate::StateError;
+use crate::type_name::short_type;
 
 /// Not the address of any `OperatorInfo`, which is aligned to more than one byte.
 const UNOPENED: usize = 1;

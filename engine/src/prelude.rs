@@ -12,8 +12,9 @@ pub use crate::connector::{sink, source};
 pub use crate::function::*;
 pub use crate::runtime::{Engine, JobHandle, JobResult};
 pub use crate::state::{
-    BroadcastState, ListState, ListStateDescriptor, MapState, MapStateDescriptor,
-    OperatorListState, ValueState, ValueStateDescriptor,
+    AggregatingState, AggregatingStateDescriptor, BroadcastState, ListState, ListStateDescriptor,
+    MapState, MapStateDescriptor, OperatorListState, ReducingState, ReducingStateDescriptor,
+    StateTtl, TtlUpdate, TtlVisibility, ValueState, ValueStateDescriptor,
 };
 pub use crate::time::{
     WatermarkGenerator, WatermarkStrategy, days, hours, milliseconds, minutes, seconds,

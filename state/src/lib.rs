@@ -64,7 +64,10 @@ pub use descriptor::{
 };
 pub use error::StateError;
 pub use function::AggregateFunction;
-pub use handle::{KeyedContext, KeyedState, ListIter, ListState, MapIter, MapState, ValueState};
+pub use handle::{
+    AggregatingState, KeyedContext, KeyedState, ListIter, ListState, MapIter, MapState,
+    ReducingState, ValueState,
+};
 pub use hash::{KEY_HASH_NAME, KEY_HASH_VERSION, KeyHash, KeyHasher};
 pub use key_group::{
     KeyGroup, KeyGroupRange, MAX_PARALLELISM_LIMIT, default_max_parallelism, key_group_of,

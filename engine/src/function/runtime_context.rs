@@ -6,8 +6,9 @@ use crate::metrics::MetricGroup;
 use crate::operator::StageContext;
 use crate::operator::opened::OpenStates;
 use thalweg_state::{
-    BroadcastState, Key, ListState, ListStateDescriptor, MapState, MapStateDescriptor,
-    OperatorListState, OperatorStateStore, Redistribution, StateRegistrar, StateValue, ValueState,
+    AggregatingState, AggregatingStateDescriptor, BroadcastState, Key, ListState,
+    ListStateDescriptor, MapState, MapStateDescriptor, OperatorListState, OperatorStateStore,
+    Redistribution, ReducingState, ReducingStateDescriptor, StateRegistrar, StateValue, ValueState,
     ValueStateDescriptor,
 };
 
@@ -78,6 +79,28 @@ impl<'a> RuntimeContext<'a> {
         descriptor: MapStateDescriptor<UK, UV>,
     ) -> Result<MapState<UK, UV>> {
         Ok(self.registrar(descriptor.name())?.register_map(&descriptor)?)
+    }
+
+    /// One value for each key, into which a function folds what is added.
+    ///
+    /// # Errors
+    /// As [`value_state`](Self::value_state).
+    pub fn reducing_state<V: StateValue>(
+        &mut self,
+        descriptor: ReducingStateDescriptor<V>,
+    ) -> Result<ReducingState<V>> {
+        Ok(self.registrar(descriptor.name())?.register_reducing(&descriptor)?)
+    }
+
+    /// One accumulator for each key, into which an aggregate adds.
+    ///
+    /// # Errors
+    /// As [`value_state`](Self::value_state).
+    pub fn aggregating_state<IN: 'static, ACC: StateValue, OUT: 'static>(
+        &mut self,
+        descriptor: AggregatingStateDescriptor<IN, ACC, OUT>,
+    ) -> Result<AggregatingState<IN, ACC, OUT>> {
+        Ok(self.registrar(descriptor.name())?.register_aggregating(&descriptor)?)
     }
 
     /// A list of this operator, which belongs to no key; dealt out evenly when the parallelism changes.

@@ -78,6 +78,9 @@ where
         next: &mut D,
     ) {
         let Host { function, rows, services } = &mut self.host;
+        if rows.has_ttl() {
+            rows.set_now_ms(services.now_ms());
+        }
         function.call(|function| {
             let mut context = KeyedBroadcastContext { timestamp, rows, services };
             let mut out = Collector::new(next, timestamp);

@@ -99,6 +99,9 @@ impl<P, K: Key> Host<P, K> {
     ) {
         let Host { function, rows, services } = self;
         let Some((user, call)) = function.begin() else { return };
+        if rows.has_ttl() {
+            rows.set_now_ms(services.now_ms());
+        }
         let hash = KeyHash::from_u32(hash);
         let result = match selector.with_key(&record, |key| rows.enter(hash, key)) {
             Ok((cursor, key)) => {
@@ -125,6 +128,9 @@ impl<P, K: Key> Host<P, K> {
     ) {
         let Host { function, rows, services } = self;
         let Timer { timestamp_ms: timestamp, row } = timer;
+        if rows.has_ttl() {
+            rows.set_now_ms(services.now_ms());
+        }
         function.call(|function| {
             let (mut cursor, key) = rows.cursor(row)?;
             cursor.unpin();

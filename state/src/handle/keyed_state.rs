@@ -1,6 +1,6 @@
 //! What all handles of keyed state have in common.
 
-use super::{KeyedContext, ListState, MapState, ValueState};
+use super::{AggregatingState, KeyedContext, ListState, MapState, ReducingState, ValueState};
 use crate::StateError;
 
 /// A handle of keyed state, of whatever kind.
@@ -14,14 +14,19 @@ pub trait KeyedState {
     fn is_present<C: KeyedContext + ?Sized>(&self, ctx: &C) -> Result<bool, StateError>;
 }
 
-macro_rules! by_slot {
+macro_rules! by_place {
     ($($handle:ident<$($part:ident),*>),* $(,)?) => {
         $(impl<$($part),*> KeyedState for $handle<$($part),*> {
-            #[inline]
             fn is_present<C: KeyedContext + ?Sized>(&self, ctx: &C) -> Result<bool, StateError> {
-                Ok(self.slot.get(ctx.cursor())?.is_some())
+                self.place.is_present(ctx.cursor())
             }
         })*
     };
 }
-by_slot!(ValueState<V>, ListState<V>, MapState<UK, UV>);
+by_place!(
+    ValueState<V>,
+    ListState<V>,
+    MapState<UK, UV>,
+    ReducingState<V>,
+    AggregatingState<IN, ACC, OUT>,
+);

@@ -401,3 +401,31 @@ fn visits_change_rows_and_free_empty_ones() {
     });
     assert_eq!((stopped, visits, rows.len()), (Err(990), 4, 330));
 }
+
+/// Presence is told alike for all kinds, with and without a TTL; what has expired counts until it is removed.
+#[test]
+fn presence_is_told_for_all_kinds() {
+    use crate::{KeyedState, ReducingStateDescriptor, StateTtl};
+    let mut registrar = StateRegistrar::new::<u64>("presence");
+    let ttl = StateTtl::after_ms(10);
+    let map = MapStateDescriptor::<u64, u64>::new("map").with_ttl(ttl);
+    let map = registrar.register_map(&map).unwrap();
+    let sum = ReducingStateDescriptor::<u64>::new("sum", |sum: &mut u64, n: u64| *sum += n);
+    let sum = registrar.register_reducing(&sum).unwrap();
+    let mut rows = RowStore::<u64>::new(registrar).unwrap();
+    let (mut ctx, _) = rows.enter(1.key_hash(), &1).unwrap();
+    assert!(!map.is_present(&ctx).unwrap() && !sum.is_present(&ctx).unwrap());
+    map.put(&mut ctx, 2, 3).unwrap();
+    sum.add(&mut ctx, 4).unwrap();
+    rows.set_now_ms(100);
+    let mut visits = 0;
+    rows.visit_rows(|mut ctx, _| {
+        visits += 1;
+        assert!(map.is_present(&ctx)? && sum.is_present(&ctx)?);
+        assert_eq!(map.get(&mut ctx, &2)?, None);
+        Ok::<_, StateError>(())
+    })
+    .unwrap();
+    assert_eq!(visits, 1);
+    assert!(MapState::<u64, u64>::default().is_present(&crate::RowCursor::detached()).is_err());
+}

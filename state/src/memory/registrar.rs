@@ -3,8 +3,8 @@
 //! **Invariants**
 //! - The row is header (16 bytes), key, then the states in the order of their registration, each
 //!   padded to its alignment. A field never moves once a handle was given for it.
-//! - Names are unique within an operator; the same name with the same kind and types gives the same
-//!   field again.
+//! - Names are unique within an operator; the same name with the same kind, types and TTL gives the
+//!   same field again.
 //! - A registrar is consumed by the one store that has its rows, so no field is added to rows that
 //!   exist.
 
@@ -12,14 +12,18 @@ use std::any::{TypeId, type_name};
 use std::mem::needs_drop;
 use std::ptr::{NonNull, drop_in_place};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::expiring::{Expiring, ExpiringList, ExpiringMap, NOW_MS_MIN, Purge};
 use super::map_table::MapTable;
+use super::place::Place;
 use super::row_store::RowHeader;
 use super::slot::{Origin, Slot};
 use crate::type_name::{HandleName, handle_names, short_type};
 use crate::{
-    Key, ListState, ListStateDescriptor, MapState, MapStateDescriptor, Schema, SchemaBuilder,
-    SchemaDescription, StateError, StateValue, ValueState, ValueStateDescriptor,
+    AggregatingState, AggregatingStateDescriptor, Key, ListState, ListStateDescriptor, MapState,
+    MapStateDescriptor, ReducingState, ReducingStateDescriptor, Schema, SchemaBuilder,
+    SchemaDescription, StateError, StateTtl, StateValue, ValueState, ValueStateDescriptor,
 };
 
 /// The most states of one operator: one presence bit each.
@@ -34,9 +38,23 @@ pub const MAX_ROW_BYTES: usize = 64 << 10;
 /// The identity of an operator's store: its address, which every handle keeps allocated.
 pub(crate) struct OperatorInfo {
     name: Box<str>,
+    /// What TTLs take for the present: written by the store's owner, read by handles on the same
+    /// thread. Atomic only because handles, which keep this allocated, cross threads; publishes
+    /// nothing.
+    now_ms: AtomicI64,
 }
 
 impl OperatorInfo {
+    #[inline]
+    pub(super) fn now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn set_now_ms(&self, now_ms: i64) {
+        self.now_ms.store(now_ms.max(NOW_MS_MIN), Ordering::Relaxed);
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -52,6 +70,22 @@ pub enum StateKind {
     List,
     /// A map from user keys to user values.
     Map,
+    /// One value, folded by a function.
+    Reducing,
+    /// One accumulator of an aggregate.
+    Aggregating,
+}
+
+impl StateKind {
+    fn handle(self) -> &'static str {
+        match self {
+            StateKind::Value => "ValueState",
+            StateKind::List => "ListState",
+            StateKind::Map => "MapState",
+            StateKind::Reducing => "ReducingState",
+            StateKind::Aggregating => "AggregatingState",
+        }
+    }
 }
 
 /// What is known of a registered state: name, kind and schema, as a manifest keeps them.
@@ -60,6 +94,7 @@ pub struct StateInfo {
     name: Box<str>,
     kind: StateKind,
     schema: SchemaDescription,
+    ttl: Option<StateTtl>,
 }
 
 impl StateInfo {
@@ -73,9 +108,14 @@ impl StateInfo {
         self.kind
     }
 
-    /// Kind and types, as `ListState<u64>`.
+    /// Kind and types, as `ListState<u64>`; of an aggregating state the accumulator's.
     pub fn schema(&self) -> &SchemaDescription {
         &self.schema
+    }
+
+    /// How long the state lives; `None` for ever.
+    pub fn ttl(&self) -> Option<StateTtl> {
+        self.ttl
     }
 }
 
@@ -83,10 +123,14 @@ pub(super) struct StateField {
     info: StateInfo,
     /// The type of the handle, which tells kind and types apart in one comparison.
     handle: TypeId,
+    /// The type that lies in the rows.
+    content: TypeId,
     handle_name: HandleName,
     pub(super) offset: u32,
     /// Drops the field in place; `None` where the type needs no drop.
     pub(super) drop_field: Option<unsafe fn(NonNull<u8>)>,
+    /// Purges the field and says whether it keeps something; `None` where the state has no TTL.
+    pub(super) purge_field: Option<unsafe fn(NonNull<u8>) -> bool>,
 }
 
 impl StateField {
@@ -94,6 +138,9 @@ impl StateField {
         &self.info
     }
 }
+
+/// Name, kind and TTL that a descriptor asks for.
+type Request<'a> = (&'a str, StateKind, Option<StateTtl>);
 
 /// Takes the descriptors of one operator in `open` and gives handles.
 ///
@@ -135,7 +182,7 @@ impl StateRegistrar {
     /// A registrar of the named operator, whose keys are of type `K`.
     pub fn new<K: Key>(operator: &str) -> Self {
         StateRegistrar {
-            operator: Arc::new(OperatorInfo { name: operator.into() }),
+            operator: Arc::new(OperatorInfo { name: operator.into(), now_ms: AtomicI64::new(0) }),
             key_type: TypeId::of::<K>(),
             key_type_name: type_name::<K>(),
             key_alignment: align_of::<K>(),
@@ -159,14 +206,15 @@ impl StateRegistrar {
     ///
     /// # Errors
     ///
-    /// A [`StateError`] if the name is empty or taken by another kind or type, or if the value does
-    /// not fit into a row.
+    /// A [`StateError`] if the name is empty or taken by another kind, type or TTL, if the value
+    /// does not fit into a row, or if the TTL is less than a millisecond.
     pub fn register_value<V: StateValue>(
         &mut self,
         descriptor: &ValueStateDescriptor<V>,
     ) -> Result<ValueState<V>, StateError> {
-        let slot = self.register(descriptor.name(), StateKind::Value, &[V::describe])?;
-        Ok(ValueState::new(slot))
+        let request = (descriptor.name(), StateKind::Value, descriptor.ttl());
+        let place = self.place::<V, Expiring<V>, _>(request, &[V::describe])?;
+        Ok(ValueState::new(place))
     }
 
     /// Registers a list state.
@@ -178,8 +226,9 @@ impl StateRegistrar {
         &mut self,
         descriptor: &ListStateDescriptor<V>,
     ) -> Result<ListState<V>, StateError> {
-        let slot = self.register(descriptor.name(), StateKind::List, &[V::describe])?;
-        Ok(ListState::new(slot))
+        let request = (descriptor.name(), StateKind::List, descriptor.ttl());
+        let place = self.place::<Vec<V>, ExpiringList<V>, _>(request, &[V::describe])?;
+        Ok(ListState::new(place))
     }
 
     /// Registers a map state.
@@ -191,34 +240,87 @@ impl StateRegistrar {
         &mut self,
         descriptor: &MapStateDescriptor<UK, UV>,
     ) -> Result<MapState<UK, UV>, StateError> {
-        let parts = &[<UK as Schema>::describe, UV::describe];
-        let slot: Slot<MapTable<UK, UV>, _> =
-            self.register(descriptor.name(), StateKind::Map, parts)?;
-        Ok(MapState::new(slot))
+        let request = (descriptor.name(), StateKind::Map, descriptor.ttl());
+        let types = &[<UK as Schema>::describe, UV::describe];
+        let place = self.place::<MapTable<UK, UV>, ExpiringMap<UK, UV>, _>(request, types)?;
+        Ok(MapState::new(place))
+    }
+
+    /// Registers a reducing state.
+    ///
+    /// # Errors
+    ///
+    /// As [`register_value`](Self::register_value).
+    pub fn register_reducing<V: StateValue>(
+        &mut self,
+        descriptor: &ReducingStateDescriptor<V>,
+    ) -> Result<ReducingState<V>, StateError> {
+        let request = (descriptor.name(), StateKind::Reducing, descriptor.ttl());
+        let place = self.place::<V, Expiring<V>, _>(request, &[V::describe])?;
+        Ok(ReducingState::new(place, descriptor.reduce.clone()))
+    }
+
+    /// Registers an aggregating state.
+    ///
+    /// # Errors
+    ///
+    /// As [`register_value`](Self::register_value).
+    pub fn register_aggregating<IN: 'static, ACC: StateValue, OUT: 'static>(
+        &mut self,
+        descriptor: &AggregatingStateDescriptor<IN, ACC, OUT>,
+    ) -> Result<AggregatingState<IN, ACC, OUT>, StateError> {
+        let request = (descriptor.name(), StateKind::Aggregating, descriptor.ttl());
+        let place = self.place::<ACC, Expiring<ACC>, _>(request, &[ACC::describe])?;
+        Ok(AggregatingState::new(place, descriptor.fold.clone()))
+    }
+
+    /// The place of a state that is a `V` in its row, or an `E` if it has a TTL.
+    fn place<V: 'static, E: Purge + 'static, H: 'static>(
+        &mut self,
+        request: Request<'_>,
+        types: &[fn(&mut SchemaBuilder)],
+    ) -> Result<Place<V, E, H>, StateError> {
+        let (name, _, ttl) = request;
+        if let Some(ttl) = ttl.filter(|ttl| ttl.ttl_ms() <= 0) {
+            let (state, operator) = (name.into(), self.operator().into());
+            return Err(StateError::TtlTooSmall { state, operator, ttl_ms: ttl.ttl_ms() });
+        }
+        match ttl.and_then(|ttl| ttl.policy()) {
+            None => Ok(Place::plain(self.register(request, types, None)?)),
+            Some(policy) => {
+                let slot = self.register(request, types, Some(purge_field::<E>))?;
+                Ok(Place::expiring(slot, policy))
+            }
+        }
     }
 
     fn register<V: 'static, H: 'static>(
         &mut self,
-        name: &str,
-        kind: StateKind,
+        (name, kind, ttl): Request<'_>,
         types: &[fn(&mut SchemaBuilder)],
+        purge_field: Option<unsafe fn(NonNull<u8>) -> bool>,
     ) -> Result<Slot<V, H>, StateError> {
+        // A TTL that is switched off is none.
+        let ttl = ttl.filter(|ttl| ttl.policy().is_some());
         let index = match self.fields.iter().position(|field| *field.info.name == *name) {
             Some(index) => index,
             None => {
                 self.check_room::<V, H>(name)?;
-                self.add_field::<V, H>(name, kind, types);
+                let schema = describe_state(kind, types);
+                let info = StateInfo { name: name.into(), kind, schema, ttl };
+                self.add_field::<V, H>(info, purge_field);
                 self.fields.len() - 1
             }
         };
         let field = &self.fields[index];
-        if field.handle != TypeId::of::<H>() {
-            return Err(self.registered_as_other::<H>(field));
+        let (handle, content) = (TypeId::of::<H>(), TypeId::of::<V>());
+        if field.handle != handle || field.info.ttl != ttl || field.content != content {
+            return Err(self.registered_as_other::<H>(field, ttl));
         }
         let origin = Origin { state: field.info.name.clone(), operator: self.operator.clone() };
-        // SAFETY: the handle's type is the one the field was laid out for, and a handle type fixes
-        // its V: `add_field` gave the field aligned, disjoint bytes; `RowStore` makes rows by this
-        // layout and clears presence bits of new ones.
+        // SAFETY: the content's type was just compared: `add_field` gave the field aligned,
+        // disjoint bytes for a V; `RowStore` makes rows by this layout and clears presence bits of
+        // new ones.
         Ok(unsafe { Slot::new(Arc::new(origin), index, field.offset) })
     }
 
@@ -266,28 +368,32 @@ impl StateRegistrar {
     }
 
     /// Called after `check_room`.
-    fn add_field<V, H: 'static>(
+    fn add_field<V: 'static, H: 'static>(
         &mut self,
-        name: &str,
-        kind: StateKind,
-        types: &[fn(&mut SchemaBuilder)],
+        info: StateInfo,
+        purge_field: Option<unsafe fn(NonNull<u8>) -> bool>,
     ) {
         let offset = self.row_bytes.next_multiple_of(align_of::<V>());
         self.row_bytes = offset + size_of::<V>();
         self.row_alignment = self.row_alignment.max(align_of::<V>());
         self.fields.push(StateField {
-            info: StateInfo { name: name.into(), kind, schema: describe_state(kind, types) },
+            info,
             handle: TypeId::of::<H>(),
+            content: TypeId::of::<V>(),
             handle_name: HandleName::of::<H>(),
             offset: offset as u32,
             drop_field: needs_drop::<V>().then_some(drop_field::<V> as unsafe fn(NonNull<u8>)),
+            purge_field,
         });
     }
 
     #[cold]
-    fn registered_as_other<H>(&self, field: &StateField) -> StateError {
+    fn registered_as_other<H>(&self, field: &StateField, ttl: Option<StateTtl>) -> StateError {
+        let suffix =
+            |ttl: Option<StateTtl>| ttl.map_or_else(String::new, |ttl| format!(" with {ttl}"));
+        let (registered, requested) = (suffix(field.info.ttl), suffix(ttl));
         let (registered, requested) =
-            handle_names(field.handle_name, HandleName::of::<H>(), ("", ""));
+            handle_names(field.handle_name, HandleName::of::<H>(), (&registered, &requested));
         StateError::RegisteredAsOther {
             state: field.info.name.clone(),
             operator: self.operator().into(),
@@ -333,14 +439,17 @@ unsafe fn drop_field<V>(field: NonNull<u8>) {
     unsafe { drop_in_place(field.cast::<V>().as_ptr()) }
 }
 
+/// # Safety
+///
+/// `field` holds an initialised, aligned `E` that nothing else refers to.
+unsafe fn purge_field<E: Purge>(field: NonNull<u8>) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe { field.cast::<E>().as_mut() }.purge()
+}
+
 fn describe_state(kind: StateKind, types: &[fn(&mut SchemaBuilder)]) -> SchemaDescription {
     let mut builder = SchemaBuilder::new();
-    let name = match kind {
-        StateKind::Value => "ValueState",
-        StateKind::List => "ListState",
-        StateKind::Map => "MapState",
-    };
-    builder.container(name, types);
+    builder.container(kind.handle(), types);
     builder.finish()
 }
 

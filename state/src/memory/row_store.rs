@@ -57,6 +57,8 @@ pub struct RowStore<K: Key> {
     index: PrefetchTable<IndexEntry>,
     arena: RowArena,
     fields: Box<[StateField]>,
+    /// Whether a state has a TTL, so that rows are to be purged.
+    has_ttl: bool,
     operator: Arc<OperatorInfo>,
     /// Head of the list of free rows.
     free_head: u32,
@@ -83,7 +85,9 @@ impl<K: Key> RowStore<K> {
                 limit_bytes: super::MAX_ROW_BYTES,
             });
         };
+        let has_ttl = layout.fields.iter().any(|field| field.purge_field.is_some());
         Ok(RowStore {
+            has_ttl,
             index: PrefetchTable::new(),
             arena,
             fields: layout.fields,
@@ -193,15 +197,32 @@ impl<K: Key> RowStore<K> {
     }
 
     /// Frees the row if its key has neither state nor pins left; to be called when a cursor's use
-    /// is over. Two comparisons on a line that is in the cache, unless there is something to free.
+    /// is over. Two comparisons on a line that is in the cache, unless there is something to free or
+    /// a state has a TTL.
     #[inline(always)]
     pub fn release(&mut self, row: RowId) {
+        if self.has_ttl {
+            self.purge_row(row.0);
+        }
         if let Some(header) = self.header(row.0)
             && header.presence == 0
             && header.pins == 0
         {
             self.remove_row(row.0);
         }
+    }
+
+    /// Whether a state has a TTL, so that [`set_now_ms`](Self::set_now_ms) matters.
+    #[inline(always)]
+    pub fn has_ttl(&self) -> bool {
+        self.has_ttl
+    }
+
+    /// Tells TTLs what time it is, in milliseconds of processing time; 0 before the first call. Time
+    /// should not go back: if it does, state lives longer.
+    #[inline]
+    pub fn set_now_ms(&mut self, now_ms: i64) {
+        self.operator.set_now_ms(now_ms);
     }
 
     /// First stage: prefetches the index bucket of a hash, about 16 records ahead.
@@ -325,6 +346,37 @@ impl<K: Key> RowStore<K> {
         // new row.
         unsafe { place.cast::<RowHeader>().write(header) };
         Ok(row)
+    }
+
+    /// Drops what reads have removed from a row because it had expired.
+    #[cold]
+    #[inline(never)]
+    fn purge_row(&mut self, row: u32) {
+        let Some(header) = self.header(row).filter(|header| header.pins != FREE) else { return };
+        let presence = header.presence;
+        // SAFETY: the row has a header, so it is below the arena's length.
+        let place: NonNull<u8> = unsafe { self.arena.at(row) };
+        for (index, field) in self.fields.iter().enumerate() {
+            let Some(purge_field) = field.purge_field else { continue };
+            if presence & 1 << index == 0 {
+                continue;
+            }
+            // SAFETY: the field's offset lies within the row.
+            let value = unsafe { place.add(field.offset as usize) };
+            // SAFETY: the presence bit is set, so the field holds a value of its type, which is the
+            // one of `purge_field`; no cursor lives, or the store could not be borrowed exclusively.
+            if unsafe { purge_field(value) } {
+                continue;
+            }
+            // SAFETY: the place is an initialised header, reached by nothing else. Written first, so
+            // that a panic of the drop leaks only.
+            unsafe { (*place.cast::<RowHeader>().as_ptr()).presence &= !(1 << index) };
+            if let Some(drop_field) = field.drop_field {
+                // SAFETY: the field held a value of its type, whose bit is cleared: it is not used
+                // again.
+                unsafe { drop_field(value) };
+            }
+        }
     }
 
     /// Frees a live row without state.

@@ -17,7 +17,7 @@ use crate::operator::keyed_services::KeyedServices;
 use crate::operator::opened::{OpenStates, Opened};
 use crate::operator::side_outputs::SideOutputs;
 use crate::record::NO_TIMESTAMP;
-use thalweg_state::{Key, KeyHash, OperatorStateStore, RowStore, StateRegistrar, Timer};
+use thalweg_state::{Key, KeyHash, RowStore, StateRegistrar, Timer};
 
 /// What the timers of a keyed function call; the same for one and two inputs.
 pub(crate) trait OnTimer: 'static {
@@ -80,12 +80,12 @@ impl<P, K: Key> Host<P, K> {
     ) -> Result<Self> {
         let stage = context.stage.clone();
         let mut registrar = StateRegistrar::new::<K>(stage.names.get(node));
-        let mut states = OperatorStateStore::new(stage.names.get(node));
-        let places = OpenStates { keyed: Some(&mut registrar), operator: Some(&mut states) };
-        let function = Opened::open_with(function, (&stage, node), places, open, close)?;
-        let rows = RowStore::new(registrar)?;
         let sides = context.open_sides(node)?;
-        let services = KeyedServices::new(sides, states, stage.task.core.clone());
+        let mut services = KeyedServices::new(sides, stage.task.core.clone());
+        let states =
+            OpenStates { keyed: Some(&mut registrar), operator: Some(&mut services.states) };
+        let function = Opened::open_with(function, (&stage, node), states, open, close)?;
+        let rows = RowStore::new(registrar)?;
         Ok(Host { function, rows, services })
     }
 

@@ -15,13 +15,13 @@ pub(crate) struct KeyedServices {
 }
 
 impl KeyedServices {
-    pub(crate) fn new(sides: SideOutputs, states: OperatorStateStore, core: CoreHandle) -> Self {
+    pub(crate) fn new(sides: SideOutputs, core: CoreHandle) -> Self {
         KeyedServices {
             event_timers: TimerQueue::default(),
             processing_timers: TimerQueue::default(),
             watermark: i64::MIN,
+            states: OperatorStateStore::new(sides.operator()),
             sides,
-            states,
             core,
         }
     }

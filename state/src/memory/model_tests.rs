@@ -419,10 +419,10 @@ fn presence_is_told_for_all_kinds() {
     sum.add(&mut ctx, 4).unwrap();
     rows.set_now_ms(100);
     let mut visits = 0;
-    rows.visit_rows(|mut ctx, _| {
+    rows.visit_rows(|ctx, _| {
         visits += 1;
         assert!(map.is_present(&ctx)? && sum.is_present(&ctx)?);
-        assert_eq!(map.get(&mut ctx, &2)?, None);
+        assert_eq!(map.get(&ctx, &2)?, None);
         Ok::<_, StateError>(())
     })
     .unwrap();

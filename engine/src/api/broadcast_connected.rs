@@ -1,4 +1,7 @@
 //! `connect_broadcast`: a stream and a broadcast one that meet in one operator.
+//!
+//! The broadcast is an exchange of its own in front of the operator, subtask i to subtask i, so its parallelism must be the
+//! operator's: whoever sets the one sets the other (`PlanBuilder::set_on_stage`), and planning refuses what differs.
 
 use crate::Result;
 use crate::api::chain::Chain;

@@ -18,13 +18,15 @@ use thalweg_state::Key;
 /// be kept until the rule is there. The watermark is the smaller one of the two sides, so a rule stream that never ends and
 /// gives no watermarks holds back event time; mark it idle, or give it the largest watermark.
 ///
-/// **Limits.** No keyed state and no timers: see [`KeyedBroadcastProcessFunction`].
+/// **Limits.** No keyed state and no timers: see [`KeyedBroadcastProcessFunction`]. Lists of the operator
+/// ([`RuntimeContext::operator_list_state`]) can be changed where broadcast state can, and read elsewhere.
 ///
 /// **Costs.** One copy of each broadcast record, and of the state, for each subtask.
 ///
 /// # Examples
 /// ```
 /// use thalweg::prelude::*;
+/// use thalweg::testing::{self, TestDriver};
 ///
 /// /// Passes the words that are not forbidden.
 /// #[derive(Clone, Default)]
@@ -60,21 +62,25 @@ use thalweg_state::Key;
 ///     }
 /// }
 ///
-/// let env = StreamExecutionEnvironment::new();
-/// env.set_parallelism(1);
-/// let (input, words) = source::channel(4);
-/// let (rule_input, rules) = source::channel(4);
-/// let (sink, mut output) = sink::channel(4);
-/// let words = env.from_source(words, "words");
-/// let rules = env.from_source(rules, "rules").broadcast();
-/// words.connect_broadcast(rules).process(Filter::default()).sink_to(sink);
-/// let job = env.execute_async("filter")?;
-/// input.blocking_send("tea".to_string())?;
-/// assert_eq!(output.blocking_recv(), Some("tea".to_string()));
-/// rule_input.blocking_send("tea".to_string())?;
-/// drop((input, rule_input));
-/// job.wait()?;
-/// # Ok::<(), thalweg::BoxError>(())
+/// let mut test = TestDriver::new(|env| {
+///     let words = env.from_source(testing::input::<String>(), "words");
+///     let forbidden = env.from_source(testing::input::<String>(), "forbidden").broadcast();
+///     let passed = words.connect_broadcast(forbidden).process(Filter::default());
+///     passed.sink_to(testing::output()).name("passed");
+/// });
+/// test.pipe("words", ["tea", "rum"].map(String::from));
+/// test.pipe("forbidden", ["rum".to_string()]);
+/// test.pipe("words", ["tea", "rum"].map(String::from));
+/// assert_eq!(test.outputs::<String>("passed"), ["tea", "rum", "tea"]);
+/// ```
+///
+/// The state is read-only beside the rules:
+/// ```compile_fail,E0277
+/// # use thalweg::prelude::*;
+/// fn forget(rules: &BroadcastState<String, ()>, context: &mut ReadOnlyContext<'_>) -> thalweg::Result<()> {
+///     rules.clear(context)?;
+///     Ok(())
+/// }
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a BroadcastProcessFunction",
@@ -139,6 +145,7 @@ pub trait BroadcastProcessFunction: 'static {
 /// # Examples
 /// ```
 /// use thalweg::prelude::*;
+/// use thalweg::testing::{self, TestDriver};
 ///
 /// /// Tells which users have more clicks than a limit that comes beside them.
 /// #[derive(Clone, Default)]
@@ -183,15 +190,16 @@ pub trait BroadcastProcessFunction: 'static {
 ///     }
 /// }
 ///
-/// let env = StreamExecutionEnvironment::new();
-/// let users = env.from_elements(["ann", "bob", "ann", "ann"].map(String::from)).key_by_ref(|user| user);
-/// let limits = env.from_elements([1]).broadcast();
-/// let told = users.connect_broadcast(limits).process(Limit::default()).collect();
-/// env.execute("limit")?;
-/// // The limit may come before, between and after the clicks; it is ann in any case.
-/// let told = told.take();
-/// assert!(!told.is_empty() && told.iter().all(|line| line.starts_with("ann ")));
-/// # Ok::<(), thalweg::Error>(())
+/// let mut test = TestDriver::new(|env| {
+///     let users = env.from_source(testing::input::<String>(), "users").key_by_ref(|user| user);
+///     let limits = env.from_source(testing::input::<u64>(), "limits").broadcast();
+///     let told = users.connect_broadcast(limits).process(Limit::default());
+///     told.sink_to(testing::output()).name("told");
+/// });
+/// test.pipe("users", ["ann", "bob", "ann"].map(String::from));
+/// test.pipe("limits", [1_u64]);
+/// test.pipe("users", ["ann", "bob"].map(String::from));
+/// assert_eq!(test.outputs::<String>("told"), ["ann before", "ann now", "bob now"]);
 /// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a KeyedBroadcastProcessFunction")]
 pub trait KeyedBroadcastProcessFunction: 'static {

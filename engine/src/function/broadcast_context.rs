@@ -206,7 +206,7 @@ impl<K: Key> KeyedBroadcastContext<'_, K> {
         })
     }
 
-    /// Whoever asks with a bad handle is told, also while there is no key.
+    /// An unopened handle is told of, also where there is no key to visit.
     fn check_handle<S: KeyedState>(&self, state: &S) -> Result<()> {
         match state.is_present(&RowCursor::detached()) {
             Ok(_) | Err(StateError::NoKeyContext { .. }) => Ok(()),

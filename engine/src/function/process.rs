@@ -11,6 +11,51 @@ use thalweg_state::{
 };
 
 /// Sees each record with its time, and emits any number of records to its output and to side outputs.
+///
+/// **Limits.** No keyed state and no timers, since there is no key: they are refused with an error that says so; a
+/// [`KeyedProcessFunction`] has them. Lists of the operator are there ([`RuntimeContext::operator_list_state`],
+/// [`RuntimeContext::union_list_state`]). Otherwise than in Flink, a record without a timestamp gives side outputs records
+/// without one; there they carry the smallest number.
+///
+/// **Costs** nothing beyond the call: it is chained to its neighbours.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// /// Parses numbers; what is none goes to a side output.
+/// #[derive(Clone)]
+/// struct Parse { broken: OutputTag<String> }
+///
+/// impl ProcessFunction for Parse {
+///     type In = String;
+///     type Out = i64;
+///     fn process_element(
+///         &mut self,
+///         word: String,
+///         context: &mut ProcessContext<'_>,
+///         out: &mut Collector<'_, i64>,
+///     ) -> thalweg::Result<()> {
+///         match word.parse() {
+///             Ok(number) => out.collect(number),
+///             Err(_) => context.output(&self.broken, word),
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let broken = OutputTag::new("broken");
+/// let words = env.from_elements(["1", "two", "3"].map(String::from));
+/// let numbers = words.process(Parse { broken: broken.clone() });
+/// let broken = numbers.side_output(&broken).collect();
+/// let numbers = numbers.collect();
+/// env.execute("parse")?;
+/// assert_eq!(numbers.take(), [1, 3]);
+/// assert_eq!(broken.take(), ["two"]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a ProcessFunction")]
 pub trait ProcessFunction: 'static {
     /// Records taken.
@@ -94,8 +139,10 @@ impl OperatorContextMut for ProcessContext<'_> {
 /// A small `process_element` is worth an `#[inline(always)]`: then it becomes part of the operator's loop (12 instead of
 /// 25-35 ns a record for a running sum on the measured machine).
 ///
-/// State handles are made in `open` and used with the context. Cost per key with state: one row that holds the key and all
-/// its states; per timer: 16 bytes or so.
+/// State handles are made in `open` and used with the context.
+///
+/// **Costs.** For each key with state or timers one row, which holds the key and all its states and is given back when both
+/// are gone; for each timer two entries of 16 bytes. A deleted timer costs the second until its time has come.
 ///
 /// # Examples
 /// ```
@@ -184,6 +231,79 @@ pub trait KeyedProcessFunction: 'static {
 }
 
 /// Sees the records of two keyed streams with the key's shared state and timers.
+///
+/// Records of one side come in their order; between the sides there is none, so whoever comes first has to wait in state.
+/// The watermark is the smaller one of the two sides.
+///
+/// **Costs.** As a [`KeyedProcessFunction`]: one row for each key with state or timers, whichever side it came from.
+///
+/// # Examples
+/// Orders wait for their payment, for at most 10 ms of event time:
+/// ```
+/// use thalweg::prelude::*;
+/// use thalweg::testing::{self, TestDriver};
+///
+/// #[derive(Clone, Default)]
+/// struct Reconcile { order: ValueState<i64> }
+///
+/// impl KeyedCoProcessFunction for Reconcile {
+///     type Key = u64;
+///     type In1 = u64; // an order
+///     type In2 = u64; // its payment
+///     type Out = String;
+///     fn open(&mut self, context: &mut RuntimeContext<'_>) -> thalweg::Result<()> {
+///         self.order = context.value_state(ValueStateDescriptor::new("order"))?;
+///         Ok(())
+///     }
+///     fn process_element1(
+///         &mut self,
+///         _: u64,
+///         context: &mut Context<'_, u64>,
+///         _: &mut Collector<'_, String>,
+///     ) -> thalweg::Result<()> {
+///         let at = context.timestamp_ms() + 10;
+///         self.order.update(context, at)?;
+///         context.timer_service().register_event_time_timer(at);
+///         Ok(())
+///     }
+///     fn process_element2(
+///         &mut self,
+///         order: u64,
+///         context: &mut Context<'_, u64>,
+///         out: &mut Collector<'_, String>,
+///     ) -> thalweg::Result<()> {
+///         if let Some(at) = self.order.take(context)? {
+///             context.timer_service().delete_event_time_timer(at);
+///             out.collect(format!("{order} is paid"));
+///         }
+///         Ok(())
+///     }
+///     fn on_timer(
+///         &mut self,
+///         _: i64,
+///         context: &mut OnTimerContext<'_, u64>,
+///         out: &mut Collector<'_, String>,
+///     ) -> thalweg::Result<()> {
+///         self.order.clear(context)?;
+///         out.collect(format!("{} is not paid", context.current_key()));
+///         Ok(())
+///     }
+/// }
+///
+/// let mut test = TestDriver::new(|env| {
+///     let orders = env.from_source(testing::input::<u64>(), "orders").key_by(|order| *order);
+///     let payments = env.from_source(testing::input::<u64>(), "payments").key_by(|order| *order);
+///     let told = orders.connect(payments).process(Reconcile::default());
+///     told.sink_to(testing::output()).name("told");
+/// });
+/// test.pipe_at("orders", [(1, 7_u64), (2, 8)]);
+/// test.pipe_at("payments", [(3, 8_u64)]);
+/// test.watermark("orders", 50);
+/// test.watermark("payments", 10);
+/// assert_eq!(test.outputs::<String>("told"), ["8 is paid"]);
+/// test.watermark("payments", 11);
+/// assert_eq!(test.outputs::<String>("told"), ["7 is not paid"]);
+/// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a KeyedCoProcessFunction")]
 pub trait KeyedCoProcessFunction: 'static {
     /// The key of both streams.
@@ -366,8 +486,16 @@ impl<K> OperatorContextMut for OnTimerContext<'_, K> {
 
 /// Time as the operator sees it, and the timers of the key at hand.
 ///
-/// Timers are de-duplicated per key and time. A timer at or before the current watermark fires at the next advance of
-/// the watermark, not at once.
+/// Timers are de-duplicated per key, domain and time, and fire in order of time over all keys of the subtask; timers of one
+/// time in an order that is the same in every run. The rules are Flink's:
+///
+/// - An event-time timer fires when the watermark reaches it. One at or before the current watermark fires at the next
+///   advance of the watermark, not at once; one that `on_timer` registers there fires in the same advance.
+/// - A processing-time timer fires when the clock has reached it; one in the past fires in the next round of the core's
+///   loop.
+/// - In `on_timer` the watermark and the clock are those that made it fire, not the timer's time.
+/// - The end of input fires all event-time timers. Timers of processing time that are not due by then are dropped. A timer
+///   that registers a later one each time, without a limit, never comes to that end.
 pub struct TimerService<'a> {
     cursor: RowCursor<'a>,
     row: RowId,

@@ -16,6 +16,7 @@ mod co_function;
 mod co_process;
 mod collector;
 mod key_selector;
+mod keyed_context;
 mod output_tag;
 mod process;
 mod runtime_context;
@@ -35,11 +36,9 @@ pub(crate) use co_function::{MapAsFlatMap, TwoClosures};
 pub use co_process::CoProcessFunction;
 pub use collector::Collector;
 pub use key_selector::{ByReference, ByValue, KeySelector};
+pub use keyed_context::{Context, OnTimerContext, TimeDomain, TimerService};
 pub use output_tag::OutputTag;
-pub use process::{
-    Context, KeyedCoProcessFunction, KeyedProcessFunction, OnTimerContext, ProcessContext,
-    ProcessFunction, TimeDomain, TimerService,
-};
+pub use process::{KeyedCoProcessFunction, KeyedProcessFunction, ProcessContext, ProcessFunction};
 pub use runtime_context::RuntimeContext;
 pub use sink::{FnSink, Sink, SinkStatus};
 pub(crate) use source::{Assignment, SourceControls};

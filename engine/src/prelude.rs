@@ -1,8 +1,9 @@
 //! What a job needs in scope: `use thalweg::prelude::*;`.
 
 pub use crate::api::{
-    Chain, ConnectedStreams, DataStream, DataStreamSink, KeyedConnectedStreams, KeyedStream,
-    StreamExecutionEnvironment, WindowedStream,
+    BroadcastConnectedStreams, Chain, ConnectedStreams, DataStream, DataStreamSink,
+    KeyedBroadcastConnectedStreams, KeyedConnectedStreams, KeyedStream, StreamExecutionEnvironment,
+    WindowedStream,
 };
 pub use crate::config::Profile;
 pub use crate::connector::sink::Collected;

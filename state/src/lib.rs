@@ -65,8 +65,8 @@ pub use descriptor::{
 pub use error::StateError;
 pub use function::AggregateFunction;
 pub use handle::{
-    AggregatingState, KeyedContext, ListIter, ListState, MapIter, MapState, ReducingState,
-    ValueState,
+    AggregatingState, KeyedContext, KeyedState, ListIter, ListState, MapIter, MapState,
+    ReducingState, ValueState,
 };
 pub use hash::{KEY_HASH_NAME, KEY_HASH_VERSION, KeyHash, KeyHasher};
 pub use key_group::{

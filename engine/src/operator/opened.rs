@@ -36,7 +36,7 @@ impl<F> Opened<F> {
         open: impl FnOnce(&mut F, &mut RuntimeContext<'_>) -> Result<()>,
         close: fn(&mut F) -> Result<()>,
     ) -> Result<Self> {
-        Self::open_with(function, (stage, node), OpenStates::default(), open, close)
+        Self::open_keyed(function, (stage, node), None, open, close)
     }
 
     /// [`open`](Self::open) for a function that may register keyed state.

@@ -67,7 +67,7 @@ use crate::{RowCursor, StateError, StateValue};
 /// With a TTL the accumulator expires as a whole, and `add` dates the whole. An accumulator that has
 /// expired is begun anew, or goes on if expired values may be returned.
 pub struct AggregatingState<IN, ACC, OUT> {
-    place: AggregatingPlace<IN, ACC, OUT>,
+    pub(super) place: AggregatingPlace<IN, ACC, OUT>,
     fold: Option<Arc<dyn Fold<IN, ACC, OUT>>>,
 }
 

@@ -40,7 +40,7 @@ use crate::{RowCursor, StateError, StateValue};
 /// until the first.
 #[derive(Debug)]
 pub struct ListState<V> {
-    place: ListPlace<V>,
+    pub(super) place: ListPlace<V>,
 }
 
 /// The list whose read is to be finished, if it expires.

@@ -47,7 +47,7 @@ use crate::{Key, RowCursor, StateError, StateValue};
 /// while going through a map with a TTL are kept.
 #[derive(Debug)]
 pub struct MapState<UK, UV> {
-    place: MapPlace<UK, UV>,
+    pub(super) place: MapPlace<UK, UV>,
 }
 
 type MapPlace<UK, UV> = Place<MapTable<UK, UV>, ExpiringMap<UK, UV>, MapState<UK, UV>>;

@@ -15,6 +15,7 @@
 
 mod aggregating;
 mod context;
+mod keyed_state;
 mod list;
 mod map;
 mod reducing;
@@ -22,6 +23,7 @@ mod value;
 
 pub use aggregating::AggregatingState;
 pub use context::KeyedContext;
+pub use keyed_state::KeyedState;
 pub use list::{ListIter, ListState};
 pub use map::{MapIter, MapState};
 pub use reducing::ReducingState;

@@ -42,7 +42,7 @@ use crate::{RowCursor, StateError, StateValue};
 /// With a TTL the value expires as a whole, and `add` dates the whole. A value that has expired is
 /// begun anew, or goes on if expired values may be returned.
 pub struct ReducingState<V> {
-    place: ReducingPlace<V>,
+    pub(super) place: ReducingPlace<V>,
     reduce: Option<Reduce<V>>,
 }
 

@@ -35,7 +35,7 @@ use crate::{RowCursor, StateError, StateValue};
 /// removes, `modify` one that writes.
 #[derive(Debug)]
 pub struct ValueState<V> {
-    place: ValuePlace<V>,
+    pub(super) place: ValuePlace<V>,
 }
 
 type ValuePlace<V> = Place<V, Expiring<V>, ValueState<V>>;

@@ -57,6 +57,15 @@ impl<V, E, H> Place<V, E, H> {
         }
     }
 
+    /// Whether the row has anything here, expired or not.
+    pub(crate) fn is_present(&self, cursor: &RowCursor<'_>) -> Result<bool, StateError> {
+        if self.is_plain(cursor) {
+            return Ok(self.plain.get(cursor)?.is_some());
+        }
+        let (slot, _) = self.expiring_at(cursor)?;
+        Ok(slot.get(cursor)?.is_some())
+    }
+
     /// The state's name; `None` before the handle was opened.
     pub(crate) fn name(&self) -> Option<&str> {
         self.expiring.as_ref().map_or(self.plain.name(), |place| place.slot.name())

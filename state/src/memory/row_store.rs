@@ -278,6 +278,30 @@ impl<K: Key> RowStore<K> {
         })
     }
 
+    /// Calls `visit` with every key and the cursor of its row, in row order, until it fails, and
+    /// frees the rows that it leaves without state. The order is the same in every run. Visits all
+    /// rows that were ever in use at once, so its cost is that of the largest number of keys.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `visit`; the rows before it have been visited.
+    pub fn visit_rows<E>(
+        &mut self,
+        mut visit: impl FnMut(RowCursor<'_>, &K) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for row in 0..self.arena.len() {
+            if !self.is_live(row) {
+                continue;
+            }
+            // SAFETY: just checked.
+            let (cursor, key) = unsafe { self.cursor_of_live(RowId(row)) };
+            let result = visit(cursor, key);
+            self.release(RowId(row));
+            result?;
+        }
+        Ok(())
+    }
+
     /// How many keys there are.
     #[inline]
     pub fn len(&self) -> usize {

@@ -1,8 +1,8 @@
 //! What a job needs in scope: `use thalweg::prelude::*;`.
 
 pub use crate::api::{
-    Chain, ConnectedStreams, DataStream, DataStreamSink, KeyedConnectedStreams, KeyedStream,
-    StreamExecutionEnvironment, WindowedStream,
+    Chain, ConnectedStreams, DataStream, DataStreamSink, IntervalJoined, KeyedConnectedStreams,
+    KeyedStream, StreamExecutionEnvironment, WindowedStream,
 };
 pub use crate::config::Profile;
 pub use crate::connector::sink::Collected;
@@ -14,6 +14,7 @@ pub use crate::state::{
     ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
 };
 pub use crate::time::{
-    WatermarkGenerator, WatermarkStrategy, days, hours, milliseconds, minutes, seconds,
+    WatermarkGenerator, WatermarkStrategy, after, before, days, hours, milliseconds, minutes,
+    seconds,
 };
 pub use crate::window::{SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows};

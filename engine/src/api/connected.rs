@@ -307,9 +307,22 @@ where
         P: KeyedCoProcessFunction<Key = S1::Key, In1 = A, In2 = B, Out: Send + 'static>
             + UserFunction,
     {
+        self.process_as("co_process", function, Location::caller())
+    }
+
+    /// [`process`](Self::process) under the name of the operator that `function` is.
+    pub(crate) fn process_as<P>(
+        self,
+        operator: &'static str,
+        function: P,
+        location: &'static Location<'static>,
+    ) -> DataStream<P::Out, impl Chain<P::Out>>
+    where
+        P: KeyedCoProcessFunction<Key = S1::Key, In1 = A, In2 = B, Out: Send + 'static>
+            + UserFunction,
+    {
         let KeyedConnectedStreams { streams, selectors } = self;
-        let location = Location::caller();
-        let (plan, node, first, second) = streams.add_node("co_process", true, location);
+        let (plan, node, first, second) = streams.add_node(operator, true, location);
         plan.with(|plan| plan.allow_side_outputs(node));
         let factory = CoProcessFactory { function, selectors, node };
         let chain = TwoHead { node, first, second, factory };

@@ -3,6 +3,7 @@
 mod chain;
 mod connected;
 pub(crate) mod environment;
+mod interval_join;
 mod keyed;
 mod operators;
 pub(crate) mod plan_builder;
@@ -16,6 +17,7 @@ mod windowed;
 pub use chain::{Boxed, Chain};
 pub use connected::{ConnectedStreams, KeyedConnectedStreams};
 pub use environment::StreamExecutionEnvironment;
+pub use interval_join::{IntervalJoin, IntervalJoined};
 pub use keyed::KeyedStream;
 pub use sink::DataStreamSink;
 pub use stream::DataStream;

@@ -12,6 +12,7 @@
 mod aggregate;
 mod co_function;
 mod collector;
+mod join;
 mod key_selector;
 mod output_tag;
 mod process;
@@ -25,6 +26,7 @@ pub use aggregate::{AggregateFunction, Count};
 pub use co_function::{CoFlatMapFunction, CoMapFunction};
 pub(crate) use co_function::{MapAsFlatMap, TwoClosures};
 pub use collector::Collector;
+pub use join::{IntervalJoinError, JoinContext, JoinSide, ProcessJoinFunction};
 pub use key_selector::{ByReference, ByValue, KeySelector};
 pub use output_tag::OutputTag;
 pub use process::{

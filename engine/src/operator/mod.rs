@@ -21,6 +21,8 @@ pub(crate) mod co_function;
 pub(crate) mod context;
 pub(crate) mod fan_out;
 pub(crate) mod flat_map;
+pub(crate) mod interval_join;
+pub(crate) mod join_buffer;
 pub(crate) mod keyed;
 pub(crate) mod keyed_process;
 pub(crate) mod keyed_services;

@@ -5,7 +5,9 @@ mod units;
 mod watermark;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use units::{days, duration_ms, hours, milliseconds, minutes, seconds};
+pub use units::{
+    RelativeTime, after, before, days, duration_ms, hours, milliseconds, minutes, seconds,
+};
 pub use watermark::{
     BoundedOutOfOrderness, ByFunction, NoWatermarks, Punctuated, RecordedTimestamps,
     TimestampAssigner, WatermarkGenerator, WatermarkStrategy,

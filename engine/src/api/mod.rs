@@ -1,5 +1,6 @@
 //! The fluent surface: environments, streams and what can be done with them.
 
+mod async_io;
 mod chain;
 mod connected;
 pub(crate) mod environment;

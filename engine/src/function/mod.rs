@@ -10,6 +10,7 @@
 //! - A method that returns an error fails the job with the operator, the subtask and the record named.
 
 mod aggregate;
+mod async_io;
 mod co_function;
 mod collector;
 mod join;
@@ -23,6 +24,8 @@ mod stateless;
 mod window;
 
 pub use aggregate::{AggregateFunction, Count};
+pub(crate) use async_io::{Answer, Message, Settings, Ticket};
+pub use async_io::{AsyncError, AsyncFunction, AsyncOptions, AsyncRetry, ResultFuture};
 pub use co_function::{CoFlatMapFunction, CoMapFunction};
 pub(crate) use co_function::{MapAsFlatMap, TwoClosures};
 pub use collector::Collector;

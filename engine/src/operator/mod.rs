@@ -16,6 +16,7 @@
 //! - A watermark or barrier that an operator has taken is passed on only after everything it makes the operator emit.
 //! - User code runs under a [`UserCall`], so a panic names its operator.
 
+pub(crate) mod async_wait;
 pub(crate) mod build;
 pub(crate) mod co_function;
 pub(crate) mod context;

@@ -4,6 +4,7 @@ mod clock;
 mod units;
 mod watermark;
 
+pub(crate) use clock::LentClock;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use units::{
     RelativeTime, after, before, days, duration_ms, hours, milliseconds, minutes, seconds,

@@ -217,6 +217,9 @@ impl<I: Invoke, D: Push<I::Out>> AsyncWait<I, D> {
 
     fn fire_timers(&mut self) {
         let now_ms = self.now_ms();
+        if self.stage.task.core.timers_held.get() {
+            return;
+        }
         while let Some(timer) = self.timers.pop_due(now_ms, &self.requests) {
             self.stage.task.worked(1);
             match timer.is_retry {
@@ -328,7 +331,10 @@ impl<I: Invoke, D: Push<I::Out>> AsyncWait<I, D> {
     fn set_alarm(&mut self) {
         let next_ms = self.timers.next_ms(&self.requests);
         let core = &self.stage.task.core;
-        core.next_timer_ms.set(core.next_timer_ms.get().min(next_ms));
+        // What is due already is held, for as long as the clock stands still.
+        if next_ms > core.now_ms.get() {
+            core.next_timer_ms.set(core.next_timer_ms.get().min(next_ms));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Asynchronous I/O: order, watermarks, timeouts, retries and capacity step by step, a model, and real threads.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::disallowed_methods, reason = "requests are answered on threads of the test")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -528,10 +529,12 @@ fn the_end_waits_for_all_requests(steps: Steps) {
     }
 }
 
+type Kept = Result<String, &'static str>;
+
 /// Makes futures that the test answers; counts those that are alive.
 #[derive(Clone, Default)]
 struct Promises {
-    open: Arc<Mutex<BTreeMap<u64, oneshot::Sender<Result<String, &'static str>>>>>,
+    open: Arc<Mutex<BTreeMap<u64, oneshot::Sender<Kept>>>>,
     alive: Arc<AtomicUsize>,
 }
 

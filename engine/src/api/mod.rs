@@ -1,6 +1,7 @@
 //! The fluent surface: environments, streams and what can be done with them.
 
 mod async_io;
+mod broadcast_connected;
 mod chain;
 mod connected;
 pub(crate) mod environment;
@@ -15,6 +16,7 @@ mod sources;
 mod stream;
 mod windowed;
 
+pub use broadcast_connected::{BroadcastConnectedStreams, KeyedBroadcastConnectedStreams};
 pub use chain::{Boxed, Chain};
 pub use connected::{ConnectedStreams, KeyedConnectedStreams};
 pub use environment::StreamExecutionEnvironment;

@@ -13,6 +13,7 @@ use crate::operator::map::{Filter, FilterWith, Map, MapWith};
 use crate::operator::opened::Opened;
 use crate::operator::process::Process;
 use crate::operator::timestamps::Timestamps;
+use crate::operator::unkeyed_services::UnkeyedServices;
 use crate::time::{TimestampAssigner, WatermarkGenerator, WatermarkStrategy};
 use std::marker::PhantomData;
 
@@ -187,9 +188,10 @@ where
     type Out = P::Out;
     type Operator<D: Push<P::Out>> = Process<P, D>;
     fn build<D: Push<P::Out>>(self, context: &mut BuildContext, next: D) -> Result<Process<P, D>> {
-        let sides = context.open_sides(self.node)?;
-        let function = Opened::open(self.function, &context.stage, self.node, P::open, P::close)?;
-        Ok(Process::new(function, next, sides))
+        let ProcessFactory { function, node } = self;
+        let opened = UnkeyedServices::open(function, context, node, P::open, P::close);
+        let (function, services) = opened?;
+        Ok(Process { function, next, services })
     }
 }
 

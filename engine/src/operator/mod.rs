@@ -17,6 +17,7 @@
 //! - User code runs under a [`UserCall`], so a panic names its operator.
 
 pub(crate) mod async_wait;
+pub(crate) mod broadcast;
 pub(crate) mod build;
 pub(crate) mod co_function;
 pub(crate) mod context;
@@ -25,6 +26,7 @@ pub(crate) mod flat_map;
 pub(crate) mod interval_join;
 pub(crate) mod join_buffer;
 pub(crate) mod keyed;
+pub(crate) mod keyed_broadcast;
 pub(crate) mod keyed_process;
 pub(crate) mod keyed_services;
 pub(crate) mod map;
@@ -35,6 +37,7 @@ pub(crate) mod side_outputs;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod timestamps;
+pub(crate) mod unkeyed_services;
 pub(crate) mod window;
 
 pub(crate) use context::{OperatorFailure, OperatorNames, StageContext, TaskContext, UserCall};

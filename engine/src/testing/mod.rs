@@ -19,6 +19,7 @@
 //! ```
 //!
 //! - [`TestDriver`] runs a job; [`input`] and [`output`] are its sources and sinks.
+//! - [`OperatorHarness`] does the same for one operator, or a few.
 //!
 //! # How a test runs
 //!
@@ -46,10 +47,12 @@
 
 mod clock;
 mod driver;
+mod harness;
 mod hub;
 mod input;
 mod output;
 
 pub use driver::{TestDriver, TestDriverBuilder};
+pub use harness::{NoInput, OperatorHarness, OperatorHarnessBuilder};
 pub use input::{TestInput, TestInputReader, input};
 pub use output::{OutputEvent, TestOutput, output};

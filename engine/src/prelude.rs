@@ -1,9 +1,9 @@
 //! What a job needs in scope: `use thalweg::prelude::*;`.
 
 pub use crate::api::{
-    BroadcastConnectedStreams, Chain, ConnectedStreams, DataStream, DataStreamSink, IntervalJoined,
-    KeyedBroadcastConnectedStreams, KeyedConnectedStreams, KeyedStream, StreamExecutionEnvironment,
-    WindowedStream,
+    AllWindowedStream, BroadcastConnectedStreams, Chain, ConnectedStreams, DataStream,
+    DataStreamSink, IntervalJoined, KeyedBroadcastConnectedStreams, KeyedConnectedStreams,
+    KeyedStream, StreamExecutionEnvironment, WindowedStream,
 };
 pub use crate::config::Profile;
 pub use crate::connector::sink::Collected;
@@ -20,4 +20,12 @@ pub use crate::time::{
     WatermarkGenerator, WatermarkStrategy, after, before, days, hours, milliseconds, minutes,
     seconds,
 };
-pub use crate::window::{SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows};
+pub use crate::window::{
+    AssignerContext, ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor,
+    CountTrigger, DeltaEvictor, DeltaTrigger, EndOfStreamTrigger, EventTimeSessionWindows,
+    EventTimeTrigger, Evictor, EvictorContext, GlobalWindow, GlobalWindows, NeverTrigger,
+    OnMergeContext, ProcessingTimeSessionWindows, ProcessingTimeTrigger, ProcessingTimeoutTrigger,
+    PurgingTrigger, SlidingEventTimeWindows, SlidingProcessingTimeWindows, TimeEvictor, TimeWindow,
+    Trigger, TriggerContext, TriggerResult, TumblingEventTimeWindows,
+    TumblingProcessingTimeWindows, Window, WindowAssigner, WindowElements,
+};

@@ -24,4 +24,6 @@ pub use interval_join::{IntervalJoin, IntervalJoined};
 pub use keyed::KeyedStream;
 pub use sink::DataStreamSink;
 pub use stream::DataStream;
-pub use windowed::{Evaluation, WindowedStream};
+pub use windowed::{
+    AllWindowedStream, ByDefault, Chosen, Evaluation, EvictedBy, NoEvictor, WindowedStream,
+};

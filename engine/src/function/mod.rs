@@ -45,6 +45,7 @@ pub use keyed_context::{Context, OnTimerContext, TimeDomain, TimerService};
 pub use output_tag::OutputTag;
 pub use process::{KeyedCoProcessFunction, KeyedProcessFunction, ProcessContext, ProcessFunction};
 pub use runtime_context::RuntimeContext;
+pub(crate) use runtime_context::StateOfWindows;
 pub use sink::{FnSink, Sink, SinkStatus};
 pub(crate) use source::{Assignment, SourceControls};
 pub use source::{
@@ -53,7 +54,7 @@ pub use source::{
 };
 pub use stateless::{FilterFunction, FlatMapFunction, MapFunction};
 pub use unkeyed::{ContextError, UnkeyedTimerService};
-pub use window::{ProcessWindowFunction, WindowContext};
+pub use window::{ProcessAllWindowFunction, ProcessWindowFunction, WindowContext};
 
 /// What every user function must be so that each subtask can have its own: `Clone + Send + 'static`. A blanket trait.
 pub trait UserFunction: Clone + Send + 'static {}

@@ -355,11 +355,24 @@ where
         P: KeyedCoProcessFunction<Key = S1::Key, In1 = A, In2 = B, Out: Send + 'static>
             + UserFunction,
     {
+        self.head(operator, location, |node, selectors| CoProcessFactory {
+            function,
+            selectors,
+            node,
+        })
+    }
+
+    /// Puts a keyed operator with two inputs at the head of a stage.
+    pub(crate) fn head<F: TwoHeadFactory<A, B>>(
+        self,
+        operator: &'static str,
+        location: &'static Location<'static>,
+        make: impl FnOnce(NodeId, (S1, S2)) -> F,
+    ) -> DataStream<F::Out, TwoHead<F, A, B>> {
         let KeyedConnectedStreams { streams, selectors } = self;
         let (plan, node, first, second) = streams.add_node(operator, true, location);
         plan.with(|plan| plan.allow_side_outputs(node));
-        let factory = CoProcessFactory { function, selectors, node };
-        let chain = TwoHead { node, first, second, factory };
+        let chain = TwoHead { node, first, second, factory: make(node, selectors) };
         DataStream::new(plan, node, chain)
     }
 

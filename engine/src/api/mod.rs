@@ -14,6 +14,7 @@ mod sink;
 mod sinks;
 mod sources;
 mod stream;
+mod window_join;
 mod windowed;
 
 pub use broadcast_connected::{BroadcastConnectedStreams, KeyedBroadcastConnectedStreams};
@@ -24,6 +25,9 @@ pub use interval_join::{IntervalJoin, IntervalJoined};
 pub use keyed::KeyedStream;
 pub use sink::DataStreamSink;
 pub use stream::DataStream;
+pub use window_join::{
+    JoinedEqualTo, JoinedStreams, JoinedWhere, JoinedWindows, Pairs, WholeGroups,
+};
 pub use windowed::{
     AllWindowedStream, ByDefault, Chosen, Evaluation, EvictedBy, NoEvictor, WindowedStream,
 };

@@ -1,4 +1,4 @@
-//! Functions of joined pairs.
+//! Functions of joined pairs and groups.
 
 use crate::Result;
 use crate::function::{Collector, OutputTag, RuntimeContext};
@@ -140,4 +140,61 @@ pub enum IntervalJoinError {
         /// Which input.
         side: JoinSide,
     },
+}
+
+/// An element of one of two streams that share windows: what assigners, triggers and evictors of a
+/// [`join`](crate::api::DataStream::join) or [`co_group`](crate::api::DataStream::co_group) see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaggedUnion<A, B> {
+    /// Of the stream that `join` or `co_group` was called on.
+    Left(A),
+    /// Of the stream that was given to it.
+    Right(B),
+}
+
+impl<A, B> TaggedUnion<A, B> {
+    /// Which stream it comes from.
+    pub fn side(&self) -> JoinSide {
+        match self {
+            TaggedUnion::Left(_) => JoinSide::Left,
+            TaggedUnion::Right(_) => JoinSide::Right,
+        }
+    }
+}
+
+/// Sees the elements of both streams in one window of one key; see
+/// [`DataStream::co_group`](crate::api::DataStream::co_group).
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a CoGroupFunction")]
+pub trait CoGroupFunction: 'static {
+    /// Records of the left stream.
+    type Left: 'static;
+    /// Records of the right stream.
+    type Right: 'static;
+    /// Records given.
+    type Out: 'static;
+    /// Called once on the function's core, before the first record.
+    ///
+    /// # Errors
+    /// Any error fails the job before a record is read.
+    fn open(&mut self, _context: &mut RuntimeContext<'_>) -> Result<()> {
+        Ok(())
+    }
+    /// Called when a key's window fires, with the elements of each stream in order of arrival; one of the two may be empty.
+    /// What is emitted carries the window's last instant.
+    ///
+    /// # Errors
+    /// Any error fails the job.
+    fn co_group(
+        &mut self,
+        lefts: &[Self::Left],
+        rights: &[Self::Right],
+        out: &mut Collector<'_, Self::Out>,
+    ) -> Result<()>;
+    /// Called once, after the last record.
+    ///
+    /// # Errors
+    /// Any error fails the job.
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
 }

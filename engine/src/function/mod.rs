@@ -39,7 +39,9 @@ pub use co_function::{CoFlatMapFunction, CoMapFunction};
 pub(crate) use co_function::{MapAsFlatMap, TwoClosures};
 pub use co_process::CoProcessFunction;
 pub use collector::Collector;
-pub use join::{IntervalJoinError, JoinContext, JoinSide, ProcessJoinFunction};
+pub use join::{
+    CoGroupFunction, IntervalJoinError, JoinContext, JoinSide, ProcessJoinFunction, TaggedUnion,
+};
 pub use key_selector::{ByReference, ByValue, KeySelector};
 pub use keyed_context::{Context, OnTimerContext, TimeDomain, TimerService};
 pub use output_tag::OutputTag;

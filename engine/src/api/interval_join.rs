@@ -25,7 +25,8 @@ impl<A: Send + 'static, S1: KeySelector<A>> KeyedStream<A, S1> {
     /// A record is late, and meets nothing, if its timestamp is less than the watermark (the lower one of both streams).
     /// Late records are dropped and counted (`late_records_dropped`), or go to a side output:
     /// [`side_output_left_late`](IntervalJoined::side_output_left_late) and
-    /// [`side_output_right_late`](IntervalJoined::side_output_right_late).
+    /// [`side_output_right_late`](IntervalJoined::side_output_right_late). How late they were is in the histogram `late_by_ms`
+    /// of the operator.
     ///
     /// As in Flink, a left record is dropped as soon as the watermark reaches `timestamp + upper` (`timestamp` if `upper`
     /// is negative), although a right record of exactly that timestamp is not late yet: such a pair is lost. The same

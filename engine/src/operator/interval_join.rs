@@ -20,11 +20,11 @@ use crate::function::{
     Collector, Context, IntervalJoinError, JoinContext, JoinSide, KeyedCoProcessFunction,
     OnTimerContext, OutputTag, ProcessJoinFunction, RuntimeContext,
 };
-use crate::metrics::SubtaskMetrics;
+use crate::metrics::{HistogramHandle, MetricGroup};
 use crate::operator::join_buffer::JoinBuffer;
+use crate::operator::window::late::LATE_BY_MS;
 use crate::record::NO_TIMESTAMP;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use thalweg_state::{Key, StateValue, ValueState, ValueStateDescriptor};
 
 /// The bounds of the right record relative to the left one, both included, in milliseconds.
@@ -77,7 +77,9 @@ pub(crate) struct IntervalJoin<P: ProcessJoinFunction, K> {
     left: ValueState<JoinBuffer<P::Left>>,
     right: ValueState<JoinBuffer<P::Right>>,
     /// Set by `open`.
-    metrics: Option<Arc<SubtaskMetrics>>,
+    metrics: Option<MetricGroup>,
+    /// Made at the first late record, since it takes 30 KiB.
+    late_by_ms: Option<HistogramHandle>,
     key: PhantomData<fn() -> K>,
 }
 
@@ -88,7 +90,17 @@ impl<P: ProcessJoinFunction, K> IntervalJoin<P, K> {
         late: LateOutputs<P::Left, P::Right>,
     ) -> Self {
         let (left, right) = (ValueState::default(), ValueState::default());
-        IntervalJoin { function, interval, late, left, right, metrics: None, key: PhantomData }
+        let (metrics, late_by_ms) = (None, None);
+        IntervalJoin {
+            function,
+            interval,
+            late,
+            left,
+            right,
+            metrics,
+            late_by_ms,
+            key: PhantomData,
+        }
     }
 }
 
@@ -99,22 +111,20 @@ impl<P: ProcessJoinFunction + Clone, K> Clone for IntervalJoin<P, K> {
 }
 
 impl<P: ProcessJoinFunction, K> IntervalJoin<P, K> {
+    /// Counts a late record, and how late it is.
     #[cold]
-    fn drop_late<T: 'static>(
-        &self,
-        context: &mut Context<'_, K>,
-        tag: Option<&OutputTag<T>>,
-        record: T,
-    ) {
-        match (tag, &self.metrics) {
-            (Some(tag), _) => context.output(tag, record),
-            (None, Some(metrics)) => metrics.late_records_dropped.add(1),
-            (None, None) => {}
+    fn note_late(&mut self, context: &Context<'_, K>, has_output: bool) {
+        let Some(metrics) = &self.metrics else { return };
+        let late_by_ms = self.late_by_ms.get_or_insert_with(|| metrics.histogram(LATE_BY_MS));
+        let watermark = context.services.watermark;
+        late_by_ms.record(watermark.saturating_sub(context.timestamp).unsigned_abs());
+        if !has_output {
+            metrics.subtask().late_records_dropped.increment();
         }
     }
 }
 
-/// Its time, if the record has one and is not late.
+/// The time of the record at hand, and whether it is late.
 #[inline(always)]
 fn time_of<K>(context: &Context<'_, K>, side: JoinSide) -> Result<(i64, bool)> {
     let timestamp = context.timestamp;
@@ -190,7 +200,7 @@ where
     type Out = P::Out;
 
     fn open(&mut self, context: &mut RuntimeContext<'_>) -> Result<()> {
-        self.metrics = Some(context.metrics().subtask().clone());
+        self.metrics = Some(context.metrics());
         self.left = context.value_state(ValueStateDescriptor::new("interval join: left"))?;
         self.right = context.value_state(ValueStateDescriptor::new("interval join: right"))?;
         self.function.open(context)
@@ -205,7 +215,10 @@ where
     ) -> Result<()> {
         let (at, is_late) = time_of(context, JoinSide::Left)?;
         if is_late {
-            self.drop_late(context, self.late.left.as_ref(), record);
+            self.note_late(context, self.late.left.is_some());
+            if let Some(tag) = &self.late.left {
+                context.output(tag, record);
+            }
             return Ok(());
         }
         let function = &mut self.function;
@@ -225,7 +238,10 @@ where
     ) -> Result<()> {
         let (at, is_late) = time_of(context, JoinSide::Right)?;
         if is_late {
-            self.drop_late(context, self.late.right.as_ref(), record);
+            self.note_late(context, self.late.right.is_some());
+            if let Some(tag) = &self.late.right {
+                context.output(tag, record);
+            }
             return Ok(());
         }
         let function = &mut self.function;

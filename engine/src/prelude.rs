@@ -1,9 +1,9 @@
 //! What a job needs in scope: `use thalweg::prelude::*;`.
 
 pub use crate::api::{
-    BroadcastConnectedStreams, Chain, ConnectedStreams, DataStream, DataStreamSink,
-    KeyedBroadcastConnectedStreams, KeyedConnectedStreams, KeyedStream, StreamExecutionEnvironment,
-    WindowedStream,
+    AllWindowedStream, BroadcastConnectedStreams, Chain, ConnectedStreams, DataStream,
+    DataStreamSink, IntervalJoined, KeyedBroadcastConnectedStreams, KeyedConnectedStreams,
+    KeyedStream, StreamExecutionEnvironment, WindowedStream,
 };
 pub use crate::config::Profile;
 pub use crate::connector::sink::Collected;
@@ -17,6 +17,15 @@ pub use crate::state::{
     StateTtl, TtlUpdate, TtlVisibility, ValueState, ValueStateDescriptor,
 };
 pub use crate::time::{
-    WatermarkGenerator, WatermarkStrategy, days, hours, milliseconds, minutes, seconds,
+    WatermarkGenerator, WatermarkStrategy, after, before, days, hours, milliseconds, minutes,
+    seconds,
 };
-pub use crate::window::{SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows};
+pub use crate::window::{
+    AssignerContext, ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor,
+    CountTrigger, DeltaEvictor, DeltaTrigger, EndOfStreamTrigger, EventTimeSessionWindows,
+    EventTimeTrigger, Evictor, EvictorContext, GlobalWindow, GlobalWindows, NeverTrigger,
+    OnMergeContext, ProcessingTimeSessionWindows, ProcessingTimeTrigger, ProcessingTimeoutTrigger,
+    PurgingTrigger, SlidingEventTimeWindows, SlidingProcessingTimeWindows, TimeEvictor, TimeWindow,
+    Trigger, TriggerContext, TriggerResult, TumblingEventTimeWindows,
+    TumblingProcessingTimeWindows, Window, WindowAssigner, WindowElements,
+};

@@ -341,12 +341,38 @@ where
         P: KeyedCoProcessFunction<Key = S1::Key, In1 = A, In2 = B, Out: Send + 'static>
             + UserFunction,
     {
+        self.process_as("co_process", function, Location::caller())
+    }
+
+    /// [`process`](Self::process) under the name of the operator that `function` is.
+    pub(crate) fn process_as<P>(
+        self,
+        operator: &'static str,
+        function: P,
+        location: &'static Location<'static>,
+    ) -> DataStream<P::Out, impl Chain<P::Out>>
+    where
+        P: KeyedCoProcessFunction<Key = S1::Key, In1 = A, In2 = B, Out: Send + 'static>
+            + UserFunction,
+    {
+        self.head(operator, location, |node, selectors| CoProcessFactory {
+            function,
+            selectors,
+            node,
+        })
+    }
+
+    /// Puts a keyed operator with two inputs at the head of a stage.
+    pub(crate) fn head<F: TwoHeadFactory<A, B>>(
+        self,
+        operator: &'static str,
+        location: &'static Location<'static>,
+        make: impl FnOnce(NodeId, (S1, S2)) -> F,
+    ) -> DataStream<F::Out, TwoHead<F, A, B>> {
         let KeyedConnectedStreams { streams, selectors } = self;
-        let location = Location::caller();
-        let (plan, node, first, second) = streams.add_node("co_process", true, location);
+        let (plan, node, first, second) = streams.add_node(operator, true, location);
         plan.with(|plan| plan.allow_side_outputs(node));
-        let factory = CoProcessFactory { function, selectors, node };
-        let chain = TwoHead { node, first, second, factory };
+        let chain = TwoHead { node, first, second, factory: make(node, selectors) };
         DataStream::new(plan, node, chain)
     }
 

@@ -70,7 +70,7 @@ type Mapped<C, F, T, U> = Then<C, MapFactory<F, T, U>, T>;
 
 impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     /// Puts an operator on top.
-    fn then<B: crate::api::chain::OperatorFactory<T>>(
+    pub(crate) fn then<B: crate::api::chain::OperatorFactory<T>>(
         self,
         operator: &'static str,
         location: &'static Location<'static>,

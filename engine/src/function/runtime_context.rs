@@ -5,6 +5,7 @@ use crate::graph::NodeId;
 use crate::metrics::MetricGroup;
 use crate::operator::StageContext;
 use crate::operator::opened::OpenStates;
+use crate::window::WindowError;
 use thalweg_state::{
     AggregatingState, AggregatingStateDescriptor, BroadcastState, Key, ListState,
     ListStateDescriptor, MapState, MapStateDescriptor, OperatorListState, OperatorStateStore,
@@ -17,83 +18,62 @@ use thalweg_state::{
 /// Keyed state is for functions on keyed streams; a descriptor `with_ttl` makes it expire. Operator
 /// state is for functions whose calls are given a context: process functions and broadcast process
 /// functions.
-///
-/// # Examples
-/// The mean amount of each account, forgotten when the account has been quiet for an hour, and how many payments there
-/// were:
-/// ```
-/// use thalweg::prelude::*;
-///
-/// #[derive(Clone)]
-/// struct Mean;
-/// impl AggregateFunction<f64> for Mean {
-///     type Accumulator = (f64, u64);
-///     type Result = f64;
-///     fn create_accumulator(&self) -> (f64, u64) {
-///         (0.0, 0)
-///     }
-///     fn add(&self, accumulator: &mut (f64, u64), amount: &f64) {
-///         accumulator.0 += amount;
-///         accumulator.1 += 1;
-///     }
-///     fn result(&self, accumulator: &(f64, u64)) -> f64 {
-///         accumulator.0 / accumulator.1 as f64
-///     }
-///     fn merge(&self, into: &mut (f64, u64), other: &(f64, u64)) {
-///         into.0 += other.0;
-///         into.1 += other.1;
-///     }
-/// }
-///
-/// #[derive(Clone, Default)]
-/// struct MeanAmount {
-///     mean: AggregatingState<f64, (f64, u64), f64>,
-///     payments: ReducingState<u64>,
-/// }
-///
-/// impl KeyedProcessFunction for MeanAmount {
-///     type Key = u32;
-///     type In = (u32, f64);
-///     type Out = (u32, f64, u64);
-///     fn open(&mut self, context: &mut RuntimeContext<'_>) -> thalweg::Result<()> {
-///         let quiet = StateTtl::after(hours(1)).update(TtlUpdate::OnReadAndWrite);
-///         let mean = AggregatingStateDescriptor::new("mean", Mean).with_ttl(quiet);
-///         self.mean = context.aggregating_state(mean)?;
-///         let payments = ReducingStateDescriptor::new("payments", |sum: &mut u64, n| *sum += n);
-///         self.payments = context.reducing_state(payments)?;
-///         Ok(())
-///     }
-///     fn process_element(
-///         &mut self,
-///         (account, amount): (u32, f64),
-///         context: &mut Context<'_, u32>,
-///         out: &mut Collector<'_, (u32, f64, u64)>,
-///     ) -> thalweg::Result<()> {
-///         self.mean.add(context, amount)?;
-///         self.payments.add(context, 1)?;
-///         let mean = self.mean.get(context)?.unwrap_or_default();
-///         out.collect((account, mean, self.payments.get(context)?.unwrap_or_default()));
-///         Ok(())
-///     }
-/// }
-///
-/// let env = StreamExecutionEnvironment::new();
-/// env.set_parallelism(1);
-/// let payments = env.from_elements([(1, 10.0), (2, 5.0), (1, 20.0)]);
-/// let means = payments.key_by(|payment| payment.0).process(MeanAmount::default()).collect();
-/// env.execute("mean amounts")?;
-/// assert_eq!(means.take(), [(1, 10.0, 1), (2, 5.0, 1), (1, 15.0, 2)]);
-/// # Ok::<(), thalweg::Error>(())
-/// ```
 pub struct RuntimeContext<'a> {
     stage: &'a StageContext,
     node: NodeId,
     states: OpenStates<'a>,
+    windows: StateOfWindows<'a>,
+}
+
+/// Where a function of windows makes the state of a window.
+pub(crate) enum StateOfWindows<'a> {
+    /// It is no function of windows.
+    None,
+    /// Windows merge, and their state cannot.
+    Merging,
+    /// Here.
+    Registrar(&'a mut StateRegistrar),
 }
 
 impl<'a> RuntimeContext<'a> {
     pub(crate) fn new(stage: &'a StageContext, node: NodeId, states: OpenStates<'a>) -> Self {
-        RuntimeContext { stage, node, states }
+        RuntimeContext { stage, node, states, windows: StateOfWindows::None }
+    }
+
+    /// The same place, for a function that makes its state with `registrar`.
+    pub(crate) fn with_registrar<'b>(
+        &'b self,
+        registrar: &'b mut StateRegistrar,
+    ) -> RuntimeContext<'b> {
+        let states = OpenStates { keyed: Some(registrar), operator: None };
+        RuntimeContext::new(self.stage, self.node, states)
+    }
+
+    /// The same place, for a function of windows.
+    pub(crate) fn with_windows<'b>(
+        &'b mut self,
+        windows: StateOfWindows<'b>,
+    ) -> RuntimeContext<'b> {
+        let states = OpenStates { keyed: self.states.keyed.as_deref_mut(), operator: None };
+        RuntimeContext { stage: self.stage, node: self.node, states, windows }
+    }
+
+    /// The context in which a window function makes state of a key and window, rather than of the key alone.
+    ///
+    /// # Errors
+    /// [`WindowError::StateOfMergingWindow`] where windows merge (sessions), [`WindowError::NotAWindowFunction`] elsewhere.
+    pub fn window_state(&mut self) -> Result<RuntimeContext<'_>, WindowError> {
+        match &mut self.windows {
+            StateOfWindows::Registrar(registrar) => {
+                let states = OpenStates { keyed: Some(registrar), operator: None };
+                Ok(RuntimeContext::new(self.stage, self.node, states))
+            }
+            StateOfWindows::Merging => Err(WindowError::StateOfMergingWindow),
+            StateOfWindows::None => {
+                let operator = self.stage.names.get(self.node).to_owned();
+                Err(WindowError::NotAWindowFunction { operator })
+            }
+        }
     }
 
     fn registrar(&mut self, state: &str) -> Result<&mut StateRegistrar> {

@@ -22,3 +22,5 @@ pub use stream::DataStream;
 pub use windowed::{
     AllWindowedStream, ByDefault, Chosen, Evaluation, EvictedBy, NoEvictor, WindowedStream,
 };
+#[doc(hidden)]
+pub use windowed::{ChooseEvictor, ChooseTrigger};

@@ -8,7 +8,7 @@ use thalweg::config::{Argument, Arguments, DeclaredArguments};
 use thalweg::prelude::*;
 use thalweg_benches::workload::{
     Latencies, Outcome, Settings, hot_keys, latency, named_counts, running_sum,
-    running_sum_by_process, tumbling_count,
+    running_sum_by_process, session_count, tumbling_count,
 };
 use thalweg_benches::{alloc::Counting, now_ns};
 
@@ -17,10 +17,13 @@ static ALLOCATOR: Counting = Counting;
 
 fn declared() -> DeclaredArguments {
     DeclaredArguments::new(
-        "Runs one of the workloads w1, w1p (w1 by a process function), w2, w3, w5, w7.",
+        "Runs one of the workloads w1, w1p (w1 by a process function), w2, w3, w4, w5, w7.",
     )
-    .with(Argument::positional("workload").required().help("w1, w1p, w2, w3, w5 or w7"))
-    .with(Argument::option("keys", "K").help("number of keys (w1, w5: 1000; w2, w3: 10000)"))
+    .with(Argument::positional("workload").required().help("w1, w1p, w2, w3, w4, w5 or w7"))
+    .with(
+        Argument::option("keys", "K")
+            .help("number of keys (w1, w5: 1000; w2, w3: 10000; w4: 100000)"),
+    )
     .with(Argument::option("events", "N").help("stop after so many events"))
     .with(Argument::option("seconds", "S").help("stop after so many seconds").default(10))
     .with(Argument::option("backend", "B").help("state backend: memory").default("memory"))
@@ -77,6 +80,7 @@ impl Line<'_> {
 fn settings(workload: &str, arguments: &Arguments) -> thalweg::Result<Settings> {
     let keys = match workload {
         "w2" | "w3" | "w7" => 10_000,
+        "w4" => 100_000,
         _ => 1_000,
     };
     let events: Option<u64> = arguments.parse_optional("events")?;
@@ -105,12 +109,14 @@ fn run(runs_left: &mut Option<u64>) -> thalweg::Result<()> {
         "w1p" => line.throughput(&running_sum_by_process(&env, &settings)?),
         "w2" => line.throughput(&tumbling_count(&env, &settings)?),
         "w3" => line.throughput(&hot_keys(&env, &settings)?),
+        "w4" => line.throughput(&session_count(&env, &settings)?),
         "w7" => line.throughput(&named_counts(&env, &settings)?),
         "w5" => line.latency(&latency(&env, &settings)?),
         other => {
-            return Err(
-                format!("unknown workload '{other}'; there are w1, w1p, w2, w3, w5, w7").into()
-            );
+            return Err(format!(
+                "unknown workload '{other}'; there are w1, w1p, w2, w3, w4, w5, w7"
+            )
+            .into());
         }
     }
     Ok(())

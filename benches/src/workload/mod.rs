@@ -1,4 +1,4 @@
-//! The workloads w1, w2, w3, w5 and w7, written with the public API as a user would write them.
+//! The workloads w1, w2, w3, w4, w5 and w7, written with the public API as a user would write them.
 
 mod events;
 mod latency;
@@ -208,6 +208,27 @@ pub fn tumbling_count(
         })
         .sink_to(run.sink(|(key, end, count): &(u64, u64, u64)| mix(*key, *end, *count), no_last));
     env.execute("w2")?;
+    Ok(run.outcome())
+}
+
+/// w4: counts of each key's sessions, which end after 100 ms without an event.
+///
+/// # Errors
+/// Those of the job.
+pub fn session_count(
+    env: &StreamExecutionEnvironment,
+    settings: &Settings,
+) -> Result<Outcome, thalweg::Error> {
+    let run = Run::new(settings);
+    env.from_source(Events::new(settings, run.meter.clone(), 1000), "events")
+        .assign_timestamps_and_watermarks(watermarks())
+        .key_by(|event| event.key)
+        .window(EventTimeSessionWindows::with_gap(milliseconds(100)))
+        .aggregate_with(Count, |key, window, count, out| {
+            out.collect((*key, window.end() as u64, count));
+        })
+        .sink_to(run.sink(|(key, end, count): &(u64, u64, u64)| mix(*key, *end, *count), no_last));
+    env.execute("w4")?;
     Ok(run.outcome())
 }
 

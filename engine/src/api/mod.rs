@@ -31,3 +31,5 @@ pub use window_join::{
 pub use windowed::{
     AllWindowedStream, ByDefault, Chosen, Evaluation, EvictedBy, NoEvictor, WindowedStream,
 };
+#[doc(hidden)]
+pub use windowed::{ChooseEvictor, ChooseTrigger};

@@ -14,6 +14,7 @@ use crate::operator::window::body::{Body, Incremental};
 use crate::operator::window::emit::{EmitPlain, OfTime, Plainly};
 use crate::operator::window::general::{GeneralSettings, GeneralWindows};
 use crate::operator::window::pane::PaneWindows;
+use crate::operator::window::sessions::{SessionSettings, SessionWindows};
 use crate::operator::window::sliced::SlicedWindows;
 use crate::operator::window::{WindowCore, WindowSettings};
 use crate::operator::{Consume, Push};
@@ -111,6 +112,7 @@ where
     /// Constants, so that only the operator that is chosen gets compiled.
     const IS_PLAIN: bool = R::IS_DEFAULT && V::IS_NONE;
     const IS_ALIGNED: bool = Self::IS_PLAIN && A::IS_ALIGNED;
+    const IS_FIXED_SESSION: bool = Self::IS_PLAIN && A::IS_FIXED_SESSION;
 
     fn build_aligned<D: Push<E::Out>>(
         self,
@@ -130,6 +132,20 @@ where
             true => boxed_head(SlicedWindows::new(core), next, context),
             false => boxed_head(PaneWindows::new(core), next, context),
         })
+    }
+
+    fn build_sessions<D: Push<E::Out>>(
+        self,
+        context: &mut BuildContext,
+        next: D,
+    ) -> Result<Box<dyn Consume<T>>> {
+        let (selector, assigner, lateness_ms, late, node) = self.settings;
+        let gap_ms = assigner.fixed_gap_ms().ok_or("a session assigner does not tell its gap")?;
+        let emit = OfTime { emit: self.emit, types: PhantomData };
+        let emit = Opened::open(emit, &context.stage, node, |_, _| Ok(()), |_| Ok(()))?;
+        let aggregate = self.aggregate;
+        let settings = SessionSettings { selector, aggregate, gap_ms, lateness_ms, late, node };
+        Ok(boxed_head(SessionWindows::open(settings, emit, context)?, next, context))
     }
 
     fn build_general<D: Push<E::Out>>(
@@ -165,6 +181,8 @@ where
     ) -> Result<Box<dyn Consume<T>>> {
         if Self::IS_ALIGNED {
             self.build_aligned(context, next)
+        } else if Self::IS_FIXED_SESSION {
+            self.build_sessions(context, next)
         } else {
             self.build_general(context, next)
         }

@@ -11,7 +11,7 @@ mod factory;
 mod functions;
 
 pub use all::AllWindowedStream;
-pub use choice::{ByDefault, Chosen, EvictedBy, NoEvictor};
+pub use choice::{ByDefault, ChooseEvictor, ChooseTrigger, Chosen, EvictedBy, NoEvictor};
 
 use crate::api::chain::Plan;
 use crate::api::keyed::KeyedStream;
@@ -60,7 +60,8 @@ use std::time::Duration;
 /// let late = sums.side_output(&late).collect();
 /// let sums = sums.collect();
 /// env.execute("sums so far")?;
-/// assert_eq!(sums.take(), [3, 15, 40, 31]);
+/// // [0, 30) at 10, 20 and its end, then [30, 60) at 40, 50 and its end.
+/// assert_eq!(sums.take(), [15, 40, 40, 31, 31, 31]);
 /// assert_eq!(late.take(), [4]);
 /// # Ok::<(), thalweg::Error>(())
 /// ```

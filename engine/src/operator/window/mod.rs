@@ -1,11 +1,13 @@
 //! Windows over keyed streams.
 //!
-//! Three ways to keep them, with the same answers (tests hold them against each other):
+//! Four ways to keep them, with the same answers (tests hold them against each other):
 //! - [`pane`]: a table for each open window; an element updates all its windows. For aligned event-time windows with
 //!   their own trigger, no evictor, and an incremental function that has no state of its own.
 //! - [`sliced`]: a table for each slice (the time between two window boundaries); an element updates one slice, and
 //!   a window merges its slices when it fires. For overlapping windows of aggregates that declare themselves
 //!   [`SLICEABLE`](crate::function::AggregateFunction::SLICEABLE): 12 times less work at 1 h / 5 min.
+//! - [`sessions`]: the open sessions of each key in its entry. For event-time sessions of one gap, with the same conditions
+//!   as panes.
 //! - [`general`]: everything else: a row for each key and window, and timers.
 //!
 //! **Invariants** (of all of them)
@@ -21,6 +23,7 @@ pub(crate) mod emit;
 pub(crate) mod general;
 pub(crate) mod late;
 pub(crate) mod pane;
+pub(crate) mod sessions;
 pub(crate) mod sliced;
 pub(crate) mod stored;
 

@@ -50,7 +50,7 @@ fn validate(interval_ms: i64) -> Result<(), WindowError> {
 ///     .aggregate(Count)
 ///     .collect();
 /// env.execute("every 4 ms")?;
-/// assert_eq!(counts.take(), [1, 4, 4]); // at 4, at 8, at the end
+/// assert_eq!(counts.take(), [2, 4, 4]); // at 4, at 8, at the end
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Clone, Debug)]

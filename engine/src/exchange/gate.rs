@@ -75,6 +75,8 @@ pub(crate) enum Event {
 pub(crate) trait Ports: 'static {
     /// How many channels there are.
     fn count(&self) -> usize;
+    /// What merges the controls of the channels, and of the router above if the gate is nested.
+    fn valve(&self, nested: usize) -> Valve;
     /// Looks at channel `index` once and feeds what comes to the head.
     fn poll(&mut self, index: usize) -> Event;
     fn control(&mut self, control: Control);
@@ -90,6 +92,9 @@ pub(crate) struct OnePort<T> {
 impl<T: 'static> Ports for OnePort<T> {
     fn count(&self) -> usize {
         self.inputs.readers.len()
+    }
+    fn valve(&self, nested: usize) -> Valve {
+        Valve::new(self.count() + nested)
     }
     fn poll(&mut self, index: usize) -> Event {
         let head = &mut self.head;
@@ -121,6 +126,10 @@ pub(crate) struct TwoPorts<A, B> {
 impl<A: 'static, B: 'static> Ports for TwoPorts<A, B> {
     fn count(&self) -> usize {
         self.first.readers.len() + self.second.readers.len()
+    }
+    fn valve(&self, nested: usize) -> Valve {
+        debug_assert_eq!(nested, 0, "a stage with two types of input is the root of its task");
+        Valve::of_two_sides(self.first.readers.len(), self.second.readers.len())
     }
     fn poll(&mut self, index: usize) -> Event {
         let head = &mut self.head;
@@ -156,7 +165,8 @@ impl<P: Ports> Gate<P> {
         // A subtask that nobody feeds (the second and further consumers of a global exchange) has ended before it began.
         let ended = [Control::Watermark(MAX_WATERMARK), Control::End];
         let pending = ended.into_iter().filter(|_| inputs == 0).collect();
-        Gate { ports, nested, valve: Valve::new(inputs), pending, first: 0, stage }
+        let valve = ports.valve(nested);
+        Gate { ports, nested, valve, pending, first: 0, stage }
     }
 
     /// A control from the router above.

@@ -14,6 +14,7 @@ pub use crate::state::{
     ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
 };
 pub use crate::time::{
-    WatermarkGenerator, WatermarkStrategy, days, hours, milliseconds, minutes, seconds,
+    WatermarkGenerator, WatermarkOutput, WatermarkStrategy, days, hours, milliseconds, minutes,
+    seconds,
 };
 pub use crate::window::{SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows};

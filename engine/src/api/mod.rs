@@ -11,6 +11,7 @@ mod sink;
 mod sinks;
 mod sources;
 mod stream;
+mod watermarks;
 mod windowed;
 
 pub use chain::{Boxed, Chain};

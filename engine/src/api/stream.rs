@@ -47,6 +47,22 @@ impl<T, C> DataStream<T, C> {
     pub(crate) fn new(plan: Plan, node: NodeId, chain: C) -> Self {
         DataStream { plan, node, operator: node, side_output: None, chain, _record: PhantomData }
     }
+
+    /// The operator alone, to ask it for side outputs where the type of its chain does not matter.
+    pub(crate) fn without_chain<U>(&self) -> DataStream<U, ()> {
+        DataStream { operator: self.operator, ..DataStream::new(self.plan.clone(), self.node, ()) }
+    }
+
+    /// See [`side_output`](Self::side_output).
+    #[track_caller]
+    pub(crate) fn read_side<X: Clone + Send + 'static>(&self, tag: &OutputTag<X>) -> DataStream<X> {
+        let (operator, location) = (self.operator, Location::caller());
+        let hub =
+            self.plan.with(|plan| plan.side_hub::<X>(operator, tag.name(), X::clone, location));
+        let mut stream = DataStream::new(self.plan.clone(), operator, Boxed::at(hub, &self.plan));
+        stream.side_output = Some(tag.name().to_owned());
+        stream
+    }
 }
 
 type Mapped<C, F, T, U> = Then<C, MapFactory<F, T, U>, T>;
@@ -218,12 +234,7 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     /// What this operator emits to the side output `tag`. Ask the operator itself, before the next one is put on top.
     #[track_caller]
     pub fn side_output<X: Clone + Send + 'static>(&self, tag: &OutputTag<X>) -> DataStream<X> {
-        let (operator, location) = (self.operator, Location::caller());
-        let hub =
-            self.plan.with(|plan| plan.side_hub::<X>(operator, tag.name(), X::clone, location));
-        let mut stream = DataStream::new(self.plan.clone(), operator, Boxed::at(hub, &self.plan));
-        stream.side_output = Some(tag.name().to_owned());
-        stream
+        self.read_side(tag)
     }
 
     /// Erases the chain: one virtual call a batch from here on. The stream can then be cloned (if its records can) and so feed

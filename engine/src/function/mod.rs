@@ -33,7 +33,7 @@ pub use process::{
 };
 pub use runtime_context::RuntimeContext;
 pub use sink::{FnSink, Sink, SinkStatus};
-pub(crate) use source::Assignment;
+pub(crate) use source::{Assignment, SourceControls};
 pub use source::{
     Boundedness, EnumeratorContext, InputStatus, NoSplit, ReaderContext, Source, SourceCollector,
     SourceReader, SourceSplit, SplitEnumerator,

@@ -20,6 +20,7 @@
 use crate::Result;
 use crate::operator::Push;
 use crate::operator::source_splits::SourceSplits;
+use crate::record::{Control, StreamStatus};
 use crate::runtime::{CoreServices, CoreWaker};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -218,6 +219,60 @@ impl<S> EnumeratorContext<S> {
     }
 }
 
+/// What a reader has said of event time; its task sends it on when the records of the batch are through.
+///
+/// **Invariant**: watermarks rise, statuses alternate.
+#[derive(Debug)]
+pub(crate) struct SourceControls {
+    due: VecDeque<Control>,
+    watermark_ms: i64,
+    status: StreamStatus,
+}
+
+impl Default for SourceControls {
+    fn default() -> Self {
+        SourceControls {
+            due: VecDeque::new(),
+            watermark_ms: i64::MIN,
+            status: StreamStatus::Active,
+        }
+    }
+}
+
+impl SourceControls {
+    /// A watermark of a source, which makes it active.
+    pub(crate) fn watermark(&mut self, watermark_ms: i64) {
+        if watermark_ms > self.watermark_ms {
+            self.status(StreamStatus::Active);
+            self.watermark_ms = watermark_ms;
+            self.due.push_back(Control::Watermark(watermark_ms));
+        }
+    }
+
+    /// A watermark as it comes from another operator: where the stream is idle it means nothing.
+    pub(crate) fn passing_watermark(&mut self, watermark_ms: i64) {
+        if self.status == StreamStatus::Active {
+            self.watermark(watermark_ms);
+        }
+    }
+
+    pub(crate) fn status(&mut self, status: StreamStatus) {
+        if status != self.status {
+            self.status = status;
+            self.due.push_back(Control::Status(status));
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.due.is_empty()
+    }
+
+    /// The next one to be sent.
+    pub(crate) fn next(&mut self) -> Option<Control> {
+        self.due.pop_front()
+    }
+}
+
 /// Where a reader puts its records.
 pub struct SourceCollector<'a, T> {
     next: &'a mut dyn Push<T>,
@@ -231,6 +286,7 @@ pub struct SourceCollector<'a, T> {
     said_when: Cell<bool>,
     /// Set where watermarks are made for each split.
     splits: Option<&'a SourceSplits>,
+    controls: &'a mut SourceControls,
 }
 
 impl<'a, T: 'static> SourceCollector<'a, T> {
@@ -239,9 +295,11 @@ impl<'a, T: 'static> SourceCollector<'a, T> {
         next: &'a mut dyn Push<T>,
         position: &'a Cell<u64>,
         core: &'a CoreServices,
+        controls: &'a mut SourceControls,
     ) -> Self {
         let (start, said_when) = (position.get(), Cell::new(false));
-        SourceCollector { next, skipped: 0, start, position, core, said_when, splits: None }
+        let splits = None;
+        SourceCollector { next, skipped: 0, start, position, core, said_when, controls, splits }
     }
 
     #[inline(always)]
@@ -304,6 +362,73 @@ impl<'a, T: 'static> SourceCollector<'a, T> {
         let delay_ms = i64::try_from(delay_ns.div_ceil(1_000_000)).unwrap_or(i64::MAX);
         let at_ms = self.now_ms().saturating_add(delay_ms);
         self.core.next_timer_ms.set(self.core.next_timer_ms.get().min(at_ms));
+    }
+
+    /// Emits a watermark: no record with a timestamp at or below `watermark_ms` will come any more.
+    ///
+    /// It leaves after the records of this [`poll_batch`](SourceReader::poll_batch), also those that are emitted after
+    /// this call; a watermark that comes later is always right. One that is not above the last is ignored, and an idle
+    /// source becomes active by it. Downstream of `assign_timestamps_and_watermarks` only the operator's own watermarks
+    /// count.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::Result;
+    /// use thalweg::function::{InputStatus, NoSplit, ReaderContext, Source, SourceCollector, SourceReader};
+    ///
+    /// /// A hundred readings a second apart, which come in order.
+    /// struct Readings;
+    /// struct Reader(i64);
+    ///
+    /// impl SourceReader for Reader {
+    ///     type Out = i64;
+    ///     type Split = NoSplit;
+    ///     fn poll_batch(&mut self, max: usize, out: &mut SourceCollector<'_, i64>) -> Result<InputStatus> {
+    ///         for _ in 0..max.min((100 - self.0) as usize) {
+    ///             out.collect_with_timestamp(self.0 % 7, self.0 * 1_000);
+    ///             self.0 += 1;
+    ///         }
+    ///         out.emit_watermark((self.0 - 1) * 1_000);
+    ///         Ok(if self.0 < 100 { InputStatus::MoreAvailable } else { InputStatus::EndOfInput })
+    ///     }
+    /// }
+    ///
+    /// impl Source for Readings {
+    ///     type Out = i64;
+    ///     type Split = NoSplit;
+    ///     type Reader = Reader;
+    ///     fn is_non_parallel(&self) -> bool {
+    ///         true
+    ///     }
+    ///     fn create_reader(&self, _: &ReaderContext) -> Result<Reader> {
+    ///         Ok(Reader(0))
+    ///     }
+    /// }
+    ///
+    /// let env = thalweg::prelude::StreamExecutionEnvironment::new();
+    /// let readings = env.from_source(Readings, "readings").collect();
+    /// env.execute("readings")?;
+    /// assert_eq!(readings.len(), 100);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn emit_watermark(&mut self, watermark_ms: i64) {
+        self.controls.watermark(watermark_ms);
+    }
+
+    /// Says that nothing is to be expected for a while, so that this source does not hold the watermarks of others back.
+    /// Takes effect as [`emit_watermark`](Self::emit_watermark) does; ends with [`mark_active`](Self::mark_active) or the
+    /// next watermark.
+    pub fn mark_idle(&mut self) {
+        self.controls.status(StreamStatus::Idle);
+    }
+
+    /// Takes part in the progress of event time again.
+    pub fn mark_active(&mut self) {
+        self.controls.status(StreamStatus::Active);
+    }
+
+    pub(crate) fn controls(&mut self) -> &mut SourceControls {
+        self.controls
     }
 
     /// Emits a record without timestamp.

@@ -3,11 +3,13 @@
 //! **Invariants**
 //! - The reader is polled only after the chain answered `Ready`.
 //! - The first poll that brings nothing makes the chain hand partial pages over; the task is `Idle` only after that.
+//! - What the reader says of event time leaves when its batch is through, one control a drive.
 //! - The end is two controls, the last watermark and `End`, with drives in between.
 
 use crate::Result;
 use crate::function::{
-    Assignment, InputStatus, ReaderContext, SourceCollector, SourceReader, SourceSplit,
+    Assignment, InputStatus, ReaderContext, SourceCollector, SourceControls, SourceReader,
+    SourceSplit,
 };
 use crate::graph::NodeId;
 use crate::operator::build::BuildContext;
@@ -68,7 +70,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Reading,
-    EndOfTime,
+    /// The last watermark has been said; the end follows it.
     EndOfInput,
     Ended,
 }
@@ -87,6 +89,8 @@ pub(crate) struct SourceTask<R: SourceReader, D> {
     asked: bool,
     dry: bool,
     phase: Phase,
+    /// Said by the reader, not yet sent.
+    controls: SourceControls,
 }
 
 impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
@@ -119,7 +123,19 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         })?;
         let reader = Opened::open(reader, &stage, node, |_, _| Ok(()), R::close)?;
         let (asked, dry, phase) = (false, false, Phase::Reading);
-        Ok(SourceTask { reader, next, stage, mailbox, splits, batch_records, asked, dry, phase })
+        let controls = SourceControls::default();
+        Ok(SourceTask {
+            reader,
+            next,
+            stage,
+            mailbox,
+            splits,
+            batch_records,
+            asked,
+            dry,
+            phase,
+            controls,
+        })
     }
 
     /// One poll of the reader. Returns how much of the budget it cost, or `None` when there is nothing to do.
@@ -130,9 +146,10 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         }
         let splits = self.splits.as_deref();
         let (next, position, core) = (&mut self.next, &self.stage.position, &*self.stage.task.core);
+        let controls = &mut self.controls;
         let (mut emitted, mut skipped, mut said_when) = (0, 0, false);
         let status = self.reader.call(|reader| {
-            let mut out = SourceCollector::new(next, position, core).with_splits(splits);
+            let mut out = SourceCollector::new(next, position, core, controls).with_splits(splits);
             let status = reader.poll_batch(max, &mut out);
             (emitted, skipped, said_when) = (out.emitted(), out.skipped(), out.has_said_when());
             status
@@ -146,8 +163,13 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         }
         let was_dry = std::mem::replace(&mut self.dry, status != InputStatus::MoreAvailable);
         match status {
-            InputStatus::EndOfInput => self.phase = Phase::EndOfTime,
-            InputStatus::NothingAvailable if was_dry && emitted == 0 => {
+            InputStatus::EndOfInput => {
+                self.controls.watermark(MAX_WATERMARK);
+                self.phase = Phase::EndOfInput;
+            }
+            InputStatus::NothingAvailable
+                if was_dry && emitted == 0 && self.controls.is_empty() =>
+            {
                 if !said_when {
                     self.poll_again_soon();
                 }
@@ -202,19 +224,23 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         }
         if !self.asked && self.reader.call(|reader| Ok(reader.wants_split())) == Some(true) {
             self.asked = true;
+            self.stage.task.worked(1);
             (mailbox.request)();
         }
     }
 
-    /// Sends what is due of the end. False when nothing is left to send.
-    fn end(&mut self) -> bool {
-        let (control, phase) = match self.phase {
-            Phase::EndOfTime => (Control::Watermark(MAX_WATERMARK), Phase::EndOfInput),
-            Phase::EndOfInput => (Control::End, Phase::Ended),
-            Phase::Reading | Phase::Ended => return false,
+    /// Sends one control, downstream being ready. False when there is none to send.
+    #[cold]
+    fn send_control(&mut self) -> bool {
+        let control = match self.controls.next() {
+            Some(control) => control,
+            None if self.phase == Phase::EndOfInput => {
+                self.phase = Phase::Ended;
+                Control::End
+            }
+            None => return false,
         };
         self.next.control(control);
-        self.phase = phase;
         self.stage.task.worked(1);
         true
     }
@@ -238,8 +264,8 @@ impl<R: SourceReader, D: Push<R::Out>> Task for SourceTask<R, D> {
                 Flow::Blocked => return pause(self, Progress::Blocked),
                 Flow::Done => return Progress::Done,
             }
-            if self.phase != Phase::Reading {
-                if !self.end() {
+            if self.phase != Phase::Reading || !self.controls.is_empty() {
+                if !self.send_control() {
                     return pause(self, Progress::Idle);
                 }
                 continue;

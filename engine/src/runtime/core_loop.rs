@@ -77,6 +77,9 @@ pub(crate) struct CoreLoop {
     over: Vec<(usize, usize, Ending)>,
     /// The slot the next round begins with.
     first_slot: usize,
+    /// Rounds that are over, and how many of them worked; published by the link's pulse.
+    rounds: u64,
+    worked_rounds: u64,
     shut_down: bool,
 }
 
@@ -93,6 +96,8 @@ impl CoreLoop {
             book: TimeBook::default(),
             over: Vec::new(),
             first_slot: 0,
+            rounds: 0,
+            worked_rounds: 0,
             shut_down: false,
         }
     }
@@ -126,7 +131,16 @@ impl CoreLoop {
         if !self.over.is_empty() {
             self.remove_over();
         }
-        Round { worked: commanded || worked, next_timer_ms: self.services.next_timer_ms.get() }
+        let worked = commanded || worked;
+        self.rounds += 1;
+        self.worked_rounds += u64::from(worked);
+        self.link.pulse().publish(self.rounds, self.worked_rounds);
+        Round { worked, next_timer_ms: self.services.next_timer_ms.get() }
+    }
+
+    /// How many slots have running tasks.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots.len()
     }
 
     /// Raises the sleeping flag, looks once more, and says for how long the core may sleep. The flag stays up unless
@@ -148,6 +162,8 @@ impl CoreLoop {
     fn refresh(&mut self) {
         let now_ns = self.clock.monotonic_ns();
         self.services.monotonic_ns.set(now_ns);
+        // Before the wall: see `Clock::holds_timers`.
+        self.services.timers_held.set(self.clock.holds_timers());
         self.services.now_ms.set(self.clock.wall_ms());
         self.services.next_timer_ms.set(i64::MAX);
         self.book.settle(now_ns, &self.slots);

@@ -29,6 +29,41 @@ pub struct CoreGone {
     pub command: Box<CoreCommand>,
 }
 
+/// How far a core's loop has come: what a test driver needs to know that a job is at rest (see `stepped`).
+///
+/// Alone on its cache lines: the loop writes it once a round, hardly anybody reads it.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Pulse {
+    /// Rounds that worked. Written by the loop before `rounds`.
+    worked: AtomicU64,
+    /// Rounds that are over. Its release publishes `worked` and all that these rounds did.
+    rounds: AtomicU64,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self { worked: AtomicU64::new(0), rounds: AtomicU64::new(0) }
+    }
+
+    /// A round is over; by the loop alone.
+    #[inline]
+    pub(crate) fn publish(&self, rounds: u64, worked: u64) {
+        self.worked.store(worked, Ordering::Relaxed);
+        self.rounds.store(rounds, Ordering::Release);
+    }
+
+    /// Rounds that are over.
+    pub(crate) fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Acquire)
+    }
+
+    /// How many of at least those rounds worked that an earlier [`rounds`](Self::rounds) told.
+    pub(crate) fn worked(&self) -> u64 {
+        self.worked.load(Ordering::Acquire)
+    }
+}
+
 /// Shared by a core's loop, its shell and all handles to it.
 #[derive(Debug)]
 pub(crate) struct CoreLink {
@@ -40,6 +75,7 @@ pub(crate) struct CoreLink {
     /// The ruling policy as [`IdlePolicy::spin_ns`]; written under the lock of `leases`, read by the loop.
     spin_ns: AtomicU64,
     leases: Mutex<Leases>,
+    pulse: Pulse,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +99,12 @@ impl CoreLink {
             inbox: Mutex::new(Inbox::default()),
             spin_ns: AtomicU64::new(IdlePolicy::EFFICIENT.spin_ns()),
             leases: Mutex::new(Leases::default()),
+            pulse: Pulse::new(),
         }
+    }
+
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     pub(crate) fn core(&self) -> usize {

@@ -12,6 +12,7 @@ mod watermark_generator;
 mod watermark_output;
 mod watermark_strategy;
 
+pub(crate) use clock::LentClock;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub(crate) use idleness::IdlenessTimer;
 pub use timestamp_assigner::{ByFunction, IngestionTime, RecordedTimestamps, TimestampAssigner};

@@ -6,10 +6,10 @@ use crate::api::plan_builder::{Mistake, PlanBuilder};
 use crate::api::{DataStream, StreamExecutionEnvironment};
 use crate::function::Source;
 use crate::graph::NodeId;
-use crate::operator::Push;
 use crate::operator::build::{BuildContext, Make};
 use crate::operator::source_splits::SourceSplits;
 use crate::operator::timestamps::{OneGenerator, PerSplit, Ticks, Timestamps};
+use crate::operator::{Push, StageContext};
 use crate::time::{TimestampAssigner, WatermarkAlignment, WatermarkGenerator, WatermarkStrategy};
 use std::panic::Location;
 use std::rc::Rc;
@@ -185,6 +185,10 @@ impl<S: Source, B: OperatorFactory<S::Out>> Chain<B::Out> for FromSourceWith<S, 
     }
 }
 
+fn now_ns(stage: &StageContext) -> u64 {
+    stage.task.core.monotonic_ns.get()
+}
+
 /// `assign_timestamps_and_watermarks`.
 struct TimestampsFactory<T, G, A> {
     strategy: WatermarkStrategy<T, G, A>,
@@ -212,8 +216,8 @@ where
     ) -> Result<Timestamps<T, OneGenerator<G>, A, D>> {
         let (stage, now_ms) = (context.stage.clone(), context.stage.task.core.now_ms.get());
         let ticks = Ticks::new(context.job.auto_watermark_interval_ms, now_ms);
-        let timeout_ms = self.strategy.idle_timeout_ms();
-        let idleness = timeout_ms.map(|timeout_ms| ticks.idleness(timeout_ms, now_ms));
+        let (timeout_ns, now_ns) = (self.strategy.idle_timeout_ns(), now_ns(&stage));
+        let idleness = timeout_ns.map(|timeout_ns| ticks.idleness(timeout_ns, now_ns));
         let WatermarkStrategy { generator, assigner, .. } = self.strategy;
         let maker = OneGenerator::new(generator, idleness);
         Ok(Timestamps::new((maker, assigner), next, ticks, (stage, self.node)))
@@ -247,14 +251,13 @@ where
     ) -> Result<Timestamps<T, PerSplit<G>, A, D>> {
         let (stage, now_ms) = (context.stage.clone(), context.stage.task.core.now_ms.get());
         let ticks = Ticks::new(context.job.auto_watermark_interval_ms, now_ms);
-        let timeout_ms = self.strategy.idle_timeout_ms();
-        let idleness = timeout_ms.map(|timeout_ms| (ticks, timeout_ms));
+        let idleness = self.strategy.idle_timeout_ns().map(|timeout_ns| (ticks, timeout_ns));
         let WatermarkStrategy { generator, assigner, alignment, .. } = self.strategy;
         let alignment = alignment.map(|alignment| context.job.alignment.join(&alignment));
         // The source of this task is built next, and takes its end of it.
         let splits = Rc::new(SourceSplits::new(alignment));
         context.source_splits = Some(splits.clone());
-        let maker = PerSplit::new(generator, idleness, splits, now_ms);
+        let maker = PerSplit::new(generator, idleness, splits, now_ns(&stage));
         Ok(Timestamps::new((maker, assigner), next, ticks, (stage, self.node)))
     }
 }

@@ -1,7 +1,8 @@
 //! The input side of a task: merges the inputs of a stage and feeds its head.
 //!
 //! Input 0 of a *nested* gate is the router above it, which calls [`Gate::consume`] and [`Gate::control`]; all other
-//! inputs are channels, polled in [`Gate::drive`], one buffer each a round, beginning with another one each time.
+//! inputs are channels, polled in [`Gate::drive`], one buffer each a round, beginning with another one each time while there
+//! is something.
 //!
 //! **Invariants**
 //! - The head gets a control only after it answered `Ready`.
@@ -255,7 +256,8 @@ impl<P: Ports> Gate<P> {
                 }
             }
         }
-        self.first = if self.first + 1 < count { self.first + 1 } else { 0 };
+        // From rest it begins with the first, so that what several inputs bring at once is taken in their order.
+        self.first = if got > 0 && self.first + 1 < count { self.first + 1 } else { 0 };
         self.stage.task.worked(got as u64);
         got
     }

@@ -98,8 +98,9 @@ impl AlignedSource {
     /// Is it too far ahead to be read just now?
     pub(crate) fn must_wait(&self, now_ms: i64) -> bool {
         let is_ahead = || {
-            let limit_ms = self.lowest_ms.get().saturating_add(self.max_drift_ms);
-            self.watermark_ms.get() > limit_ms
+            let watermark_ms = self.watermark_ms.get();
+            let lead_ms = watermark_ms.saturating_sub(self.lowest_ms.get());
+            lead_ms > self.max_drift_ms && watermark_ms != SILENT
         };
         // A clock that was set back is no reason to believe an old look for long.
         let is_due = now_ms >= self.look_again_ms.get()

@@ -49,12 +49,13 @@ pub(crate) trait WatermarkMaker<T>: 'static {
         place: Self::Place,
         emitter: &mut WatermarkEmitter,
     );
-    fn on_tick(&mut self, now_ms: i64, emitter: &mut WatermarkEmitter);
-    /// Where the interval is 0. The answer is when to ask again at the latest.
-    fn on_batch(&mut self, now_ms: i64, emitter: &mut WatermarkEmitter) -> Option<i64>;
+    /// `now_ns` is of the monotonic clock.
+    fn on_tick(&mut self, now_ns: u64, emitter: &mut WatermarkEmitter);
+    /// Where the interval is 0. The answer is in how many nanoseconds to ask again at the latest.
+    fn on_batch(&mut self, now_ns: u64, emitter: &mut WatermarkEmitter) -> Option<u64>;
     fn measures_idleness(&self) -> bool;
-    /// For `by_ms` no records could be taken; that is not idleness.
-    fn postpone_ms(&mut self, by_ms: i64);
+    /// For `by_ns` no records could be taken; that is not idleness.
+    fn postpone_ns(&mut self, by_ns: u64);
     /// This has been said downstream.
     fn has_said(&self, _control: Control) {}
 }
@@ -73,8 +74,8 @@ impl Ticks {
     }
 
     /// Timers of idleness that fit these ticks.
-    pub(crate) fn idleness(self, timeout_ms: i64, now_ms: i64) -> IdlenessTimer {
-        IdlenessTimer::new(timeout_ms, now_ms, self.interval_ms > 0)
+    pub(crate) fn idleness(self, timeout_ns: u64, now_ns: u64) -> IdlenessTimer {
+        IdlenessTimer::new(timeout_ns, now_ns, self.interval_ms > 0)
     }
 
     fn is_due(&mut self, now_ms: i64) -> bool {
@@ -98,7 +99,7 @@ pub(crate) struct Timestamps<T, W: WatermarkMaker<T>, A, D> {
     waiting: VecDeque<(T, i64, W::Place)>,
     ticks: Ticks,
     /// Since when downstream has taken nothing; kept where idleness is measured.
-    held_since_ms: Option<i64>,
+    held_since_ns: Option<u64>,
     stage: Rc<StageContext>,
     node: NodeId,
 }
@@ -111,8 +112,8 @@ impl<T, W: WatermarkMaker<T>, A, D> Timestamps<T, W, A, D> {
         (stage, node): (Rc<StageContext>, NodeId),
     ) -> Self {
         let (emitter, waiting) = (WatermarkEmitter::new(), VecDeque::new());
-        let held_since_ms = None;
-        Timestamps { maker, assigner, next, emitter, waiting, ticks, held_since_ms, stage, node }
+        let held_since_ns = None;
+        Timestamps { maker, assigner, next, emitter, waiting, ticks, held_since_ns, stage, node }
     }
 }
 
@@ -132,21 +133,22 @@ where
     }
 
     fn ask_generators(&mut self) {
-        let now_ms = self.now_ms();
+        let (now_ms, now_ns) = (self.now_ms(), self.now_ns());
         let is_each_batch = self.ticks.interval_ms == 0;
         if !is_each_batch && !self.ticks.is_due(now_ms) {
             return;
         }
         let call = UserCall::begin(&self.stage, self.node);
-        let look_again_ms = if is_each_batch {
-            self.maker.on_batch(now_ms, &mut self.emitter)
+        let left_ns = if is_each_batch {
+            self.maker.on_batch(now_ns, &mut self.emitter)
         } else {
-            self.maker.on_tick(now_ms, &mut self.emitter);
+            self.maker.on_tick(now_ns, &mut self.emitter);
             None
         };
         call.end();
-        if let Some(at_ms) = look_again_ms {
-            self.wake_at(at_ms);
+        if let Some(left_ns) = left_ns {
+            let left_ms = i64::try_from(left_ns.div_ceil(1_000_000)).unwrap_or(i64::MAX);
+            self.wake_at(now_ms.saturating_add(left_ms));
         }
     }
 
@@ -164,6 +166,10 @@ where
         self.stage.task.core.now_ms.get()
     }
 
+    fn now_ns(&self) -> u64 {
+        self.stage.task.core.monotonic_ns.get()
+    }
+
     fn wake_at(&self, at_ms: i64) {
         let next = &self.stage.task.core.next_timer_ms;
         next.set(next.get().min(at_ms));
@@ -171,14 +177,11 @@ where
 
     /// Downstream answered so: the time until it is ready again is not the stream's silence.
     fn measure_hold(&mut self, flow: Flow) {
-        let now_ms = self.now_ms();
-        match flow {
-            Flow::Ready => {
-                if let Some(since_ms) = self.held_since_ms.take() {
-                    self.maker.postpone_ms(now_ms.saturating_sub(since_ms).max(0));
-                }
-            }
-            _ => drop(self.held_since_ms.get_or_insert(now_ms)),
+        let now_ns = self.now_ns();
+        if flow != Flow::Ready {
+            self.held_since_ns.get_or_insert(now_ns);
+        } else if let Some(since_ns) = self.held_since_ns.take() {
+            self.maker.postpone_ns(now_ns.saturating_sub(since_ns));
         }
     }
 

@@ -7,49 +7,43 @@
 //!   ms: 200 has seen it, 400 starts the countdown, 1,000 is the first tick that is more than 500 ms later.
 //! - *At batches*: idle when the timeout has passed since the last batch with a record, to the millisecond.
 //!
-//! **Invariant**: a clock that is set back restarts the countdown instead of making it endless.
+//! Measured by the monotonic clock: setting the wall clock makes nothing idle.
 
-/// See the module docs. All times are of the wall clock.
+/// See the module docs.
 #[derive(Clone, Debug)]
 pub(crate) struct IdlenessTimer {
-    timeout_ms: i64,
+    timeout_ns: u64,
     /// When the countdown began.
-    since_ms: Option<i64>,
+    since_ns: Option<u64>,
 }
 
 impl IdlenessTimer {
-    pub(crate) fn new(timeout_ms: i64, now_ms: i64, is_at_ticks: bool) -> Self {
-        let since_ms = if is_at_ticks { None } else { Some(now_ms) };
-        IdlenessTimer { timeout_ms, since_ms }
+    pub(crate) fn new(timeout_ns: u64, now_ns: u64, is_at_ticks: bool) -> Self {
+        let since_ns = if is_at_ticks { None } else { Some(now_ns) };
+        IdlenessTimer { timeout_ns, since_ns }
     }
 
     /// At a tick: has it been silent for too long? `saw_record`: since the last tick.
-    pub(crate) fn is_idle_at_tick(&mut self, saw_record: bool, now_ms: i64) -> bool {
+    pub(crate) fn is_idle_at_tick(&mut self, saw_record: bool, now_ns: u64) -> bool {
         if saw_record {
-            self.since_ms = None;
+            self.since_ns = None;
             return false;
         }
-        match self.since_ms.filter(|since_ms| *since_ms <= now_ms) {
-            None => {
-                self.since_ms = Some(now_ms);
-                false
-            }
-            Some(since_ms) => now_ms.saturating_sub(since_ms) > self.timeout_ms,
+        now_ns.saturating_sub(*self.since_ns.get_or_insert(now_ns)) > self.timeout_ns
+    }
+
+    /// After a batch: how long it may stay silent yet; `None` when it has been so for too long.
+    pub(crate) fn silence_left_ns(&mut self, saw_record: bool, now_ns: u64) -> Option<u64> {
+        if saw_record {
+            self.since_ns = Some(now_ns);
         }
+        let silent_ns = now_ns.saturating_sub(*self.since_ns.get_or_insert(now_ns));
+        self.timeout_ns.checked_sub(silent_ns).filter(|left_ns| *left_ns > 0)
     }
 
-    /// After a batch: `None` when it has been silent for too long, else when to look again.
-    pub(crate) fn idle_at_batch(&mut self, saw_record: bool, now_ms: i64) -> Option<i64> {
-        let since_ms = self.since_ms.filter(|since_ms| !saw_record && *since_ms <= now_ms);
-        let since_ms = *self.since_ms.insert(since_ms.unwrap_or(now_ms));
-        // Not at once, even if the timeout is below a millisecond.
-        let idle_at_ms = since_ms.saturating_add(self.timeout_ms.max(1));
-        (now_ms < idle_at_ms).then_some(idle_at_ms)
-    }
-
-    /// The operator could not take records for `by_ms`: that was not the stream's silence.
-    pub(crate) fn postpone_ms(&mut self, by_ms: i64) {
-        self.since_ms = self.since_ms.map(|since_ms| since_ms.saturating_add(by_ms));
+    /// The operator could not take records for `by_ns`: that was not the stream's silence.
+    pub(crate) fn postpone_ns(&mut self, by_ns: u64) {
+        self.since_ns = self.since_ns.map(|since_ns| since_ns.saturating_add(by_ns));
     }
 }
 
@@ -58,15 +52,15 @@ mod tests {
     use super::*;
 
     /// The first tick that finds the stream idle, after a record before the first tick.
-    fn idle_at_tick(timeout_ms: i64, interval_ms: i64) -> i64 {
-        let mut timer = IdlenessTimer::new(timeout_ms, 0, true);
-        let mut ticks = (1..).map(|n| n * interval_ms);
-        ticks.find(|now_ms| timer.is_idle_at_tick(*now_ms == interval_ms, *now_ms)).unwrap()
+    fn idle_at_tick(timeout: u64, interval: u64) -> u64 {
+        let mut timer = IdlenessTimer::new(timeout, 0, true);
+        let mut ticks = (1..).map(|n| n * interval);
+        ticks.find(|now| timer.is_idle_at_tick(*now == interval, *now)).unwrap()
     }
 
     #[test]
     fn two_ticks_of_bookkeeping_and_strictly_more_than_the_timeout() {
-        for (timeout_ms, interval_ms, expected_ms) in [
+        for (timeout, interval, expected) in [
             (500, 200, 1_000),
             (400, 200, 1_000),
             (399, 200, 800),
@@ -74,9 +68,9 @@ mod tests {
             (200, 200, 800),
             (1_000, 200, 1_600),
             (500, 100, 800),
-            (0, 50, 150),
+            (u64::from(u32::MAX), 1 << 31, 4 << 31),
         ] {
-            assert_eq!(idle_at_tick(timeout_ms, interval_ms), expected_ms, "{timeout_ms} ms");
+            assert_eq!(idle_at_tick(timeout, interval), expected, "{timeout}");
         }
     }
 
@@ -101,30 +95,18 @@ mod tests {
     #[test]
     fn at_batches_it_is_exact() {
         let mut timer = IdlenessTimer::new(300, 50, false);
-        assert_eq!(timer.idle_at_batch(false, 100), Some(350));
-        assert_eq!(timer.idle_at_batch(true, 200), Some(500));
-        assert_eq!(timer.idle_at_batch(false, 499), Some(500));
-        assert_eq!(timer.idle_at_batch(false, 500), None);
-        assert_eq!(timer.idle_at_batch(true, 501), Some(801));
-    }
-
-    #[test]
-    fn a_clock_set_back_restarts_the_countdown() {
-        let mut timer = IdlenessTimer::new(300, 0, true);
-        assert!(!timer.is_idle_at_tick(false, 10_000));
-        assert!(!timer.is_idle_at_tick(false, 1_000));
-        assert!(!timer.is_idle_at_tick(false, 1_300));
-        assert!(timer.is_idle_at_tick(false, 1_301));
-        let mut timer = IdlenessTimer::new(300, 10_000, false);
-        assert_eq!(timer.idle_at_batch(false, 1_000), Some(1_300));
-        assert_eq!(timer.idle_at_batch(false, 1_300), None);
+        assert_eq!(timer.silence_left_ns(false, 100), Some(250));
+        assert_eq!(timer.silence_left_ns(true, 200), Some(300));
+        assert_eq!(timer.silence_left_ns(false, 499), Some(1));
+        assert_eq!(timer.silence_left_ns(false, 500), None);
+        assert_eq!(timer.silence_left_ns(true, 501), Some(300));
     }
 
     #[test]
     fn time_under_backpressure_does_not_count() {
         let mut timer = IdlenessTimer::new(300, 0, true);
         assert!(!timer.is_idle_at_tick(false, 200));
-        timer.postpone_ms(60_000);
+        timer.postpone_ns(60_000);
         assert!(!timer.is_idle_at_tick(false, 60_400));
         assert!(timer.is_idle_at_tick(false, 60_501));
     }

@@ -154,7 +154,7 @@ impl<T: 'static, G, A> WatermarkStrategy<T, G, A> {
     /// Where watermarks leave at ticks, idleness is found there too, by Flink's bookkeeping: the first tick that has seen
     /// no record starts the countdown, and the first one *more* than `timeout` later finds the stream idle: up to two
     /// intervals after the timeout. While watermarks leave after each batch it is found after `timeout`. Time in which
-    /// the operator could take no records, because what follows it was busy, does not count.
+    /// the operator could take no records, because what follows it was busy, does not count; nor does setting the wall clock.
     pub fn with_idleness(mut self, timeout: Duration) -> Self {
         self.idle_timeout = Some(timeout);
         self
@@ -217,7 +217,8 @@ impl<T: 'static, G, A> WatermarkStrategy<T, G, A> {
         )
     }
 
-    pub(crate) fn idle_timeout_ms(&self) -> Option<i64> {
-        self.idle_timeout.map(duration_ms)
+    pub(crate) fn idle_timeout_ns(&self) -> Option<u64> {
+        let timeout = self.idle_timeout?;
+        Some(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX))
     }
 }

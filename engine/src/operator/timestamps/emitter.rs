@@ -49,10 +49,6 @@ impl WatermarkEmitter {
         }
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.idle
-    }
-
     /// Nothing is waiting to be said.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {

@@ -35,10 +35,10 @@ impl<T: 'static, G: WatermarkGenerator<T>> WatermarkMaker<T> for OneGenerator<G>
         }
     }
 
-    fn on_tick(&mut self, now_ms: i64, emitter: &mut WatermarkEmitter) {
+    fn on_tick(&mut self, now_ns: u64, emitter: &mut WatermarkEmitter) {
         let saw_record = std::mem::take(&mut self.saw_record);
         if let Some(timer) = &mut self.idleness
-            && timer.is_idle_at_tick(saw_record, now_ms)
+            && timer.is_idle_at_tick(saw_record, now_ns)
         {
             return emitter.mark_idle();
         }
@@ -47,27 +47,25 @@ impl<T: 'static, G: WatermarkGenerator<T>> WatermarkMaker<T> for OneGenerator<G>
     }
 
     #[inline]
-    fn on_batch(&mut self, now_ms: i64, emitter: &mut WatermarkEmitter) -> Option<i64> {
+    fn on_batch(&mut self, now_ns: u64, emitter: &mut WatermarkEmitter) -> Option<u64> {
         self.generator.on_periodic(&mut self.out);
         emitter.take(self.out.drain());
         if !emitter.is_empty() {
             return None;
         }
         let timer = self.idleness.as_mut()?;
-        let look_again_ms = timer.idle_at_batch(std::mem::take(&mut self.saw_record), now_ms);
-        match look_again_ms {
-            None => emitter.mark_idle(),
-            Some(_) if emitter.is_idle() => return None,
-            Some(_) => {}
+        let left_ns = timer.silence_left_ns(std::mem::take(&mut self.saw_record), now_ns);
+        if left_ns.is_none() {
+            emitter.mark_idle();
         }
-        look_again_ms
+        left_ns
     }
 
     fn measures_idleness(&self) -> bool {
         self.idleness.is_some()
     }
 
-    fn postpone_ms(&mut self, by_ms: i64) {
-        self.idleness.iter_mut().for_each(|timer| timer.postpone_ms(by_ms));
+    fn postpone_ns(&mut self, by_ns: u64) {
+        self.idleness.iter_mut().for_each(|timer| timer.postpone_ns(by_ns));
     }
 }

@@ -46,26 +46,26 @@ impl<G> Split<G> {
 pub(crate) struct PerSplit<G> {
     prototype: G,
     /// What timers are made of: ticks and timeout.
-    idleness: Option<(Ticks, i64)>,
+    idleness: Option<(Ticks, u64)>,
     register: Rc<SourceSplits>,
     /// By slot.
     splits: Vec<Split<G>>,
     /// Slots of splits that have ended since the last tick.
     ended: Vec<usize>,
     out: WatermarkOutput,
-    /// The clock at the last tick or batch.
-    now_ms: i64,
+    /// The monotonic clock at the last tick or batch.
+    now_ns: u64,
 }
 
 impl<G: Clone> PerSplit<G> {
     pub(crate) fn new(
         prototype: G,
-        idleness: Option<(Ticks, i64)>,
+        idleness: Option<(Ticks, u64)>,
         register: Rc<SourceSplits>,
-        now_ms: i64,
+        now_ns: u64,
     ) -> Self {
         let (splits, ended, out) = (Vec::new(), Vec::new(), WatermarkOutput::new());
-        let mut per_split = PerSplit { prototype, idleness, register, splits, ended, out, now_ms };
+        let mut per_split = PerSplit { prototype, idleness, register, splits, ended, out, now_ns };
         per_split.begin(SourceSplits::OUTSIDE);
         per_split
     }
@@ -73,7 +73,7 @@ impl<G: Clone> PerSplit<G> {
     fn begin(&mut self, slot: usize) {
         let fresh = || Split {
             generator: self.prototype.clone(),
-            idleness: self.idleness.map(|(ticks, ms)| ticks.idleness(ms, self.now_ms)),
+            idleness: self.idleness.map(|(ticks, ns)| ticks.idleness(ns, self.now_ns)),
             watermark_ms: i64::MIN,
             idle: false,
             saw_record: false,
@@ -127,8 +127,8 @@ impl<G: Clone> PerSplit<G> {
     }
 
     /// Before a tick or batch: what has changed, and the slots that are free again.
-    fn begin_round(&mut self, now_ms: i64) {
-        self.now_ms = now_ms;
+    fn begin_round(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
         if self.register.has_changes() {
             self.follow_changes();
         }
@@ -176,12 +176,12 @@ impl<T: 'static, G: WatermarkGenerator<T> + Clone> WatermarkMaker<T> for PerSpli
         }
     }
 
-    fn on_tick(&mut self, now_ms: i64, emitter: &mut WatermarkEmitter) {
-        self.begin_round(now_ms);
+    fn on_tick(&mut self, now_ns: u64, emitter: &mut WatermarkEmitter) {
+        self.begin_round(now_ns);
         for split in Self::speakers(&mut self.splits) {
             let saw_record = std::mem::take(&mut split.saw_record);
             let timer = split.idleness.as_mut();
-            if timer.is_some_and(|timer| timer.is_idle_at_tick(saw_record, now_ms)) {
+            if timer.is_some_and(|timer| timer.is_idle_at_tick(saw_record, now_ns)) {
                 split.idle = true;
                 continue;
             }
@@ -191,36 +191,32 @@ impl<T: 'static, G: WatermarkGenerator<T> + Clone> WatermarkMaker<T> for PerSpli
         self.combine(emitter);
     }
 
-    fn on_batch(&mut self, now_ms: i64, emitter: &mut WatermarkEmitter) -> Option<i64> {
-        self.begin_round(now_ms);
-        let mut look_again_ms: Option<i64> = None;
+    fn on_batch(&mut self, now_ns: u64, emitter: &mut WatermarkEmitter) -> Option<u64> {
+        self.begin_round(now_ns);
+        let mut least_left_ns = None;
         for split in Self::speakers(&mut self.splits) {
             let saw_record = std::mem::take(&mut split.saw_record);
             if let Some(timer) = &mut split.idleness {
-                match timer.idle_at_batch(saw_record, now_ms) {
-                    None => {
-                        split.idle = true;
-                        continue;
-                    }
-                    Some(idle_at_ms) => {
-                        look_again_ms = Some(look_again_ms.unwrap_or(idle_at_ms).min(idle_at_ms));
-                    }
-                }
+                let Some(left_ns) = timer.silence_left_ns(saw_record, now_ns) else {
+                    split.idle = true;
+                    continue;
+                };
+                least_left_ns = Some(least_left_ns.map_or(left_ns, |least| left_ns.min(least)));
             }
             split.generator.on_periodic(&mut self.out);
             split.take(self.out.drain());
         }
         self.combine(emitter);
-        look_again_ms
+        least_left_ns
     }
 
     fn measures_idleness(&self) -> bool {
         self.idleness.is_some()
     }
 
-    fn postpone_ms(&mut self, by_ms: i64) {
+    fn postpone_ns(&mut self, by_ns: u64) {
         let timers = self.splits.iter_mut().filter_map(|split| split.idleness.as_mut());
-        timers.for_each(|timer| timer.postpone_ms(by_ms));
+        timers.for_each(|timer| timer.postpone_ns(by_ns));
     }
 
     fn has_said(&self, control: Control) {

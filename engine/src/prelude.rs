@@ -1,8 +1,9 @@
 //! What a job needs in scope: `use thalweg::prelude::*;`.
 
 pub use crate::api::{
-    Chain, ConnectedStreams, DataStream, DataStreamSink, KeyedConnectedStreams, KeyedStream,
-    StreamExecutionEnvironment, WindowedStream,
+    BroadcastConnectedStreams, Chain, ConnectedStreams, DataStream, DataStreamSink,
+    KeyedBroadcastConnectedStreams, KeyedConnectedStreams, KeyedStream, StreamExecutionEnvironment,
+    WindowedStream,
 };
 pub use crate::config::Profile;
 pub use crate::connector::sink::Collected;
@@ -11,7 +12,9 @@ pub use crate::connector::{sink, source};
 pub use crate::function::*;
 pub use crate::runtime::{Engine, JobHandle, JobResult};
 pub use crate::state::{
-    ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
+    AggregatingState, AggregatingStateDescriptor, BroadcastState, ListState, ListStateDescriptor,
+    MapState, MapStateDescriptor, OperatorListState, ReducingState, ReducingStateDescriptor,
+    StateTtl, TtlUpdate, TtlVisibility, ValueState, ValueStateDescriptor,
 };
 pub use crate::time::{
     WatermarkGenerator, WatermarkOutput, WatermarkStrategy, days, hours, milliseconds, minutes,

@@ -1,5 +1,6 @@
 //! The fluent surface: environments, streams and what can be done with them.
 
+mod broadcast_connected;
 mod chain;
 mod connected;
 pub(crate) mod environment;
@@ -14,6 +15,7 @@ mod stream;
 mod watermarks;
 mod windowed;
 
+pub use broadcast_connected::{BroadcastConnectedStreams, KeyedBroadcastConnectedStreams};
 pub use chain::{Boxed, Chain};
 pub use connected::{ConnectedStreams, KeyedConnectedStreams};
 pub use environment::StreamExecutionEnvironment;

@@ -12,6 +12,7 @@ use crate::operator::flat_map::{FlatMap, FlatMapWith};
 use crate::operator::map::{Filter, FilterWith, Map, MapWith};
 use crate::operator::opened::Opened;
 use crate::operator::process::Process;
+use crate::operator::unkeyed_services::UnkeyedServices;
 use std::marker::PhantomData;
 
 /// Types that a factory speaks of without holding them.
@@ -185,9 +186,10 @@ where
     type Out = P::Out;
     type Operator<D: Push<P::Out>> = Process<P, D>;
     fn build<D: Push<P::Out>>(self, context: &mut BuildContext, next: D) -> Result<Process<P, D>> {
-        let sides = context.open_sides(self.node)?;
-        let function = Opened::open(self.function, &context.stage, self.node, P::open, P::close)?;
-        Ok(Process::new(function, next, sides))
+        let ProcessFactory { function, node } = self;
+        let opened = UnkeyedServices::open(function, context, node, P::open, P::close);
+        let (function, services) = opened?;
+        Ok(Process { function, next, services })
     }
 }
 

@@ -10,7 +10,7 @@ use crate::exchange::partitioner::{Custom, Shuffle};
 use crate::function::{
     FilterFunction, FlatMapFunction, MapFunction, OutputTag, ProcessFunction, UserFunction,
 };
-use crate::graph::{Chaining, NodeId, Ship, Transformation};
+use crate::graph::{BROADCAST_EXCHANGE, Chaining, NodeId, Ship, Transformation};
 use crate::record::Record;
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -321,14 +321,15 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         self.through(node, ByUser { function, operator })
     }
 
-    /// Each record to every consumer.
+    /// Each record to every consumer. What follows runs on all of them; as the second stream of
+    /// [`connect_broadcast`](Self::connect_broadcast) it brings rules to every subtask. Costs one copy of the record a consumer.
     #[track_caller]
     pub fn broadcast(self) -> DataStream<T>
     where
         T: Record + Clone,
     {
         let location = Location::caller();
-        let node = ExchangeNode { operator: "broadcast", ship: Ship::Broadcast, location };
+        let node = ExchangeNode { operator: BROADCAST_EXCHANGE, ship: Ship::Broadcast, location };
         self.through(node, ToAll { clone: T::clone })
     }
 

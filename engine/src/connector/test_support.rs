@@ -14,6 +14,7 @@ use crate::function::{
 };
 use crate::graph::NodeId;
 use crate::metrics::JobMetrics;
+use crate::operator::opened::OpenStates;
 use crate::operator::{Flow, OperatorNames, Push, StageContext, TaskContext};
 use crate::record::Control;
 use crate::runtime::{CoreHandle, CoreServices};
@@ -204,7 +205,11 @@ impl<K> SinkDriver<K> {
         let metrics = JobMetrics::new("test").register_subtask("test sink", subtask);
         let stage = StageContext::new(task, names, NodeId(0), place, metrics);
         let mut driver = SinkDriver { sink, stage };
-        driver.sink.open(&mut RuntimeContext::new(&driver.stage, NodeId(0), None))?;
+        driver.sink.open(&mut RuntimeContext::new(
+            &driver.stage,
+            NodeId(0),
+            OpenStates::default(),
+        ))?;
         Ok(driver)
     }
 

@@ -134,6 +134,8 @@ impl<T> RingReader<T> {
 pub(crate) struct SentCounts {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
+    /// Buffers and controls that have reached the consumer's end.
+    pub(crate) messages: u64,
     /// The most buffers that ever waited in the overflow.
     pub(crate) overflow_max: u64,
 }
@@ -314,6 +316,7 @@ impl<T> Writer<T> {
                 consumer.wake_if_sleeping();
             }
         }
+        self.sent.messages += 1;
         self.credits -= usize::from(is_data);
         self.metrics.producer.ring_fill.set((self.options.pages_in_flight - self.credits) as i64);
         Ok(())

@@ -444,3 +444,43 @@ impl<'a, T: 'static> SourceCollector<'a, T> {
         self.next.push(record, timestamp_ms);
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+
+    fn check(said: impl Fn(&mut SourceControls), expected: &[Control]) {
+        let mut controls = SourceControls::default();
+        said(&mut controls);
+        let sent: Vec<_> = std::iter::from_fn(|| controls.next()).collect();
+        assert_eq!(sent, expected);
+        assert!(controls.is_empty());
+    }
+
+    #[test]
+    fn watermarks_rise_and_statuses_alternate() {
+        use Control::{Status, Watermark};
+        use StreamStatus::{Active, Idle};
+        check(
+            |c| [3, 2, 3, 4].into_iter().for_each(|at| c.watermark(at)),
+            &[Watermark(3), Watermark(4)],
+        );
+        check(|c| [Active, Idle, Idle].into_iter().for_each(|s| c.status(s)), &[Status(Idle)]);
+        let wakes = |c: &mut SourceControls| {
+            c.watermark(3);
+            c.status(Idle);
+            c.watermark(3);
+            c.watermark(5);
+            c.status(Active);
+        };
+        check(wakes, &[Watermark(3), Status(Idle), Status(Active), Watermark(5)]);
+        let passes = |c: &mut SourceControls| {
+            c.status(Idle);
+            c.passing_watermark(7);
+            c.status(Active);
+            c.passing_watermark(7);
+        };
+        check(passes, &[Status(Idle), Status(Active), Watermark(7)]);
+    }
+}

@@ -17,12 +17,14 @@
 //! - User code runs under a [`UserCall`], so a panic names its operator.
 
 pub(crate) mod alignment;
+pub(crate) mod broadcast;
 pub(crate) mod build;
 pub(crate) mod co_function;
 pub(crate) mod context;
 pub(crate) mod fan_out;
 pub(crate) mod flat_map;
 pub(crate) mod keyed;
+pub(crate) mod keyed_broadcast;
 pub(crate) mod keyed_process;
 pub(crate) mod keyed_services;
 pub(crate) mod map;
@@ -34,6 +36,7 @@ pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod source_splits;
 pub(crate) mod timestamps;
+pub(crate) mod unkeyed_services;
 pub(crate) mod window;
 
 pub(crate) use context::{OperatorFailure, OperatorNames, StageContext, TaskContext, UserCall};

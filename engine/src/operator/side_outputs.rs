@@ -23,6 +23,11 @@ impl SideOutputs {
         SideOutputs { ports, stage, node }
     }
 
+    /// The name of the operator they belong to.
+    pub(crate) fn operator(&self) -> &str {
+        self.stage.names.get(self.node)
+    }
+
     /// Emits `record` to the readers of `tag`.
     pub(crate) fn output<T: 'static>(&mut self, tag: &OutputTag<T>, record: T, timestamp: i64) {
         let Some((_, port)) = self.ports.iter_mut().find(|(name, _)| name == tag.name()) else {

@@ -147,11 +147,15 @@ impl SteppedJob {
         let begun_ns = clock.monotonic_ns();
         let give_up =
             || u128::from(clock.monotonic_ns().saturating_sub(begun_ns)) > PATIENCE.as_nanos();
-        let is_at_rest = match &mut self.runner {
+        if self.settle_unless(give_up) { Ok(()) } else { Err(NeverAtRest) }
+    }
+
+    /// [`settle`](Self::settle), with `give_up` asked now and then; false if it ended the search.
+    fn settle_unless(&mut self, give_up: impl FnMut() -> bool) -> bool {
+        match &mut self.runner {
             Runner::Seeded { cores, dispatcher } => cores.settle(dispatcher, give_up),
             Runner::Threads { cores, .. } => settle_threads(cores, &self.control, give_up),
-        };
-        if is_at_rest { Ok(()) } else { Err(NeverAtRest) }
+        }
     }
 }
 
@@ -243,3 +247,75 @@ fn await_rounds(
 /// A core that sleeps has done its two rounds after some 50 us; on a machine with other work it may take a time slice.
 const LOOKS_BEFORE_WAITING: u32 = 200;
 const WAIT_BETWEEN_LOOKS: Duration = Duration::from_micros(50);
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::api::StreamExecutionEnvironment;
+    use crate::graph::JobStatus;
+    use crate::time::ManualClock;
+
+    const ALL: [Stepping; 3] = [
+        Stepping::Seeded { seed: 3, cores: None },
+        Stepping::Shell(ShellKind::Threads),
+        Stepping::Shell(ShellKind::Auto),
+    ];
+
+    fn launch(stepping: Stepping, write: impl FnOnce(&StreamExecutionEnvironment)) -> SteppedJob {
+        let env = StreamExecutionEnvironment::new();
+        env.set_parallelism(2);
+        write(&env);
+        let submission = env.submission("stepped").unwrap();
+        SteppedJob::launch(submission, stepping, Arc::new(ManualClock::default())).unwrap()
+    }
+
+    #[test]
+    fn a_bounded_job_is_over_when_it_is_at_rest() {
+        for stepping in ALL {
+            let mut sums = None;
+            let mut job = launch(stepping, |env| {
+                let numbers = env.from_sequence(1..=10_000).key_by(|n| n % 10);
+                let add = |sum: &mut i64, n| {
+                    *sum += n;
+                    *sum
+                };
+                sums = Some(numbers.scan(0, add).collect());
+            });
+            job.settle().unwrap();
+            assert_eq!(job.state().status(), JobStatus::Finished, "{stepping:?}");
+            assert_eq!(sums.map(|sums| sums.len()), Some(10_000));
+            job.settle().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_job_without_rest_is_given_up_and_can_be_dropped() {
+        for stepping in ALL {
+            let mut job = launch(stepping, |env| {
+                env.from_iter(0_u64..).for_each(|_| {});
+            });
+            let mut questions = 0;
+            let is_at_rest = job.settle_unless(|| {
+                questions += 1;
+                questions > 3
+            });
+            assert!(!is_at_rest, "{stepping:?}");
+            let state = job.state().clone();
+            drop(job);
+            assert!(state.has_ended());
+        }
+    }
+
+    #[test]
+    fn cores_of_a_seeded_job_are_as_many_as_asked_for_and_no_more_than_slots() {
+        for (cores, expected) in [(None, 2), (Some(1), 1), (Some(2), 2), (Some(9), 2), (Some(0), 1)]
+        {
+            let job = launch(Stepping::Seeded { seed: 0, cores }, |env| {
+                env.from_sequence(1..=2).for_each(|_| {});
+            });
+            let Runner::Seeded { cores, .. } = &job.runner else { unreachable!("it is seeded") };
+            assert_eq!(cores.count(), expected);
+        }
+    }
+}

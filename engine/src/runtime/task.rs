@@ -32,7 +32,7 @@ pub enum Progress {
 /// A unit of scheduling: one pipelined region of operators in one slot.
 ///
 /// Whatever a run hands over or takes in that another task could wait for (a page, an empty page given back, a message)
-/// makes it `Worked`; and if that other task may be on another core, the run ends with that core's
+/// makes it `Worked`, also if the run did nothing but flush what an earlier one left; and if that other task may be on another core, the run ends with that core's
 /// [`CoreWaker::wake_if_sleeping`].
 pub trait Task {
     /// Runs for about `budget` records and returns.

@@ -48,3 +48,24 @@ impl Clock for StepClock {
         self.holds.load(Ordering::Acquire)
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_go_at_a_step_alone_and_a_step_back_moves_the_wall_alone() {
+        let clock = StepClock::new();
+        assert_eq!((clock.wall_ms(), clock.holds_timers()), (0, true));
+        clock.step_to_ms(250);
+        assert_eq!((clock.wall_ms(), clock.monotonic_ns()), (250, 250_000_000));
+        assert!(!clock.holds_timers());
+        clock.hold();
+        assert!(clock.holds_timers());
+        clock.step_to_ms(100);
+        assert_eq!((clock.wall_ms(), clock.monotonic_ns()), (100, 250_000_000));
+        clock.step_to_ms(i64::MAX);
+        assert_eq!(clock.wall_ms(), i64::MAX);
+    }
+}

@@ -20,8 +20,9 @@ use std::time::Duration;
 
 /// Runs a job step by step; see the [module](super).
 ///
-/// Verbs that name an input or output panic if there is none of that name, or its records have another type. On a job
-/// that has ended or failed they do nothing.
+/// Verbs that name an input or output panic if there is none of that name, or its records have another type (integer
+/// literals need one: `1_i64`). On a job that has ended or failed they do nothing. A driver stays on its thread; dropping
+/// it cancels the job and closes its functions.
 ///
 /// # Examples
 ///
@@ -201,7 +202,7 @@ impl TestDriver {
         match injected {
             Ok(()) => self.settle(),
             // A job that failed while it was built has not entered all its ports.
-            Err(_) if self.is_finished() => {}
+            Err(_) if self.failure().is_some() => {}
             Err(message) => panic!("{message}"),
         }
     }

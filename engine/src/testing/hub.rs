@@ -92,7 +92,10 @@ impl<P: ?Sized> Registry<P> {
                 return Ok(code(ports));
             }
             let (kind, asked) = (self.kind, type_name::<T>());
-            Err(format!("test {kind} '{name}' has records of type {known_name}, not {asked}"))
+            Err(format!(
+                "test {kind} '{name}' has records of type {known_name}, not {asked}; name the type (`1_i64`, \
+                 `outputs::<{known_name}>`)"
+            ))
         })?
     }
 }

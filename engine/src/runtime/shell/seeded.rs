@@ -31,6 +31,11 @@ impl SeededCores {
         Self { loops: (0..count).map(core).collect(), random: SplitMix(seed) }
     }
 
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.loops.len()
+    }
+
     /// How to reach a core.
     pub(crate) fn link(&self, core: usize) -> &Arc<CoreLink> {
         self.loops[core].link()
@@ -70,7 +75,7 @@ impl SeededCores {
 }
 
 /// A clock is read for each question.
-const TURNS_BETWEEN_QUESTIONS: u64 = 1_024;
+const TURNS_BETWEEN_QUESTIONS: u64 = 256;
 
 /// `SplitMix64`: enough to choose who is next.
 struct SplitMix(u64);

@@ -77,6 +77,9 @@ impl StreamExecutionEnvironment {
     /// their splits by [`begin_split`](crate::function::SourceCollector::begin_split); one that does not has a single
     /// generator. (Files are splits.)
     ///
+    /// A split counts from when the reader is given it. Files are given one by one, as readers ask: only what is open side
+    /// by side (followed files) is merged, and a file of older records that begins later is late, as in Flink.
+    ///
     /// Watermarks and statuses that the reader emits itself are dropped. It costs as much as
     /// [`assign_timestamps_and_watermarks`](DataStream::assign_timestamps_and_watermarks), and a call of the generator of
     /// each open split a batch or tick.
@@ -96,7 +99,7 @@ impl StreamExecutionEnvironment {
     /// # std::fs::write(directory.join("b.txt"), "1500\n2500\n")?;
     /// let times = env
     ///     .from_source_with(
-    ///         FileSource::lines().path(directory.join("*.txt")),
+    ///         FileSource::lines(&directory),
     ///         WatermarkStrategy::monotonous().with_timestamp(|line: &String| line.parse().unwrap_or(0)),
     ///         "logs",
     ///     )

@@ -99,8 +99,8 @@ impl AlignedSource {
     pub(crate) fn must_wait(&self, now_ms: i64) -> bool {
         let is_ahead = || {
             let watermark_ms = self.watermark_ms.get();
-            let lead_ms = watermark_ms.saturating_sub(self.lowest_ms.get());
-            lead_ms > self.max_drift_ms && watermark_ms != SILENT
+            let ahead_ms = watermark_ms.saturating_sub(self.lowest_ms.get());
+            ahead_ms > self.max_drift_ms && watermark_ms != SILENT
         };
         // A clock that was set back is no reason to believe an old look for long.
         let is_due = now_ms >= self.look_again_ms.get()

@@ -87,9 +87,9 @@ impl<T: 'static> WatermarkStrategy<T, BoundedOutOfOrderness, IngestionTime> {
     /// let env = StreamExecutionEnvironment::new();
     /// env.set_parallelism(1);
     /// let clicks = env
-    ///     .from_elements(["a", "b", "a"])
+    ///     .from_elements(["a", "b", "a"].map(String::from))
     ///     .assign_timestamps_and_watermarks(WatermarkStrategy::ingestion_time())
-    ///     .key_by(|user| user.to_string())
+    ///     .key_by(|user| user.clone())
     ///     .window(TumblingEventTimeWindows::of(days(1_000_000)))
     ///     .aggregate(Count)
     ///     .collect();
@@ -164,8 +164,8 @@ impl<T: 'static, G, A> WatermarkStrategy<T, G, A> {
     /// group is not read until the rest has caught up. That bounds what windows and joins behind them must keep.
     ///
     /// Only for [`from_source_with`](crate::api::StreamExecutionEnvironment::from_source_with). A group is of one job, and
-    /// counts every subtask of its sources, but those without a watermark yet, idle ones and those that have ended. The
-    /// lead may exceed `max_drift` by what is read between two watermarks: a batch, or an interval of
+    /// counts every subtask of its sources, but those without a watermark yet, idle ones and those that have ended. A
+    /// source may exceed `max_drift` by what is read between two watermarks: a batch, or an interval of
     /// `auto_watermark_interval_ms`. Whole sources wait, not single splits of one.
     ///
     /// It costs a look at one atomic of each subtask of the group a batch; see
@@ -192,7 +192,7 @@ impl<T: 'static, G, A> WatermarkStrategy<T, G, A> {
     }
 
     /// [`with_alignment`](Self::with_alignment), but a source that is not waiting looks at the others each
-    /// `update_interval` only; its lead may exceed `max_drift` by what it reads in that time. For groups of very many
+    /// `update_interval` only; it may exceed `max_drift` by what it reads in that time. For groups of very many
     /// subtasks.
     pub fn with_alignment_every(
         mut self,

@@ -18,7 +18,7 @@ const SLOW_STEP_MS: i64 = 100;
 struct Progress {
     slow_ms: AtomicI64,
     fast_ms: AtomicI64,
-    lead_ms_max: AtomicI64,
+    ahead_ms_max: AtomicI64,
 }
 
 struct Slow {
@@ -64,7 +64,7 @@ impl SourceReader for Fast {
         (self.next_ms..end).for_each(|ms| out.collect(ms));
         self.next_ms = end;
         self.progress.fast_ms.store(end, Ordering::Relaxed);
-        self.progress.lead_ms_max.fetch_max(end - slow_ms, Ordering::Relaxed);
+        self.progress.ahead_ms_max.fetch_max(end - slow_ms, Ordering::Relaxed);
         Ok(if end == END_MS { InputStatus::EndOfInput } else { InputStatus::MoreAvailable })
     }
 }
@@ -94,27 +94,27 @@ fn write(env: &StreamExecutionEnvironment, aligned: bool) -> (Arc<Progress>, Col
     (progress, all)
 }
 
-fn lead_of(builder: thalweg::testing::TestDriverBuilder, aligned: bool) -> i64 {
+fn farthest_ahead(builder: thalweg::testing::TestDriverBuilder, aligned: bool) -> i64 {
     let mut written = None;
-    let driver = builder.build(|env| written = Some(write(env, aligned))).unwrap();
-    let (progress, all) = written.unwrap();
+    let driver = builder.build(|env| written = Some(write(env, aligned))).expect("a sound plan");
+    let (progress, all) = written.expect("written by `build`");
     assert!(driver.is_finished(), "{:?}", driver.failure());
     assert_eq!(all.take().len() as i64, 2 * END_MS / 1_000);
-    progress.lead_ms_max.load(Ordering::Relaxed)
+    progress.ahead_ms_max.load(Ordering::Relaxed)
 }
 
 /// One batch may be read after the last look, and what the slow one has said counts, not what it has read.
-const LEAD_MAX: i64 = DRIFT_MS + FAST_BATCH + 2 * SLOW_STEP_MS;
+const AHEAD_MS_MAX: i64 = DRIFT_MS + FAST_BATCH + 2 * SLOW_STEP_MS;
 
 #[test]
 fn the_fast_source_is_ahead_by_the_drift_and_a_batch_at_most() {
     for seed in 0..5 {
-        let lead = lead_of(TestDriver::builder().seed(seed), true);
-        assert!(lead <= LEAD_MAX, "{lead} with seed {seed}");
-        assert!(lead > DRIFT_MS / 2, "it does run ahead: {lead}");
+        let ahead = farthest_ahead(TestDriver::builder().seed(seed), true);
+        assert!(ahead <= AHEAD_MS_MAX, "{ahead} with seed {seed}");
+        assert!(ahead > DRIFT_MS / 2, "it does run ahead: {ahead}");
     }
-    let alone = lead_of(TestDriver::builder(), false);
-    assert!(alone > 10 * LEAD_MAX, "without alignment: {alone}");
+    let alone = farthest_ahead(TestDriver::builder(), false);
+    assert!(alone > 10 * AHEAD_MS_MAX, "without alignment: {alone}");
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn sources_on_several_cores_wait_for_each_other() {
         let (progress, all) = write(&env, true);
         env.execute("aligned").unwrap();
         assert_eq!(all.take().len() as i64, 2 * END_MS / 1_000);
-        let lead = progress.lead_ms_max.load(Ordering::Relaxed);
-        assert!(lead <= LEAD_MAX, "{lead} on {shell:?}");
+        let ahead = progress.ahead_ms_max.load(Ordering::Relaxed);
+        assert!(ahead <= AHEAD_MS_MAX, "{ahead} on {shell:?}");
     }
 }
 

@@ -119,7 +119,7 @@ fn check(mode: Mode, strategies: &[Strategy], script: &[(Step, &str)]) {
     let threads = TestDriver::builder().shell(ShellKind::Threads);
     for builder in seeded.chain([threads]) {
         let builder = builder.configure(|c| c.auto_watermark_interval(milliseconds(200)));
-        let mut driver = builder.build(|env| write(env, mode, strategies)).unwrap();
+        let mut driver = builder.build(|env| write(env, mode, strategies)).expect("a sound plan");
         for (index, (step, expected)) in script.iter().enumerate() {
             act(&mut driver, *step);
             let events: Vec<_> = driver.events::<i64>("out").into_iter().map(told).collect();

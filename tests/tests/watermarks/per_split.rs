@@ -109,7 +109,7 @@ fn counted(on: ShellKind, parallelism: usize, named: bool) -> u64 {
         .window(TumblingEventTimeWindows::of(seconds(1)))
         .aggregate(Count)
         .collect();
-    env.execute("windows").unwrap();
+    env.execute("windows").expect("it runs");
     windows.take().iter().sum()
 }
 

@@ -77,9 +77,9 @@ pub(crate) struct CoreLoop {
     over: Vec<(usize, usize, Ending)>,
     /// The slot the next round begins with.
     first_slot: usize,
-    /// Rounds that are over, and how many of them worked; published by the link's pulse.
-    rounds: u64,
+    /// How many rounds have worked, and the latest question to that which was answered (see `Pulse`).
     worked_rounds: u64,
+    answered: u64,
     shut_down: bool,
 }
 
@@ -96,8 +96,8 @@ impl CoreLoop {
             book: TimeBook::default(),
             over: Vec::new(),
             first_slot: 0,
-            rounds: 0,
             worked_rounds: 0,
+            answered: 0,
             shut_down: false,
         }
     }
@@ -125,6 +125,7 @@ impl CoreLoop {
 
     /// One round beginning with slot `first` (the zeroth if there are not so many): the seeded shell draws it.
     pub(crate) fn round_from(&mut self, first: usize) -> Round {
+        let question = self.link.pulse().question();
         self.refresh();
         let commanded = self.obey();
         let worked = self.run_slots(first);
@@ -132,9 +133,11 @@ impl CoreLoop {
             self.remove_over();
         }
         let worked = commanded || worked;
-        self.rounds += 1;
         self.worked_rounds += u64::from(worked);
-        self.link.pulse().publish(self.rounds, self.worked_rounds);
+        if question != self.answered {
+            self.answered = question;
+            self.link.pulse().answer(question, self.worked_rounds);
+        }
         Round { worked, next_timer_ms: self.services.next_timer_ms.get() }
     }
 

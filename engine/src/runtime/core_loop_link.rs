@@ -29,38 +29,47 @@ pub struct CoreGone {
     pub command: Box<CoreCommand>,
 }
 
-/// How far a core's loop has come: what a test driver needs to know that a job is at rest (see `stepped`).
-///
-/// Alone on its cache lines: the loop writes it once a round, hardly anybody reads it.
+/// How a test driver learns what a core's loop has done (see `stepped`): it asks, and the next round that begins answers
+/// when it ends. Nobody asks in production; then a round costs one load of a line that nobody writes.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Pulse {
-    /// Rounds that worked. Written by the loop before `rounds`.
+    /// The number of the latest question. Its release publishes what the asker knows to the round that reads it.
+    asked: AtomicU64,
+    /// Rounds that have worked; written by the loop before `answered`.
     worked: AtomicU64,
-    /// Rounds that are over. Its release publishes `worked` and all that these rounds did.
-    rounds: AtomicU64,
+    /// The question that was answered last. Its release publishes `worked`, and all that the rounds until then did.
+    answered: AtomicU64,
 }
 
 impl Pulse {
     fn new() -> Self {
-        Self { worked: AtomicU64::new(0), rounds: AtomicU64::new(0) }
+        let zero = || AtomicU64::new(0);
+        Self { asked: zero(), worked: zero(), answered: zero() }
     }
 
-    /// A round is over; by the loop alone.
+    /// Asks, and returns the question's number.
+    pub(crate) fn ask(&self) -> u64 {
+        self.asked.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// How many rounds have worked, once a round that began after question `number` is over.
+    pub(crate) fn answer_to(&self, number: u64) -> Option<u64> {
+        let is_answered = self.answered.load(Ordering::Acquire) >= number;
+        is_answered.then(|| self.worked.load(Ordering::Relaxed))
+    }
+
+    /// The latest question; by the loop when a round begins.
     #[inline]
-    pub(crate) fn publish(&self, rounds: u64, worked: u64) {
+    pub(crate) fn question(&self) -> u64 {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// The round that read question `number` is over, and `worked` rounds have worked; by the loop.
+    #[cold]
+    pub(crate) fn answer(&self, number: u64, worked: u64) {
         self.worked.store(worked, Ordering::Relaxed);
-        self.rounds.store(rounds, Ordering::Release);
-    }
-
-    /// Rounds that are over.
-    pub(crate) fn rounds(&self) -> u64 {
-        self.rounds.load(Ordering::Acquire)
-    }
-
-    /// How many of at least those rounds worked that an earlier [`rounds`](Self::rounds) told.
-    pub(crate) fn worked(&self) -> u64 {
-        self.worked.load(Ordering::Acquire)
+        self.answered.store(number, Ordering::Release);
     }
 }
 

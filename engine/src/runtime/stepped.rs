@@ -6,17 +6,20 @@
 //! On the seeded shell that is seen directly (`shell/seeded.rs`). On shells with threads of their own it is found by a
 //! double collect:
 //!
-//! 1. Read every core's count of rounds that worked, and how much the dispatcher has done.
-//! 2. Wake all cores and wait until each has begun *and* ended a round after 1: two more rounds, since one may have been
-//!    under way. Let the dispatcher, too, go once through its loop.
-//! 3. Read the counts again. All equal: at rest. Else begin anew.
+//! 1. Ask every core how many of its rounds have worked. A core answers at the end of the first round that begins after
+//!    the question. Ask the dispatcher how much it has done; it answers after one whole turn of its loop.
+//! 2. When all have answered, ask again.
+//! 3. The answers are the same: at rest. Else go on asking.
 //!
-//! **Why equality proves rest.** Whatever sends (a page, a page given back, a control, a command, an event, a split) makes
-//! its round count as one that worked, when the round ends. Suppose the counts were equal and yet somebody works after 3,
-//! or was at work at 3; take the one who began first. The clock stands still, so what it found was sent by somebody.
-//! If it was sent before 1 was over, its receiver has had a full round between 1 and 3, which would have taken it and
-//! counted. If it was sent later, the sender's round either ended before the sender was read at 3, and counted, or was
-//! under way then: a sender that worked and began earlier. Both contradict the assumption.
+//! **Why equality proves rest.** (The dispatcher is one of the cores here, and a turn of its loop a round.) Whatever
+//! sends (a page, a page given back, a control, a command, an event, a split) makes its round count as one that worked.
+//! Let `A` be the round with which a core answered first, `B` the one with which it answered second; all `B` begin
+//! after all `A` have ended, and what was sent in or before any `A` is visible to every `B`, by way of the answers and
+//! the second question. Equal answers say that no round after `A` up to and including `B` worked, on any core. Suppose
+//! that a later round works, and take the first of these to begin. The clock stands still, so what it found was sent,
+//! by a round that worked and began earlier. That was `A` or one before it: but then the receiver's `B` would have
+//! found it, and worked. Or it came after its core's `B`: but then it is a later round that works and began earlier.
+//! Neither can be.
 //!
 //! Who is not part of the job is not seen: threads of blocking sources, sockets, files that others write.
 //!
@@ -28,6 +31,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::core_loop_link::CoreLink;
 use super::dispatcher::{ControlSender, Dispatcher, Lifetime};
 use super::engine::{cores_of, start};
 use super::executors::{CoreHandleRemote, ShellKind};
@@ -184,69 +188,70 @@ fn accepted(answer: Option<Result<(), AllocationError>>, state: &JobState) -> Re
     }
 }
 
-/// Counts of work, by core, and the dispatcher's; `None` when that has ended.
-#[derive(PartialEq, Eq)]
-struct Collect {
-    worked: Vec<u64>,
-    done: Option<u64>,
-}
+/// What everybody has done: the cores' rounds that worked, and the dispatcher's count, `None` when it has ended.
+type Answers = (Vec<u64>, Option<u64>);
 
 fn settle_threads(
     cores: &[Arc<CoreHandleRemote>],
     control: &ControlSender,
     mut give_up: impl FnMut() -> bool,
 ) -> bool {
-    let collect = || {
-        let done = control.fence();
-        let worked = cores.iter().map(|core| core.link().pulse().worked()).collect();
-        Collect { worked, done }
-    };
+    let mut before = None;
     loop {
-        let before = collect();
-        let targets: Vec<u64> = cores.iter().map(|core| core.link().pulse().rounds() + 2).collect();
-        if !await_rounds(cores, &targets, &mut give_up) {
-            return false;
-        }
-        // Between the answers to this fence and the one that `collect` asks for lies one whole turn of its loop.
-        control.fence();
-        if collect() == before {
+        let answers = ask(cores, control, &mut give_up);
+        if answers.is_some() && answers == before {
             return true;
         }
-        if give_up() {
+        if answers.is_none() || give_up() {
             return false;
         }
+        before = answers;
     }
 }
 
-/// Waits until each core has ended its target's round.
-fn await_rounds(
+/// Asks everybody once; `None` if `give_up` ended the wait.
+fn ask(
     cores: &[Arc<CoreHandleRemote>],
-    targets: &[u64],
+    control: &ControlSender,
     give_up: &mut impl FnMut() -> bool,
-) -> bool {
-    for (core, target) in cores.iter().zip(targets) {
-        let link = core.link();
-        let mut looks: u32 = 0;
-        while link.pulse().rounds() < *target && !link.is_closed() {
-            // Asleep again already, perhaps: a look costs it one or two empty rounds.
-            link.waker().wake_if_sleeping();
-            looks += 1;
-            if looks < LOOKS_BEFORE_WAITING {
-                std::thread::yield_now();
-            } else {
-                thread::park(Some(WAIT_BETWEEN_LOOKS));
-            }
-            if looks.is_multiple_of(1_024) && give_up() {
-                return false;
-            }
+) -> Option<Answers> {
+    let questions: Vec<u64> = cores.iter().map(|core| core.link().pulse().ask()).collect();
+    // All are up before the first is waited for.
+    cores.iter().for_each(|core| core.link().waker().wake_if_sleeping());
+    let of_core = |(core, question): (&Arc<CoreHandleRemote>, &u64)| {
+        await_answer(core.link(), *question, give_up)
+    };
+    let worked = cores.iter().zip(&questions).map(of_core).collect::<Option<_>>()?;
+    // A whole turn of its loop lies between the answers to the two fences.
+    control.fence();
+    Some((worked, control.fence()))
+}
+
+fn await_answer(link: &CoreLink, question: u64, give_up: &mut impl FnMut() -> bool) -> Option<u64> {
+    let mut looks: u32 = 0;
+    loop {
+        if let Some(worked) = link.pulse().answer_to(question) {
+            return Some(worked);
+        }
+        if link.is_closed() {
+            return Some(0); // Nothing is left on it.
+        }
+        looks += 1;
+        if looks < LOOKS_BEFORE_WAITING {
+            std::thread::yield_now();
+        } else {
+            thread::park(Some(WAIT_BETWEEN_LOOKS));
+        }
+        if looks.is_multiple_of(LOOKS_BETWEEN_QUESTIONS) && give_up() {
+            return None;
         }
     }
-    true
 }
 
-/// A core that sleeps has done its two rounds after some 50 us; on a machine with other work it may take a time slice.
+/// A core that sleeps answers after some 50 us; on a machine with other work it may take a time slice.
 const LOOKS_BEFORE_WAITING: u32 = 200;
 const WAIT_BETWEEN_LOOKS: Duration = Duration::from_micros(50);
+const LOOKS_BETWEEN_QUESTIONS: u32 = 1_024;
 
 #[cfg(test)]
 #[cfg(not(loom))]

@@ -31,7 +31,7 @@ impl SeededCores {
         Self { loops: (0..count).map(core).collect(), random: SplitMix(seed) }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn count(&self) -> usize {
         self.loops.len()
     }

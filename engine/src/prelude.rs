@@ -1,8 +1,8 @@
 //! What a job needs in scope: `use thalweg::prelude::*;`.
 
 pub use crate::api::{
-    Chain, ConnectedStreams, DataStream, DataStreamSink, KeyedConnectedStreams, KeyedStream,
-    StreamExecutionEnvironment, WindowedStream,
+    AllWindowedStream, Chain, ConnectedStreams, DataStream, DataStreamSink, KeyedConnectedStreams,
+    KeyedStream, StreamExecutionEnvironment, WindowedStream,
 };
 pub use crate::config::Profile;
 pub use crate::connector::sink::Collected;
@@ -16,4 +16,12 @@ pub use crate::state::{
 pub use crate::time::{
     WatermarkGenerator, WatermarkStrategy, days, hours, milliseconds, minutes, seconds,
 };
-pub use crate::window::{SlidingEventTimeWindows, TimeWindow, TumblingEventTimeWindows};
+pub use crate::window::{
+    AssignerContext, ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor,
+    CountTrigger, DeltaEvictor, DeltaTrigger, EndOfStreamTrigger, EventTimeSessionWindows,
+    EventTimeTrigger, Evictor, EvictorContext, GlobalWindow, GlobalWindows, NeverTrigger,
+    OnMergeContext, ProcessingTimeSessionWindows, ProcessingTimeTrigger, ProcessingTimeoutTrigger,
+    PurgingTrigger, SlidingEventTimeWindows, SlidingProcessingTimeWindows, TimeEvictor, TimeWindow,
+    Trigger, TriggerContext, TriggerResult, TumblingEventTimeWindows,
+    TumblingProcessingTimeWindows, Window, WindowAssigner, WindowElements,
+};

@@ -71,4 +71,4 @@ pub use rkyv;
 pub use schema::VariantsBuilder;
 pub use schema::{FieldsBuilder, Schema, SchemaBuilder, SchemaDescription, SchemaFingerprint};
 pub use timer_queue::{Timer, TimerQueue};
-pub use value::{Key, StateValue};
+pub use value::{Key, Namespaced, StateValue};

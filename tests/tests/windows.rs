@@ -57,7 +57,7 @@ impl Case {
                 (size, size + random.between(1, 30))
             } // gaps
         };
-        let offset = random.between(0, 2 * slide);
+        let offset = random.between(1 - slide, slide - 1);
         let lateness = if random.once_in(2) { 0 } else { random.between(1, 80) };
         let steps = Self::steps(&mut random);
         Case { steps, size, slide, offset, lateness }
@@ -188,37 +188,77 @@ fn keyed_steps(
         .key_by(|step| step.key)
 }
 
+/// How windows are to be kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kept {
+    Automatic,
+    PerPane,
+    /// By the operator that serves all windows, which an explicit trigger asks for.
+    General,
+}
+
 /// The rows, the late records, and how many the metrics say were late.
 fn run<A>(
     env: &StreamExecutionEnvironment,
     case: &Case,
     aggregate: A,
-    evaluation: Evaluation,
+    kept: Kept,
 ) -> Answer<A::Result>
 where
     A: AggregateFunction<Step, Result: Ord + Send + 'static>,
 {
     let (size, slide) = (milliseconds(case.size as u64), milliseconds(case.slide as u64));
-    let (offset, lateness) = (milliseconds(case.offset as u64), milliseconds(case.lateness as u64));
+    let tumbling = TumblingEventTimeWindows::of(size).offset_ms(case.offset);
+    let sliding = SlidingEventTimeWindows::of(size, slide).offset_ms(case.offset);
+    match case.size == case.slide {
+        true => run_windows(env, case, tumbling, aggregate, kept),
+        false => run_windows(env, case, sliding, aggregate, kept),
+    }
+}
+
+fn run_windows<A, W>(
+    env: &StreamExecutionEnvironment,
+    case: &Case,
+    assigner: W,
+    aggregate: A,
+    kept: Kept,
+) -> Answer<A::Result>
+where
+    A: AggregateFunction<Step, Result: Ord + Send + 'static>,
+    W: WindowAssigner<Step, Window = TimeWindow>,
+{
     let tag = OutputTag::new("late");
-    let windowed = match case.size == case.slide {
-        true => keyed_steps(env, case).window(TumblingEventTimeWindows::of(size).offset(offset)),
-        false => {
-            keyed_steps(env, case).window(SlidingEventTimeWindows::of(size, slide).offset(offset))
+    let windowed = keyed_steps(env, case)
+        .window(assigner)
+        .allowed_lateness_ms(case.lateness)
+        .side_output_late_data(&tag);
+    let row = |key: &u32, window: TimeWindow, result, out: &mut Collector<'_, Row<A::Result>>| {
+        out.collect((*key, window.start(), window.end(), result));
+    };
+    let (late, rows) = match kept {
+        Kept::General => {
+            let results = windowed.trigger(EventTimeTrigger).aggregate_with(aggregate, row);
+            (results.side_output(&tag).collect(), results.collect())
+        }
+        _ => {
+            let evaluation = match kept {
+                Kept::PerPane => Evaluation::PerPane,
+                _ => Evaluation::Automatic,
+            };
+            let results = windowed.evaluation(evaluation).aggregate_with(aggregate, row);
+            (results.side_output(&tag).collect(), results.collect())
         }
     };
-    let results = windowed
-        .allowed_lateness(lateness)
-        .side_output_late_data(&tag)
-        .evaluation(evaluation)
-        .aggregate_with(aggregate, |key, window, result, out| {
-            out.collect((*key, window.start(), window.end(), result));
-        });
-    let late = results.side_output(&tag).collect();
-    let rows = results.collect();
     let job = env.execute("windows").unwrap();
-    let counted = job.metrics.vertices.iter().map(|v| v.total.late_records_dropped).sum();
+    let operators = job.metrics.vertices.iter().flat_map(|vertex| &vertex.operators);
+    let late_by = operators.filter_map(|operator| operator.histograms.get("late_by_ms"));
+    let counted = late_by.map(|histogram| histogram.count).sum();
+    assert_eq!(dropped(&job), 0, "what goes to the side is not dropped");
     Answer { rows: rows.take_sorted(), late: late.take_sorted(), counted }
+}
+
+fn dropped(job: &thalweg::JobResult) -> u64 {
+    job.metrics.vertices.iter().map(|vertex| vertex.total.late_records_dropped).sum()
 }
 
 #[derive(Debug, PartialEq)]
@@ -266,9 +306,9 @@ fn aggregates_answer_as_the_model(on: On) {
     for seed in 0..20 {
         let case = Case::random(seed);
         let expected = summaries(&case);
-        for evaluation in [Evaluation::Automatic, Evaluation::PerPane] {
-            let answer = run(&on.env(), &case, Summary, evaluation);
-            check(&answer, &expected, &format!("seed {seed}, {evaluation:?}, {}", describe(&case)));
+        for kept in [Kept::Automatic, Kept::PerPane, Kept::General] {
+            let answer = run(&on.env(), &case, Summary, kept);
+            check(&answer, &expected, &format!("seed {seed}, {kept:?}, {}", describe(&case)));
         }
     }
 }
@@ -282,8 +322,10 @@ fn aggregates_that_keep_order_answer_as_the_model(on: On) {
     for seed in 100..110 {
         let case = Case::random(seed);
         let expected = expected(&case, Vec::new(), |values, step| values.push(step.value));
-        let answer = run(&on.env(), &case, Values, Evaluation::Automatic);
-        check(&answer, &expected, &format!("seed {seed}, {}", describe(&case)));
+        for kept in [Kept::Automatic, Kept::General] {
+            let answer = run(&on.env(), &case, Values, kept);
+            check(&answer, &expected, &format!("seed {seed}, {kept:?}, {}", describe(&case)));
+        }
     }
 }
 
@@ -292,7 +334,7 @@ fn evaluation_parallelism_and_buffers_change_no_answer() {
     use thalweg::config::ShellKind::Threads;
     for seed in 1_000..1_060 {
         let (case, mut random) = (Case::random(seed), Random::new(!seed));
-        let reference = run(&On::new(Threads, 1).env(), &case, Summary, Evaluation::PerPane);
+        let reference = run(&On::new(Threads, 1).env(), &case, Summary, Kept::PerPane);
         for parallelism in [1, 2, 4] {
             let env = On::new(Threads, parallelism).env();
             let page_bytes = 4_096u64 << random.below(6);
@@ -302,7 +344,7 @@ fn evaluation_parallelism_and_buffers_change_no_answer() {
                 c.set("page_bytes", page_bytes).set("pages_in_flight", pages);
                 c.set("batch_records", batch).set("drain_budget_records", budget)
             });
-            let answer = run(&env, &case, Summary, Evaluation::Automatic);
+            let answer = run(&env, &case, Summary, Kept::Automatic);
             let about = format!(
                 "seed {seed}, p={parallelism}, page_bytes {page_bytes}, pages_in_flight {pages}, batch {batch}, \
                  budget {budget}, {}",
@@ -326,7 +368,7 @@ fn late_records_go_to_the_side_and_are_counted(on: On) {
         step(300, 128, None),
     ];
     let case = Case { steps: steps.clone(), size: 10, slide: 10, offset: 0, lateness: 5 };
-    let answer = run(&on.env(), &case, Summary, Evaluation::Automatic);
+    let answer = run(&on.env(), &case, Summary, Kept::Automatic);
     let sums: Vec<_> = answer.rows.iter().map(|row| (row.1, row.3.1)).collect();
     assert_eq!(sums, [(0, 1), (0, 5), (0, 13), (10, 34), (300, 128)]);
     assert_eq!((answer.late, answer.counted), (vec![steps[4], steps[6]], 2));
@@ -337,8 +379,7 @@ fn late_records_go_to_the_side_and_are_counted(on: On) {
         .aggregate(Summary)
         .collect();
     let job = env.execute("dropped").unwrap();
-    let counted: u64 = job.metrics.vertices.iter().map(|v| v.total.late_records_dropped).sum();
-    assert_eq!(counted, 4);
+    assert_eq!(dropped(&job), 4);
 }
 
 /// Tells all it is told.
@@ -350,6 +391,7 @@ impl ProcessWindowFunction for Tell {
     type Key = u32;
     type In = (u64, i64, i64);
     type Out = (u32, i64, i64, bool, i64);
+    type Window = TimeWindow;
     fn open(&mut self, _: &mut RuntimeContext<'_>) -> thalweg::Result<()> {
         self.opened = true;
         Ok(())
@@ -357,14 +399,15 @@ impl ProcessWindowFunction for Tell {
     fn process(
         &mut self,
         key: &u32,
-        context: &WindowContext,
-        result: (u64, i64, i64),
+        context: &mut WindowContext<'_, TimeWindow>,
+        results: &[(u64, i64, i64)],
         out: &mut Collector<'_, Self::Out>,
     ) -> thalweg::Result<()> {
         assert!(self.opened);
-        assert_eq!(context.window.max_timestamp(), context.window.end() - 1);
-        let fired = context.current_watermark >= context.window.max_timestamp();
-        out.collect((*key, context.window.start(), context.current_watermark, fired, result.1));
+        let (window, watermark) = (context.window(), context.current_watermark());
+        assert_eq!(window.max_timestamp(), window.end() - 1);
+        let fired = watermark >= window.max_timestamp();
+        out.collect((*key, window.start(), watermark, fired, results[0].1));
         Ok(())
     }
 }
@@ -421,7 +464,7 @@ impl AggregateFunction<Told> for Rows {
 fn an_offset_shifts_all_windows(on: On) {
     let steps = (-50..50).map(|at| Step { key: 0, at, value: 1, watermark: None }).collect();
     let case = Case { steps, size: 24, slide: 24, offset: 7, lateness: 0 };
-    let answer = run(&on.env(), &case, Summary, Evaluation::Automatic);
+    let answer = run(&on.env(), &case, Summary, Kept::Automatic);
     let windows: Vec<_> = answer.rows.iter().map(|row| (row.1, row.2, row.3.0)).collect();
     assert_eq!(windows, [(-65, -41, 9), (-41, -17, 24), (-17, 7, 24), (7, 31, 24), (31, 55, 19)]);
 }
@@ -443,6 +486,5 @@ fn bounded_disorder_drops_what_is_later(on: On) {
         .collect();
     let job = env.execute("bounded").unwrap();
     assert_eq!(out.take_sorted(), [(90, 2), (100, 1), (150, 1), (200, 1)]);
-    let late: u64 = job.metrics.vertices.iter().map(|v| v.total.late_records_dropped).sum();
-    assert_eq!(late, 2);
+    assert_eq!(dropped(&job), 2);
 }

@@ -78,7 +78,7 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         self.key_by_selector(ByReference::new(selector))
     }
 
-    fn key_by_selector<S: KeySelector<T>>(self, selector: S) -> KeyedStream<T, S>
+    pub(crate) fn key_by_selector<S: KeySelector<T>>(self, selector: S) -> KeyedStream<T, S>
     where
         T: Record,
     {

@@ -19,4 +19,6 @@ pub use environment::StreamExecutionEnvironment;
 pub use keyed::KeyedStream;
 pub use sink::DataStreamSink;
 pub use stream::DataStream;
-pub use windowed::{Evaluation, WindowedStream};
+pub use windowed::{
+    AllWindowedStream, ByDefault, Chosen, Evaluation, EvictedBy, NoEvictor, WindowedStream,
+};

@@ -32,6 +32,7 @@ pub use process::{
     ProcessFunction, TimeDomain, TimerService,
 };
 pub use runtime_context::RuntimeContext;
+pub(crate) use runtime_context::StateOfWindows;
 pub use sink::{FnSink, Sink, SinkStatus};
 pub(crate) use source::{Assignment, SourceControls};
 pub use source::{
@@ -39,7 +40,7 @@ pub use source::{
     SourceReader, SourceSplit, SplitEnumerator,
 };
 pub use stateless::{FilterFunction, FlatMapFunction, MapFunction};
-pub use window::{ProcessWindowFunction, WindowContext};
+pub use window::{ProcessAllWindowFunction, ProcessWindowFunction, WindowContext};
 
 /// What every user function must be so that each subtask can have its own: `Clone + Send + 'static`. A blanket trait.
 pub trait UserFunction: Clone + Send + 'static {}

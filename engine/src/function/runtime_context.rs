@@ -4,6 +4,7 @@ use crate::Result;
 use crate::graph::NodeId;
 use crate::metrics::MetricGroup;
 use crate::operator::StageContext;
+use crate::window::WindowError;
 use thalweg_state::{
     Key, ListState, ListStateDescriptor, MapState, MapStateDescriptor, StateRegistrar, StateValue,
     ValueState, ValueStateDescriptor,
@@ -14,6 +15,17 @@ pub struct RuntimeContext<'a> {
     stage: &'a StageContext,
     node: NodeId,
     registrar: Option<&'a mut StateRegistrar>,
+    windows: StateOfWindows<'a>,
+}
+
+/// Where a function of windows makes the state of a window.
+pub(crate) enum StateOfWindows<'a> {
+    /// It is no function of windows.
+    None,
+    /// Windows merge, and their state cannot.
+    Merging,
+    /// Here.
+    Registrar(&'a mut StateRegistrar),
 }
 
 impl<'a> RuntimeContext<'a> {
@@ -22,7 +34,41 @@ impl<'a> RuntimeContext<'a> {
         node: NodeId,
         registrar: Option<&'a mut StateRegistrar>,
     ) -> Self {
-        RuntimeContext { stage, node, registrar }
+        RuntimeContext { stage, node, registrar, windows: StateOfWindows::None }
+    }
+
+    /// The same place, for a function that makes its state with `registrar`.
+    pub(crate) fn with_registrar<'b>(
+        &'b self,
+        registrar: &'b mut StateRegistrar,
+    ) -> RuntimeContext<'b> {
+        RuntimeContext::new(self.stage, self.node, Some(registrar))
+    }
+
+    /// The same place, for a function of windows.
+    pub(crate) fn with_windows<'b>(
+        &'b mut self,
+        windows: StateOfWindows<'b>,
+    ) -> RuntimeContext<'b> {
+        let registrar = self.registrar.as_deref_mut();
+        RuntimeContext { stage: self.stage, node: self.node, registrar, windows }
+    }
+
+    /// The context in which a window function makes state of a key and window, rather than of the key alone.
+    ///
+    /// # Errors
+    /// [`WindowError::StateOfMergingWindow`] where windows merge (sessions), [`WindowError::NotAWindowFunction`] elsewhere.
+    pub fn window_state(&mut self) -> Result<RuntimeContext<'_>, WindowError> {
+        match &mut self.windows {
+            StateOfWindows::Registrar(registrar) => {
+                Ok(RuntimeContext::new(self.stage, self.node, Some(registrar)))
+            }
+            StateOfWindows::Merging => Err(WindowError::StateOfMergingWindow),
+            StateOfWindows::None => {
+                let operator = self.stage.names.get(self.node).to_owned();
+                Err(WindowError::NotAWindowFunction { operator })
+            }
+        }
     }
 
     fn registrar(&mut self, state: &str) -> Result<&mut StateRegistrar> {

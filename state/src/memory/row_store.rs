@@ -17,7 +17,7 @@ use super::prefetch_table::{DEEP_BYTES, PrefetchTable, prefetch};
 use super::registrar::{OperatorInfo, StateField, StateInfo, StateRegistrar};
 use super::row_arena::{ROWS_MAX, RowArena};
 use super::row_cursor::{RowCursor, RowId, no_such_row};
-use crate::{Key, KeyHash, StateError};
+use crate::{Key, KeyHash, Namespaced, StateError};
 
 /// What every row begins with.
 #[repr(C)]
@@ -149,6 +149,24 @@ impl<K: Key> RowStore<K> {
     #[inline(always)]
     pub fn enter(&mut self, hash: KeyHash, key: &K) -> Result<(RowCursor<'_>, &K), StateError> {
         let row = self.find_or_insert(hash, key)?;
+        // SAFETY: the row was found in the index or just added: it is live.
+        Ok(unsafe { self.cursor_of_live(row) })
+    }
+
+    /// As [`enter`](Self::enter), by a borrowed form of the key: `hash` is the key's, `equals`
+    /// compares, `make` gives the owned one.
+    ///
+    /// # Errors
+    ///
+    /// As [`find_or_insert`](Self::find_or_insert).
+    #[inline(always)]
+    pub fn enter_by(
+        &mut self,
+        hash: KeyHash,
+        equals: impl FnMut(&K) -> bool,
+        make: impl FnOnce() -> K,
+    ) -> Result<(RowCursor<'_>, &K), StateError> {
+        let row = self.find_or_insert_by(hash, equals, make)?;
         // SAFETY: the row was found in the index or just added: it is live.
         Ok(unsafe { self.cursor_of_live(row) })
     }
@@ -356,6 +374,34 @@ impl<K: Key> RowStore<K> {
         let cursor = unsafe { RowCursor::new(place, row, &self.operator) };
         // SAFETY: the row is live.
         (cursor, unsafe { self.key_of_live(row.0) })
+    }
+}
+
+impl<K: Key, W: Key> RowStore<Namespaced<K, W>> {
+    /// The row of a key in a namespace, if it has one; `key_hash` is the key's own.
+    #[inline]
+    pub fn find_namespaced(&self, key_hash: KeyHash, key: &K, namespace: &W) -> Option<RowId> {
+        let hash = Namespaced::<K, W>::hash_of(key_hash, namespace);
+        self.find_by(hash, |found| found.namespace == *namespace && found.key == *key)
+    }
+
+    /// The row of a key in a namespace, added if there is none; `key_hash` is the key's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`find_or_insert`](Self::find_or_insert).
+    #[inline]
+    pub fn enter_namespaced(
+        &mut self,
+        key_hash: KeyHash,
+        key: &K,
+        namespace: &W,
+    ) -> Result<(RowCursor<'_>, &Namespaced<K, W>), StateError> {
+        self.enter_by(
+            Namespaced::<K, W>::hash_of(key_hash, namespace),
+            |found| found.namespace == *namespace && found.key == *key,
+            || Namespaced { key: key.clone(), namespace: namespace.clone() },
+        )
     }
 }
 

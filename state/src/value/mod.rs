@@ -1,11 +1,16 @@
 //! What may be stored: [`StateValue`], and what may be a key: [`Key`]. Both are blanket traits;
-//! `#[thalweg::record]` derives all they ask for.
+//! `#[thalweg::record]` derives all they ask for. [`Namespaced`] keys state that is apart for each
+//! window of a key.
 //!
 //! **Invariants**
 //! - Archived bytes are validated (bytecheck) before anything is read from them, whatever their
 //!   source.
 //! - The trait is dyn-free and carries no layout: values in memory are plain Rust values, archived
 //!   ones are rkyv's.
+
+mod namespaced;
+
+pub use namespaced::Namespaced;
 
 use std::any::type_name;
 

@@ -1,20 +1,27 @@
-//! Event-time windows over keyed streams, with incremental aggregates.
+//! Windows over keyed streams.
 //!
-//! Two ways to keep them, with the same answers (a metamorphic test holds them against each other):
-//! - [`pane`]: a table for each open window; an element updates all its windows. Works for every aggregate.
+//! Three ways to keep them, with the same answers (tests hold them against each other):
+//! - [`pane`]: a table for each open window; an element updates all its windows. For aligned event-time windows with
+//!   their own trigger, no evictor, and an incremental function that has no state of its own.
 //! - [`sliced`]: a table for each slice (the time between two window boundaries); an element updates one slice, and
 //!   a window merges its slices when it fires. For overlapping windows of aggregates that declare themselves
 //!   [`SLICEABLE`](crate::function::AggregateFunction::SLICEABLE): 12 times less work at 1 h / 5 min.
+//! - [`general`]: everything else: a row for each key and window, and timers.
 //!
-//! **Invariants**
+//! **Invariants** (of all of them)
 //! - An element is late where `window end - 1 + allowed lateness <= watermark` for all its windows; then it goes to the late
 //!   side output, or is dropped and counted. An element in a gap between windows is dropped; it counts as late where
 //!   its own timestamp is behind the watermark by more than the allowed lateness.
 //! - Windows fire in order of their ends, in bounded steps, each with the timestamp `end - 1`.
-//! - A late element that is still allowed fires its key's window again at once.
+//! - A late element that is still allowed fires its key's windows again at once, the last of them first.
 
+pub(crate) mod body;
+pub(crate) mod emit;
+pub(crate) mod general;
+pub(crate) mod late;
 pub(crate) mod pane;
 pub(crate) mod sliced;
+pub(crate) mod stored;
 
 use crate::Result;
 use crate::function::{AggregateFunction, Collector, KeySelector, OutputTag};
@@ -22,35 +29,25 @@ use crate::graph::NodeId;
 use crate::operator::build::BuildContext;
 use crate::operator::opened::Opened;
 use crate::operator::side_outputs::SideOutputs;
+use crate::operator::window::emit::EmitPlain;
+use crate::operator::window::late::LateRecords;
 use crate::operator::{Push, StageContext, UserCall};
-use crate::window::{AlignedWindows, TimeWindow};
+use crate::record::NO_TIMESTAMP;
+use crate::window::{AlignedWindows, TimeWindow, WindowError};
 use std::rc::Rc;
 use thalweg_state::{Key, KeyHash, PrefetchTable};
 
 /// Keys and accumulators of one window or slice.
 pub(crate) type Accumulators<K, A> = PrefetchTable<(K, A)>;
 
-/// What a window operator calls with each result.
-pub(crate) trait EmitWindow<K, R>: 'static {
-    type Out: 'static;
-    fn emit(
-        &mut self,
-        key: &K,
-        window: TimeWindow,
-        result: R,
-        watermark: i64,
-        out: &mut Collector<'_, Self::Out>,
-    ) -> Result<()>;
-}
-
-/// What both kinds of window operators share.
+/// What panes and slices share.
 pub(crate) struct WindowCore<T, S, A, E> {
     pub(crate) selector: S,
     pub(crate) aggregate: A,
     pub(crate) emit: Opened<E>,
     pub(crate) windows: AlignedWindows,
     pub(crate) lateness_ms: i64,
-    pub(crate) late: Option<OutputTag<T>>,
+    pub(crate) late: LateRecords<T>,
     pub(crate) sides: SideOutputs,
     pub(crate) watermark: i64,
     pub(crate) stage: Rc<StageContext>,
@@ -71,7 +68,7 @@ impl<T: 'static, S, A, E> WindowCore<T, S, A, E>
 where
     S: KeySelector<T>,
     A: AggregateFunction<T>,
-    E: EmitWindow<S::Key, A::Result>,
+    E: EmitPlain<S::Key, TimeWindow, A::Result>,
 {
     pub(crate) fn open(
         settings: WindowSettings<T, S, A>,
@@ -81,6 +78,7 @@ where
         let WindowSettings { selector, aggregate, windows, lateness_ms, late, node } = settings;
         let sides = context.open_sides(node)?;
         let (watermark, stage) = (i64::MIN, context.stage.clone());
+        let late = LateRecords::new(late, stage.clone(), node);
         Ok(WindowCore {
             selector,
             aggregate,
@@ -108,10 +106,17 @@ where
     /// An element all of whose windows are over.
     #[cold]
     pub(crate) fn drop_late(&mut self, record: T, timestamp: i64) {
-        self.stage.metrics.late_records_dropped.increment();
-        if let Some(tag) = &self.late {
-            self.sides.output(tag, record, timestamp);
+        self.late.take(record, timestamp, self.watermark, &mut self.sides);
+    }
+
+    /// Fails the job at an element without timestamp; true if it is one.
+    #[cold]
+    pub(crate) fn refuses(&self, timestamp: i64) -> bool {
+        let refuses = timestamp == NO_TIMESTAMP;
+        if refuses {
+            self.stage.fail(self.node, WindowError::NoTimestamp.into());
         }
+        refuses
     }
 
     /// Adds `record` to its key's accumulator in `table`.
@@ -145,11 +150,11 @@ where
         (key, accumulator): (&S::Key, &A::Accumulator),
         next: &mut D,
     ) {
-        let (aggregate, watermark) = (&self.aggregate, self.watermark);
+        let aggregate = &self.aggregate;
         self.emit.call(|emit| {
             let result = aggregate.result(accumulator);
             let out = &mut Collector::new(next, window.max_timestamp());
-            emit.emit(key, window, result, watermark, out)
+            emit.emit(key, window, result, out)
         });
     }
 }

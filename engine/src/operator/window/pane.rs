@@ -4,7 +4,8 @@ use crate::function::{AggregateFunction, KeySelector};
 use crate::operator::Push;
 use crate::operator::keyed::{KeyedLogic, Logic};
 use crate::operator::side_outputs::SideOutputs;
-use crate::operator::window::{Accumulators, EmitWindow, WindowCore};
+use crate::operator::window::emit::EmitPlain;
+use crate::operator::window::{Accumulators, WindowCore};
 use crate::window::TimeWindow;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -40,7 +41,7 @@ impl<T: 'static, S, A, E> PaneWindows<T, S, A, E>
 where
     S: KeySelector<T>,
     A: AggregateFunction<T>,
-    E: EmitWindow<S::Key, A::Result>,
+    E: EmitPlain<S::Key, TimeWindow, A::Result>,
 {
     pub(crate) fn new(core: WindowCore<T, S, A, E>) -> Self {
         let (panes, spare) = (VecDeque::new(), Vec::new());
@@ -94,12 +95,16 @@ where
         (hash, record, timestamp): (u32, T, i64),
         next: &mut D,
     ) {
+        if self.core.refuses(timestamp) {
+            return;
+        }
         match self.open_windows(timestamp) {
             Ok(()) => {}
             Err(Missed::Late) => return self.core.drop_late(record, timestamp),
             Err(Missed::Gap) => return,
         }
-        for index in self.current.clone() {
+        // The last window first, as in Flink, where some of them fire again.
+        for index in self.current.clone().rev() {
             let PaneWindows { core, panes, .. } = self;
             let Pane { window, table } = &mut panes[index];
             let (key, accumulator) = core.add(hash, &record, table);
@@ -135,7 +140,7 @@ impl<T: 'static, S, A, E> KeyedLogic for PaneWindows<T, S, A, E>
 where
     S: KeySelector<T>,
     A: AggregateFunction<T>,
-    E: EmitWindow<S::Key, A::Result>,
+    E: EmitPlain<S::Key, TimeWindow, A::Result>,
 {
     type Out = E::Out;
 
@@ -188,7 +193,7 @@ impl<T: 'static, S, A, E> Logic<T> for PaneWindows<T, S, A, E>
 where
     S: KeySelector<T>,
     A: AggregateFunction<T>,
-    E: EmitWindow<S::Key, A::Result>,
+    E: EmitPlain<S::Key, TimeWindow, A::Result>,
 {
     #[inline(always)]
     fn apply<D: Push<E::Out>>(&mut self, hash: u32, record: T, timestamp: i64, next: &mut D) {

@@ -8,7 +8,8 @@ use crate::function::{AggregateFunction, KeySelector};
 use crate::operator::Push;
 use crate::operator::keyed::{KeyedLogic, Logic};
 use crate::operator::side_outputs::SideOutputs;
-use crate::operator::window::{Accumulators, EmitWindow, WindowCore};
+use crate::operator::window::emit::EmitPlain;
+use crate::operator::window::{Accumulators, WindowCore};
 use crate::window::TimeWindow;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -51,7 +52,7 @@ impl<T: 'static, S, A, E> SlicedWindows<T, S, A, E>
 where
     S: KeySelector<T>,
     A: AggregateFunction<T>,
-    E: EmitWindow<S::Key, A::Result>,
+    E: EmitPlain<S::Key, TimeWindow, A::Result>,
 {
     pub(crate) fn new(core: WindowCore<T, S, A, E>) -> Self {
         SlicedWindows {
@@ -74,6 +75,9 @@ where
         (hash, record, timestamp): (u32, T, i64),
         next: &mut D,
     ) {
+        if self.core.refuses(timestamp) {
+            return;
+        }
         // Only overlapping windows are sliced, and those have no gaps.
         let Some((piece, last)) = self.core.windows.slice(timestamp) else { return };
         let size_ms = self.core.windows.size_ms;
@@ -107,7 +111,8 @@ where
         self.next_end_ms = self.next_end_ms.min(end_ms);
     }
 
-    /// The windows of a late element that have fired and are not over fire again, for its key.
+    /// The windows of a late element that have fired and are not over fire again, for its key; the last of them first, as in
+    /// Flink.
     fn fire_again<D: Push<E::Out>>(
         &mut self,
         hash: u32,
@@ -117,13 +122,13 @@ where
         next: &mut D,
     ) {
         let (size_ms, slide_ms) = (self.core.windows.size_ms, self.core.windows.slide_ms);
-        let mut end_ms = first_end_ms;
-        while self.core.has_fired(end_ms) && end_ms <= last_start_ms + size_ms {
-            if self.core.lateness_ms > 0 && !self.core.is_over(end_ms) {
+        let mut end_ms = last_start_ms + size_ms;
+        while end_ms >= first_end_ms && !self.core.is_over(end_ms) {
+            if self.core.has_fired(end_ms) {
                 let window = TimeWindow { start: end_ms - size_ms, end: end_ms };
                 self.fire_key_again(hash, record, window, next);
             }
-            end_ms += slide_ms;
+            end_ms -= slide_ms;
         }
     }
 
@@ -271,7 +276,7 @@ impl<T: 'static, S, A, E> KeyedLogic for SlicedWindows<T, S, A, E>
 where
     S: KeySelector<T>,
     A: AggregateFunction<T>,
-    E: EmitWindow<S::Key, A::Result>,
+    E: EmitPlain<S::Key, TimeWindow, A::Result>,
 {
     type Out = E::Out;
 
@@ -312,7 +317,7 @@ impl<T: 'static, S, A, E> Logic<T> for SlicedWindows<T, S, A, E>
 where
     S: KeySelector<T>,
     A: AggregateFunction<T>,
-    E: EmitWindow<S::Key, A::Result>,
+    E: EmitPlain<S::Key, TimeWindow, A::Result>,
 {
     #[inline(always)]
     fn apply<D: Push<E::Out>>(&mut self, hash: u32, record: T, timestamp: i64, next: &mut D) {

@@ -1,0 +1,230 @@
+//! [`WindowedStream`]: a keyed stream cut into windows, and what is done with them.
+//!
+//! The settings are a builder: assigner, trigger, evictor, lateness, late output. What ends it says what a window keeps:
+//! an accumulator (`aggregate`, `reduce`, `sum` and kin) or all elements (`process`).
+
+mod aggregates;
+mod all;
+mod choice;
+mod count;
+mod factory;
+mod functions;
+
+pub use all::AllWindowedStream;
+pub use choice::{ByDefault, Chosen, EvictedBy, NoEvictor};
+
+use crate::api::chain::Plan;
+use crate::api::keyed::KeyedStream;
+use crate::api::plan_builder::Mistake;
+use crate::function::{KeySelector, OutputTag, UserFunction};
+use crate::graph::NodeId;
+use crate::state::StateValue;
+use crate::time::duration_ms;
+use crate::window::{Evictor, Trigger, WindowAssigner, WindowError};
+use choice::{ChooseEvictor, ChooseTrigger};
+use std::panic::Location;
+use std::time::Duration;
+
+/// A keyed stream cut into windows.
+///
+/// # How windows are kept, and what that costs
+/// - Aligned event-time windows (tumbling, sliding) with their own trigger, no evictor and a plain incremental function
+///   (`aggregate`, `aggregate_with`, `reduce`, `sum` and kin): a table for each open window (or slice of time, for
+///   overlapping windows of sliceable aggregates), in which a key costs itself, its accumulator and a byte or so.
+/// - All others: an entry for each key and window, with its timers.
+///
+/// # Late elements
+/// An element is late where all its windows are over, that is where the watermark has reached their last instant plus the
+/// allowed lateness. Late elements go to the side output if one is set; else they are dropped and counted
+/// (`late_records_dropped`). How late they were, in milliseconds behind the watermark, is in the histogram `late_by_ms` of
+/// the operator.
+///
+/// # Examples
+/// A result every 10 ms of windows of 30 ms, and late elements aside:
+/// ```
+/// use thalweg::prelude::*;
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let late = OutputTag::new("late");
+/// let sums = env
+///     .from_elements([3i64, 12, 25, 31, 4])
+///     .assign_timestamps_and_watermarks(
+///         WatermarkStrategy::punctuated(|at: &i64, _| Some(at - 1)).with_timestamp(|at: &i64| *at),
+///     )
+///     .key_by(|_| 0u8)
+///     .window(TumblingEventTimeWindows::of(milliseconds(30)))
+///     .trigger(ContinuousEventTimeTrigger::of(milliseconds(10)))
+///     .side_output_late_data(&late)
+///     .reduce(|a, b| a + b);
+/// let late = sums.side_output(&late).collect();
+/// let sums = sums.collect();
+/// env.execute("sums so far")?;
+/// assert_eq!(sums.take(), [3, 15, 40, 31]);
+/// assert_eq!(late.take(), [4]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
+#[must_use = "a windowed stream needs a function"]
+pub struct WindowedStream<T, S, A, R = ByDefault, V = NoEvictor> {
+    keyed: KeyedStream<T, S>,
+    assigner: A,
+    trigger: R,
+    evictor: V,
+    lateness_ms: i64,
+    late: Option<OutputTag<T>>,
+    evaluation: Evaluation,
+    /// What is wrong with the settings, and where it was said.
+    mistakes: Vec<(WindowError, &'static Location<'static>)>,
+}
+
+/// How overlapping windows are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Evaluation {
+    /// In slices where the aggregate allows it, one by one elsewhere.
+    #[default]
+    Automatic,
+    /// One by one.
+    PerPane,
+}
+
+impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
+    /// Cuts the stream of each key into windows.
+    #[track_caller]
+    pub fn window<A: WindowAssigner<T>>(self, assigner: A) -> WindowedStream<T, S, A> {
+        let checked = assigner.validate();
+        let mut stream = WindowedStream {
+            keyed: self,
+            assigner,
+            trigger: ByDefault,
+            evictor: NoEvictor,
+            lateness_ms: 0,
+            late: None,
+            evaluation: Evaluation::default(),
+            mistakes: Vec::new(),
+        };
+        stream.note(checked, Location::caller());
+        stream
+    }
+}
+
+impl<T, S, A, R, V> WindowedStream<T, S, A, R, V> {
+    /// Notes a mistake, to be reported by `execute`.
+    fn note(&mut self, checked: Result<(), WindowError>, location: &'static Location<'static>) {
+        self.mistakes.extend(checked.err().map(|error| (error, location)));
+    }
+
+    /// Hands the mistakes over when the operator has its place in the plan.
+    fn report(plan: &Plan, node: NodeId, mistakes: Vec<(WindowError, &'static Location<'static>)>) {
+        let mistakes = mistakes.into_iter().map(|(error, location)| Mistake {
+            node: Some(node),
+            message: error.to_string(),
+            location,
+        });
+        plan.with(|plan| plan.mistakes.extend(mistakes));
+    }
+}
+
+impl<T, S, A, R, V> WindowedStream<T, S, A, R, V>
+where
+    T: Send + 'static,
+    S: KeySelector<T>,
+    A: WindowAssigner<T>,
+    R: ChooseTrigger<T, A>,
+    V: ChooseEvictor<T, A::Window>,
+{
+    /// Fires windows when `trigger` says so, and no more at their end unless it does.
+    #[track_caller]
+    pub fn trigger<X>(mut self, trigger: X) -> WindowedStream<T, S, A, Chosen<X>, V>
+    where
+        X: Trigger<T, A::Window> + UserFunction,
+    {
+        self.note(trigger.validate(), Location::caller());
+        if self.assigner.is_merging() && !trigger.can_merge() {
+            let trigger = std::any::type_name::<X>();
+            self.note(Err(WindowError::TriggerCannotMerge { trigger }), Location::caller());
+        }
+        let WindowedStream {
+            keyed,
+            assigner,
+            evictor,
+            lateness_ms,
+            late,
+            evaluation,
+            mistakes,
+            ..
+        } = self;
+        let trigger = Chosen(trigger);
+        WindowedStream {
+            keyed,
+            assigner,
+            trigger,
+            evictor,
+            lateness_ms,
+            late,
+            evaluation,
+            mistakes,
+        }
+    }
+
+    /// Drops elements around each firing. Windows then keep all their elements, also for incremental functions.
+    #[track_caller]
+    pub fn evictor<X>(mut self, evictor: X) -> WindowedStream<T, S, A, R, EvictedBy<X>>
+    where
+        T: StateValue + Clone,
+        X: Evictor<T, A::Window> + UserFunction,
+    {
+        self.note(evictor.validate(), Location::caller());
+        let WindowedStream {
+            keyed,
+            assigner,
+            trigger,
+            lateness_ms,
+            late,
+            evaluation,
+            mistakes,
+            ..
+        } = self;
+        let evictor = EvictedBy(evictor);
+        WindowedStream {
+            keyed,
+            assigner,
+            trigger,
+            evictor,
+            lateness_ms,
+            late,
+            evaluation,
+            mistakes,
+        }
+    }
+
+    /// How long after its end a window still takes late records, each of which fires it again for its key. Default 0.
+    ///
+    /// Means nothing to windows that are not of event time.
+    pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
+        self.lateness_ms = duration_ms(lateness);
+        self
+    }
+
+    /// [`allowed_lateness`](Self::allowed_lateness) in milliseconds. Less than zero is refused when the job starts.
+    #[track_caller]
+    pub fn allowed_lateness_ms(mut self, lateness_ms: i64) -> Self {
+        if lateness_ms < 0 {
+            self.note(Err(WindowError::NegativeLateness { lateness_ms }), Location::caller());
+        }
+        self.lateness_ms = lateness_ms;
+        self
+    }
+
+    /// Sends records that come too late to `tag`, to be read by `side_output(&tag)` on the result, with their own timestamps.
+    /// Without it they are dropped and counted.
+    pub fn side_output_late_data(mut self, tag: &OutputTag<T>) -> Self {
+        self.late = Some(tag.clone());
+        self
+    }
+
+    /// How overlapping windows are kept: for measurements and tests; the answers are the same.
+    pub fn evaluation(mut self, evaluation: Evaluation) -> Self {
+        self.evaluation = evaluation;
+        self
+    }
+}

@@ -1,0 +1,112 @@
+//! What triggers are given: state, timers and time of a key's window.
+
+use crate::Result;
+use crate::operator::keyed_services::KeyedServices;
+use thalweg_state::{KeyedContext, RowCursor, RowId, StateError, StateValue, Timer, ValueState};
+
+/// The state, the timers and the time of the window at hand.
+///
+/// State handles made in [`open`](crate::window::Trigger::open) take it as their context.
+pub struct TriggerContext<'a> {
+    pub(crate) cursor: RowCursor<'a>,
+    pub(crate) row: RowId,
+    pub(crate) services: &'a mut KeyedServices,
+}
+
+impl TriggerContext<'_> {
+    /// Event time: the last watermark, `i64::MIN` before the first.
+    pub fn current_watermark(&self) -> i64 {
+        self.services.watermark
+    }
+    /// Wall clock in milliseconds, as of this batch.
+    pub fn current_processing_time(&self) -> i64 {
+        self.services.now_ms()
+    }
+    /// Asks for `on_event_time` when the watermark passes `at_ms`.
+    pub fn register_event_time_timer(&mut self, at_ms: i64) {
+        let timer = Timer { timestamp_ms: at_ms, row: self.row };
+        if self.services.event_timers.register(timer) {
+            self.cursor.pin();
+        }
+    }
+    /// Takes an event-time timer of this window back; no effect if there is none.
+    pub fn delete_event_time_timer(&mut self, at_ms: i64) {
+        let timer = Timer { timestamp_ms: at_ms, row: self.row };
+        if self.services.event_timers.delete(timer) {
+            self.cursor.unpin();
+        }
+    }
+    /// Asks for `on_processing_time` when the clock reaches `at_ms`.
+    pub fn register_processing_time_timer(&mut self, at_ms: i64) {
+        let timer = Timer { timestamp_ms: at_ms, row: self.row };
+        if self.services.processing_timers.register(timer) {
+            self.cursor.pin();
+        }
+    }
+    /// Takes a processing-time timer of this window back; no effect if there is none.
+    pub fn delete_processing_time_timer(&mut self, at_ms: i64) {
+        let timer = Timer { timestamp_ms: at_ms, row: self.row };
+        if self.services.processing_timers.delete(timer) {
+            self.cursor.unpin();
+        }
+    }
+}
+
+impl KeyedContext for TriggerContext<'_> {
+    #[inline(always)]
+    fn cursor(&self) -> &RowCursor<'_> {
+        &self.cursor
+    }
+    #[inline(always)]
+    fn cursor_mut(&mut self) -> RowCursor<'_> {
+        self.cursor.reborrow()
+    }
+}
+
+/// Lends the rows of windows by number.
+pub(crate) trait LendRow {
+    fn lend(&mut self, row: RowId) -> Result<RowCursor<'_>, StateError>;
+}
+
+/// The window that others have become, and the state of these.
+pub struct OnMergeContext<'a> {
+    pub(crate) rows: &'a mut dyn LendRow,
+    pub(crate) target: RowId,
+    pub(crate) merged: &'a [RowId],
+    pub(crate) services: &'a mut KeyedServices,
+}
+
+impl OnMergeContext<'_> {
+    /// The context of the new window: its state, timers and time.
+    ///
+    /// # Errors
+    /// None that a trigger can cause.
+    pub fn window(&mut self) -> Result<TriggerContext<'_>> {
+        let (row, services) = (self.target, &mut *self.services);
+        Ok(TriggerContext { cursor: self.rows.lend(row)?, row, services })
+    }
+
+    /// Takes the values that the merged windows have of `state`, brings them together with that of the new window, if it
+    /// has one, and keeps the outcome as the new window's. Returns it; `None` if there was no value.
+    ///
+    /// # Errors
+    /// Those of the handle.
+    pub fn merge_value<V: StateValue + Clone>(
+        &mut self,
+        state: &ValueState<V>,
+        mut combine: impl FnMut(V, V) -> V,
+    ) -> Result<Option<V>> {
+        let mut merged = state.take(&mut self.rows.lend(self.target)?)?;
+        for row in self.merged {
+            let Some(value) = state.take(&mut self.rows.lend(*row)?)? else { continue };
+            merged = Some(match merged {
+                Some(merged) => combine(merged, value),
+                None => value,
+            });
+        }
+        if let Some(value) = &merged {
+            state.update(&mut self.rows.lend(self.target)?, value.clone())?;
+        }
+        Ok(merged)
+    }
+}

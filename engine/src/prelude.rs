@@ -17,8 +17,8 @@ pub use crate::state::{
     StateTtl, TtlUpdate, TtlVisibility, ValueState, ValueStateDescriptor,
 };
 pub use crate::time::{
-    WatermarkGenerator, WatermarkStrategy, after, before, days, hours, milliseconds, minutes,
-    seconds,
+    WatermarkGenerator, WatermarkOutput, WatermarkStrategy, after, before, days, hours,
+    milliseconds, minutes, seconds,
 };
 pub use crate::window::{
     AssignerContext, ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor,

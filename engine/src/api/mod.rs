@@ -14,6 +14,7 @@ mod sink;
 mod sinks;
 mod sources;
 mod stream;
+mod watermarks;
 mod window_join;
 mod windowed;
 

@@ -17,6 +17,7 @@ use crate::operator::{Consume, Plain, Push};
 use crate::record::Codec;
 use crate::runtime::Task;
 use crate::runtime::coordinator::SourceCoordinatorFactory;
+use crate::time::WatermarkAlignment;
 use std::any::TypeId;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -46,6 +47,8 @@ pub(crate) struct PlanBuilder {
     /// Operators that can emit to side outputs.
     emits_sides: HashSet<NodeId>,
     pub(crate) coordinators: HashMap<NodeId, SourceCoordinatorFactory>,
+    /// How sources of one group are aligned, by its name.
+    pub(crate) alignments: HashMap<String, WatermarkAlignment>,
 }
 
 /// A mistake in a call on a stream.

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::api::chain::{Boxed, Chain, ExchangeNode, From, Plan, Then, auto_route, exchange};
 use crate::api::operators::{
     Cloned, Fallible, FallibleFlatMap, FilterFactory, FilterWithFactory, FlatMapFactory,
-    FlatMapWithFactory, Made, MapFactory, MapWithFactory, ProcessFactory, TimestampsFactory,
+    FlatMapWithFactory, Made, MapFactory, MapWithFactory, ProcessFactory,
 };
 use crate::exchange::partitioner::{Custom, Shuffle};
 use crate::function::{
@@ -12,7 +12,6 @@ use crate::function::{
 };
 use crate::graph::{BROADCAST_EXCHANGE, Chaining, NodeId, Ship, Transformation};
 use crate::record::Record;
-use crate::time::{TimestampAssigner, WatermarkGenerator, WatermarkStrategy};
 use std::marker::PhantomData;
 use std::panic::Location;
 
@@ -218,20 +217,6 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     {
         let make = Made { make: factory, types: PhantomData };
         self.then("flat_map", Location::caller(), |node| FlatMapWithFactory { make, node })
-    }
-
-    /// Stamps records and makes watermarks; see [`WatermarkStrategy`].
-    #[track_caller]
-    pub fn assign_timestamps_and_watermarks<G, A>(
-        self,
-        strategy: WatermarkStrategy<T, G, A>,
-    ) -> DataStream<T, impl Chain<T>>
-    where
-        G: WatermarkGenerator<T> + Clone + Send,
-        A: TimestampAssigner<T> + Clone + Send,
-    {
-        let operator = "timestamps/watermarks";
-        self.then(operator, Location::caller(), |node| TimestampsFactory { strategy, node })
     }
 
     /// Sees each record with its time; emits any number of records, also to side outputs.

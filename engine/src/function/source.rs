@@ -19,6 +19,7 @@
 
 use crate::Result;
 use crate::operator::Push;
+use crate::operator::source_splits::SourceSplits;
 use crate::record::{Control, StreamStatus};
 use crate::runtime::{CoreServices, CoreWaker};
 use std::cell::Cell;
@@ -283,6 +284,8 @@ pub struct SourceCollector<'a, T> {
     core: &'a CoreServices,
     /// The reader has said when it wants to be polled again.
     said_when: Cell<bool>,
+    /// Set where watermarks are made for each split.
+    splits: Option<&'a SourceSplits>,
     controls: &'a mut SourceControls,
 }
 
@@ -295,7 +298,32 @@ impl<'a, T: 'static> SourceCollector<'a, T> {
         controls: &'a mut SourceControls,
     ) -> Self {
         let (start, said_when) = (position.get(), Cell::new(false));
-        SourceCollector { next, skipped: 0, start, position, core, said_when, controls }
+        let splits = None;
+        SourceCollector { next, skipped: 0, start, position, core, said_when, controls, splits }
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_splits(self, splits: Option<&'a SourceSplits>) -> Self {
+        SourceCollector { splits, ..self }
+    }
+
+    /// The records to come are of split `split_id`, also in later polls, until another one is named.
+    ///
+    /// Where the source has a watermark strategy
+    /// ([`from_source_with`](crate::api::StreamExecutionEnvironment::from_source_with)) each split has watermarks of its own,
+    /// and all splits that the reader was assigned hold back those of the subtask until they have had a record, once the
+    /// reader has named one. Anywhere else the call does nothing and costs next to nothing; make it once a split and poll.
+    pub fn begin_split(&mut self, split_id: &str) {
+        if let Some(splits) = self.splits {
+            splits.begin(split_id);
+        }
+    }
+
+    /// No more records of split `split_id` will come: it no longer holds watermarks back.
+    pub fn end_split(&mut self, split_id: &str) {
+        if let Some(splits) = self.splits {
+            splits.end(split_id);
+        }
     }
 
     /// How many records this batch has brought so far.

@@ -16,6 +16,7 @@
 //! - A watermark or barrier that an operator has taken is passed on only after everything it makes the operator emit.
 //! - User code runs under a [`UserCall`], so a panic names its operator.
 
+pub(crate) mod alignment;
 pub(crate) mod async_wait;
 pub(crate) mod broadcast;
 pub(crate) mod build;
@@ -36,6 +37,7 @@ pub(crate) mod scan;
 pub(crate) mod side_outputs;
 pub(crate) mod sink;
 pub(crate) mod source;
+pub(crate) mod source_splits;
 pub(crate) mod timestamps;
 pub(crate) mod unkeyed_services;
 pub(crate) mod window;

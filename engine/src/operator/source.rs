@@ -9,10 +9,12 @@
 use crate::Result;
 use crate::function::{
     Assignment, InputStatus, ReaderContext, SourceCollector, SourceControls, SourceReader,
+    SourceSplit,
 };
 use crate::graph::NodeId;
 use crate::operator::build::BuildContext;
 use crate::operator::opened::Opened;
+use crate::operator::source_splits::SourceSplits;
 use crate::operator::{Flow, Push, StageContext, UserCall};
 use crate::record::{Control, MAX_WATERMARK};
 use crate::runtime::{CoreWaker, Progress, Task};
@@ -79,6 +81,8 @@ pub(crate) struct SourceTask<R: SourceReader, D> {
     next: D,
     stage: Rc<StageContext>,
     mailbox: Option<Arc<SplitMailbox<R::Split>>>,
+    /// Shared with the watermarks per split behind it, if there are any.
+    splits: Option<Rc<SourceSplits>>,
     /// Most records the reader is asked for between two drives.
     batch_records: usize,
     /// A split was asked for and none has come.
@@ -98,6 +102,7 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
     ) -> Result<Self> {
         let stage = context.stage.clone();
         let mailbox = context.split_mailbox::<R::Split>(node);
+        let splits = context.source_splits.clone();
         let batch_records = context.job.batch_records;
         let waker = stage.task.core.waker.clone();
         if let Some(mailbox) = &mailbox {
@@ -119,17 +124,32 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         let reader = Opened::open(reader, &stage, node, |_, _| Ok(()), R::close)?;
         let (asked, dry, phase) = (false, false, Phase::Reading);
         let controls = SourceControls::default();
-        Ok(SourceTask { reader, next, stage, mailbox, batch_records, asked, dry, phase, controls })
+        Ok(SourceTask {
+            reader,
+            next,
+            stage,
+            mailbox,
+            splits,
+            batch_records,
+            asked,
+            dry,
+            phase,
+            controls,
+        })
     }
 
     /// One poll of the reader. Returns how much of the budget it cost, or `None` when there is nothing to do.
     fn poll(&mut self, max: usize) -> Option<usize> {
         self.exchange_splits();
+        if self.must_wait() {
+            return self.wait();
+        }
+        let splits = self.splits.as_deref();
         let (next, position, core) = (&mut self.next, &self.stage.position, &*self.stage.task.core);
         let controls = &mut self.controls;
         let (mut emitted, mut skipped, mut said_when) = (0, 0, false);
         let status = self.reader.call(|reader| {
-            let mut out = SourceCollector::new(next, position, core, controls);
+            let mut out = SourceCollector::new(next, position, core, controls).with_splits(splits);
             let status = reader.poll_batch(max, &mut out);
             (emitted, skipped, said_when) = (out.emitted(), out.skipped(), out.has_said_when());
             status
@@ -169,11 +189,31 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         }
     }
 
+    /// Is it too far ahead of the sources that it is aligned with?
+    fn must_wait(&self) -> bool {
+        let now_ms = self.stage.task.core.now_ms.get();
+        self.splits.as_ref().is_some_and(|splits| splits.must_wait(now_ms))
+    }
+
+    /// As a poll that brought nothing.
+    fn wait(&mut self) -> Option<usize> {
+        if !std::mem::replace(&mut self.dry, true) {
+            return Some(BUSY_COST);
+        }
+        let core = &self.stage.task.core;
+        let soon_ms = core.now_ms.get().saturating_add(1);
+        core.next_timer_ms.set(core.next_timer_ms.get().min(soon_ms));
+        None
+    }
+
     fn exchange_splits(&mut self) {
         let Some(mailbox) = &self.mailbox else { return };
         for assignment in mailbox.take().into_iter().flatten() {
             self.asked = false;
             self.stage.task.worked(1);
+            if let (Some(known), Assignment::Splits(splits)) = (&self.splits, &assignment) {
+                splits.iter().for_each(|split| known.assign(split.split_id()));
+            }
             self.reader.call(|reader| {
                 match assignment {
                     Assignment::Splits(splits) => reader.add_splits(splits),

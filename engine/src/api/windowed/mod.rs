@@ -21,7 +21,6 @@ use crate::graph::NodeId;
 use crate::state::StateValue;
 use crate::time::duration_ms;
 use crate::window::{Evictor, Trigger, WindowAssigner, WindowError};
-pub(crate) use choice::{ChooseEvictor, ChooseTrigger};
 use std::panic::Location;
 use std::time::Duration;
 

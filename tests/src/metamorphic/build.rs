@@ -91,7 +91,30 @@ impl Job {
                 };
                 left.interval_join(right).between_ms(lower_ms, upper_ms).apply(pair).boxed()
             }
+            Shape::WindowJoin { size_ms, slide_ms } => {
+                let windows = SlidingEventTimeWindows::of(ms(size_ms), ms(slide_ms));
+                let streams = next().join(next()).where_key(|left: &Item| left.key);
+                let streams = streams.equal_to(|right: &Item| right.key).window(windows);
+                let pair = |left: &Item, right: &Item| Item { v: digest(left.v, right.v), ..*left };
+                streams.apply(pair).boxed()
+            }
+            Shape::CoGroup { gap_ms } => {
+                let windows = EventTimeSessionWindows::with_gap(ms(gap_ms));
+                let streams = next().co_group(next()).where_key(|left: &Item| left.key);
+                let streams = streams.equal_to(|right: &Item| right.key).window(windows);
+                streams.apply(group).boxed()
+            }
         }
+    }
+}
+
+/// One item of both groups, whatever their order.
+fn group(lefts: &[Item], rights: &[Item], out: &mut Collector<'_, Item>) {
+    let sum = |items: &[Item]| items.iter().fold(0_i64, |sum, item| sum.wrapping_add(item.v));
+    let counts = digest(lefts.len() as i64, rights.len() as i64);
+    if let Some(any) = lefts.first().or(rights.first()) {
+        let v = digest(counts, digest(sum(lefts), sum(rights)));
+        out.collect(Item { key: any.key, at: 0, v, mark: None });
     }
 }
 

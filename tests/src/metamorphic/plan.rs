@@ -25,6 +25,10 @@ pub(super) enum Shape {
     Connect,
     /// Pairs of a key that lie close in time.
     IntervalJoin { lower_ms: i64, upper_ms: i64 },
+    /// Pairs of a key that share a window.
+    WindowJoin { size_ms: i64, slide_ms: i64 },
+    /// The groups of a key and a window.
+    CoGroup { gap_ms: i64 },
 }
 
 /// An operator.
@@ -156,10 +160,18 @@ impl Job {
 
 impl Shape {
     fn random(random: &mut Random) -> Shape {
-        match random.below(7) {
+        match random.below(9) {
             0 => Shape::Union,
             1 => Shape::Connect,
             4 => Shape::Spread,
+            5 => {
+                let size_ms = random.between(1, 20);
+                Shape::WindowJoin {
+                    size_ms,
+                    slide_ms: random.between((size_ms / 2).max(1), size_ms),
+                }
+            }
+            6 => Shape::CoGroup { gap_ms: random.between(1, 10) },
             2 | 3 => {
                 let lower_ms = random.between(-20, 5);
                 Shape::IntervalJoin { lower_ms, upper_ms: lower_ms + random.between(0, 20) }
@@ -180,6 +192,9 @@ impl Shape {
             Shape::Union => Knowledge { is_exact: false, ..Knowledge::OF_ONE_INPUT },
             Shape::Spread | Shape::Connect | Shape::IntervalJoin { .. } => {
                 Knowledge { is_ordered: false, is_exact: false, ..Knowledge::OF_ONE_INPUT }
+            }
+            Shape::WindowJoin { .. } | Shape::CoGroup { .. } => {
+                Knowledge { is_ordered: false, is_exact: false, is_timed: true, is_clear: false }
             }
         }
     }

@@ -92,6 +92,7 @@ const CASE_TIME_MAX: Duration = Duration::from_secs(30);
 pub fn run(case: &Arc<Case>, setup: Setup) -> Result<Vec<Row>, RunError> {
     let (done, result) = channel();
     let case = case.clone();
+    #[expect(clippy::disallowed_methods, reason = "a case that hangs is left behind on its thread")]
     let thread = std::thread::spawn(move || {
         let run = AssertUnwindSafe(|| Run::start(&case, setup)?.all());
         let rows = catch_unwind(run).unwrap_or_else(|panic| Err(RunError::Panic(message(&*panic))));

@@ -98,8 +98,9 @@ fn watermarks_are_in_sequence_with_records() {
     let idle = Row { at: 1, out: "main".into(), body: Body::Status { idle: true } };
     check(&[a(1, 1, 1), watermark(1, 5)], &[watermark(1, 5), a(1, 1, 1)], [false, true, false]);
     check(&[watermark(1, 5)], &[watermark(1, 6)], [false; 3]);
-    check(&[watermark(1, 5)], &[idle.clone()], [false; 3]);
-    check(&[idle.clone()], &[idle], [true; 3]);
+    let idle = [idle];
+    check(&[watermark(1, 5)], &idle, [false; 3]);
+    check(&idle, &idle, [true; 3]);
 }
 
 #[test]

@@ -380,11 +380,11 @@ macro_rules! trigger {
             AnyTrigger::ContinuousProcessingTime($any) => $call,
             AnyTrigger::Delta($any) => $call,
             AnyTrigger::Purging(any) => {
-                let $any = any.as_ref_or_mut();
+                let $any = any.held();
                 $call
             }
             AnyTrigger::Timeout(any) => {
-                let $any = any.as_ref_or_mut();
+                let $any = any.held();
                 $call
             }
             AnyTrigger::Scripted($any) => $call,
@@ -395,19 +395,19 @@ macro_rules! trigger {
 }
 
 /// What a box holds, by the reference at hand.
-trait AsRefOrMut {
+trait Hold {
     type Held;
-    fn as_ref_or_mut(self) -> Self::Held;
+    fn held(self) -> Self::Held;
 }
-impl<'a, T> AsRefOrMut for &'a Box<T> {
+impl<'a, T> Hold for &'a Box<T> {
     type Held = &'a T;
-    fn as_ref_or_mut(self) -> &'a T {
+    fn held(self) -> &'a T {
         self
     }
 }
-impl<'a, T> AsRefOrMut for &'a mut Box<T> {
+impl<'a, T> Hold for &'a mut Box<T> {
     type Held = &'a mut T;
-    fn as_ref_or_mut(self) -> &'a mut T {
+    fn held(self) -> &'a mut T {
         self
     }
 }

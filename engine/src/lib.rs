@@ -29,6 +29,7 @@
 //! - [`state`]: state handles and their descriptors; [`record`](macro@record): what makes a type of yours a record.
 //! - [`Engine`], [`JobHandle`]: several jobs in a service; one job alone needs
 //!   [`execute`](api::StreamExecutionEnvironment::execute) only.
+//! - [`testing`]: jobs tested element by element, by a clock of their own.
 //! - [`config`]: settings and where they come from. [`graph`]: plans and `explain`. [`metrics`]: what is counted.
 //! - [`runtime`]: cores, slots and tasks, for those who want to know.
 //!
@@ -60,6 +61,7 @@ pub mod prelude;
 pub mod record;
 pub mod runtime;
 pub(crate) mod sync;
+pub mod testing;
 pub mod time;
 pub mod window;
 

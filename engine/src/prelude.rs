@@ -1,7 +1,8 @@
 //! What a job needs in scope: `use thalweg::prelude::*;`.
 
 pub use crate::api::{
-    AllWindowedStream, Chain, ConnectedStreams, DataStream, DataStreamSink, KeyedConnectedStreams,
+    AllWindowedStream, BroadcastConnectedStreams, Chain, ConnectedStreams, DataStream,
+    DataStreamSink, IntervalJoined, KeyedBroadcastConnectedStreams, KeyedConnectedStreams,
     KeyedStream, StreamExecutionEnvironment, WindowedStream,
 };
 pub use crate::config::Profile;
@@ -11,10 +12,13 @@ pub use crate::connector::{sink, source};
 pub use crate::function::*;
 pub use crate::runtime::{Engine, JobHandle, JobResult};
 pub use crate::state::{
-    ListState, ListStateDescriptor, MapState, MapStateDescriptor, ValueState, ValueStateDescriptor,
+    AggregatingState, AggregatingStateDescriptor, BroadcastState, ListState, ListStateDescriptor,
+    MapState, MapStateDescriptor, OperatorListState, ReducingState, ReducingStateDescriptor,
+    StateTtl, TtlUpdate, TtlVisibility, ValueState, ValueStateDescriptor,
 };
 pub use crate::time::{
-    WatermarkGenerator, WatermarkStrategy, days, hours, milliseconds, minutes, seconds,
+    WatermarkGenerator, WatermarkOutput, WatermarkStrategy, after, before, days, hours,
+    milliseconds, minutes, seconds,
 };
 pub use crate::window::{
     AssignerContext, ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor,

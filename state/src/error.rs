@@ -30,6 +30,30 @@ pub enum StateError {
         /// Kind and types of the refused state.
         requested: Box<str>,
     },
+    /// A time to live of less than a millisecond.
+    #[error(
+        "state '{state}' of operator '{operator}' has a TTL of {ttl_ms} ms; give at least 1 ms, or no TTL"
+    )]
+    TtlTooSmall {
+        /// The refused state.
+        state: Box<str>,
+        /// The registering operator.
+        operator: Box<str>,
+        /// What was given.
+        ttl_ms: i64,
+    },
+    /// Operator state cannot expire.
+    #[error(
+        "state '{state}' of operator '{operator}' is asked for as {requested} with a TTL; only keyed state has one: leave with_ttl out"
+    )]
+    TtlOfOperatorState {
+        /// The refused state.
+        state: Box<str>,
+        /// The registering operator.
+        operator: Box<str>,
+        /// Its type.
+        requested: Box<str>,
+    },
     /// More states than presence bits in a row.
     #[error(
         "state '{state}' is one more than the {limit} states an operator may register (operator '{operator}'); put several values into one record or into a map state"

@@ -40,8 +40,11 @@
 //! # }
 //! ```
 mod error;
+mod function;
 mod hash;
 mod schema;
+mod ttl;
+mod type_name;
 mod value;
 
 mod key_group;
@@ -49,14 +52,22 @@ mod key_group;
 mod descriptor;
 mod handle;
 mod memory;
+mod operator_state;
 mod timer_queue;
 
 #[cfg(test)]
 mod test_random;
 
-pub use descriptor::{ListStateDescriptor, MapStateDescriptor, ValueStateDescriptor};
+pub use descriptor::{
+    AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
+    ValueStateDescriptor,
+};
 pub use error::StateError;
-pub use handle::{KeyedContext, ListIter, ListState, MapIter, MapState, ValueState};
+pub use function::AggregateFunction;
+pub use handle::{
+    AggregatingState, KeyedContext, KeyedState, ListIter, ListState, MapIter, MapState,
+    ReducingState, ValueState,
+};
 pub use hash::{KEY_HASH_NAME, KEY_HASH_VERSION, KeyHash, KeyHasher};
 pub use key_group::{
     KeyGroup, KeyGroupRange, MAX_PARALLELISM_LIMIT, default_max_parallelism, key_group_of,
@@ -67,8 +78,13 @@ pub use memory::{
     MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, PrefetchTable, RowCursor, RowId, RowStore, StateInfo,
     StateKind, StateRegistrar,
 };
+pub use operator_state::{
+    BroadcastIter, BroadcastState, OperatorContext, OperatorContextMut, OperatorListState,
+    OperatorStateInfo, OperatorStateKind, OperatorStateStore, Redistribution,
+};
 pub use rkyv;
 pub use schema::VariantsBuilder;
 pub use schema::{FieldsBuilder, Schema, SchemaBuilder, SchemaDescription, SchemaFingerprint};
 pub use timer_queue::{Timer, TimerQueue};
+pub use ttl::{StateTtl, TtlUpdate, TtlVisibility};
 pub use value::{Key, Namespaced, StateValue};

@@ -8,8 +8,10 @@ mod lifecycle;
 mod matrix;
 mod place;
 mod random;
+mod steps;
 
 pub use lifecycle::Lifecycle;
 pub use matrix::{On, failure_of};
 pub use place::{Place, WithSubtask};
 pub use random::{Random, splitmix64};
+pub use steps::Steps;

@@ -86,7 +86,7 @@ pub(crate) struct Then<C, B, T> {
     pub(crate) _in: PhantomData<fn(T)>,
 }
 
-fn make_then<T, B: OperatorFactory<T>, D: Push<B::Out>>(
+pub(crate) fn make_then<T, B: OperatorFactory<T>, D: Push<B::Out>>(
     factory: B,
     make: impl Make<D>,
 ) -> impl Make<B::Operator<D>> {

@@ -8,15 +8,16 @@ use crate::api::plan_builder::NewNode;
 use crate::api::stream::DataStream;
 use crate::exchange::gate::ConsumeTwo;
 use crate::function::{
-    CoFlatMapFunction, CoMapFunction, KeySelector, KeyedCoProcessFunction, MapAsFlatMap,
-    TwoClosures, UserFunction,
+    CoFlatMapFunction, CoMapFunction, CoProcessFunction, KeySelector, KeyedCoProcessFunction,
+    MapAsFlatMap, TwoClosures, UserFunction,
 };
 use crate::graph::{EdgeId, NodeId, NodeKind, PlanInput, Ship};
 use crate::operator::build::{BuildContext, Make};
-use crate::operator::co_function::CoFlatMap;
+use crate::operator::co_function::{CoFlatMap, CoProcess};
 use crate::operator::keyed::{KeyedOperator, KeyedOperatorTwo};
 use crate::operator::keyed_process::KeyedProcess;
 use crate::operator::opened::Opened;
+use crate::operator::unkeyed_services::UnkeyedServices;
 use crate::operator::{Consume, Plain, Push};
 use crate::record::Codec;
 use std::marker::PhantomData;
@@ -24,6 +25,11 @@ use std::panic::Location;
 
 /// Passes on what it gets: the head of a union.
 pub(crate) struct PlainHead<T>(PhantomData<fn(T)>);
+impl<T> Default for PlainHead<T> {
+    fn default() -> Self {
+        PlainHead(PhantomData)
+    }
+}
 impl<T> Clone for PlainHead<T> {
     fn clone(&self) -> Self {
         PlainHead(PhantomData)
@@ -38,18 +44,19 @@ impl<T: Send + 'static> HeadFactory<T> for PlainHead<T> {
 }
 
 /// A stream's end, connected to an edge of its own.
-struct Connected<T> {
-    input: PlanInput,
+pub(crate) struct Connected<T> {
+    pub(crate) input: PlanInput,
     codec: Option<Codec<T>>,
     edge: EdgeId,
 }
 
 impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     /// Connects the stream to the operator that `port` belongs to.
-    fn connect_to(self, port: u8) -> Connected<T> {
+    pub(crate) fn connect_to(self, port: u8) -> Connected<T> {
         let edge = exchange_edge(self.chain, &self.plan, auto_route);
         let (from, side_output) = (self.node, self.side_output);
-        let input = PlanInput { from, side_output, port, ship: Ship::Auto, edge: Some(edge) };
+        let ship = self.plan.with(|plan| plan.ship_to_several(from));
+        let input = PlanInput { from, side_output, port, ship, edge: Some(edge) };
         Connected { input, codec: None, edge }
     }
 
@@ -73,7 +80,8 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         union_of(plan, inputs, location)
     }
 
-    /// Brings two streams together in one operator, each with its own type.
+    /// Brings two streams together in one operator, each with its own type. A keyed stream is connected with a stream
+    /// without keys as [`partitioned`](KeyedStream::partitioned).
     pub fn connect<U: Send + 'static, C2: Chain<U>>(
         self,
         other: DataStream<U, C2>,
@@ -93,16 +101,16 @@ fn union_of<T: Send + 'static>(
     let new =
         NewNode { kind: NodeKind::Operator, operator: "union", inputs, keyed: false, location };
     let node = plan.with(|plan| plan.add_node(new));
-    let chain = Head { node, edges, codec: None, factory: PlainHead::<T>(PhantomData) };
+    let chain = Head { node, edges, codec: None, factory: PlainHead::<T>::default() };
     DataStream::new(plan, node, chain)
 }
 
 /// Two streams that meet in one operator. A side that was `key_by`'d or `broadcast` before is partitioned so.
 #[must_use = "connected streams need an operator"]
 pub struct ConnectedStreams<A, B> {
-    plan: Plan,
-    first: Connected<A>,
-    second: Connected<B>,
+    pub(crate) plan: Plan,
+    pub(crate) first: Connected<A>,
+    pub(crate) second: Connected<B>,
 }
 
 impl<A: Send + 'static, B: Send + 'static> ConnectedStreams<A, B> {
@@ -151,6 +159,20 @@ impl<A: Send + 'static, B: Send + 'static> ConnectedStreams<A, B> {
         self.function("co_flat_map", Cloned(function), Location::caller())
     }
 
+    /// Sees the records of both sides with their time; emits any number of records, also to side outputs. See
+    /// [`CoProcessFunction`].
+    #[track_caller]
+    pub fn process<P>(self, function: P) -> DataStream<P::Out, impl Chain<P::Out>>
+    where
+        P: CoProcessFunction<In1 = A, In2 = B, Out: Send + 'static> + UserFunction,
+    {
+        let (plan, node, first, second) = self.add_node("co_process", false, Location::caller());
+        plan.with(|plan| plan.allow_side_outputs(node));
+        let factory = UnkeyedCoProcessFactory { function, node };
+        let chain = TwoHead { node, first, second, factory };
+        DataStream::new(plan, node, chain)
+    }
+
     fn function<M>(
         self,
         operator: &'static str,
@@ -167,7 +189,7 @@ impl<A: Send + 'static, B: Send + 'static> ConnectedStreams<A, B> {
     }
 
     #[expect(clippy::type_complexity, reason = "the two sides of a node, taken apart at once")]
-    fn add_node(
+    pub(crate) fn add_node(
         self,
         operator: &'static str,
         keyed: bool,
@@ -195,10 +217,10 @@ pub(crate) trait TwoHeadFactory<A, B>: Clone + Send + 'static {
 
 /// The root of a chain at a stage with two inputs.
 pub(crate) struct TwoHead<F, A, B> {
-    node: NodeId,
-    first: (EdgeId, Option<Codec<A>>),
-    second: (EdgeId, Option<Codec<B>>),
-    factory: F,
+    pub(crate) node: NodeId,
+    pub(crate) first: (EdgeId, Option<Codec<A>>),
+    pub(crate) second: (EdgeId, Option<Codec<B>>),
+    pub(crate) factory: F,
 }
 
 impl<A: Send + 'static, B: Send + 'static, F: TwoHeadFactory<A, B>> Chain<F::Out>
@@ -255,8 +277,31 @@ where
     }
 }
 
+#[derive(Clone)]
+struct UnkeyedCoProcessFactory<P> {
+    function: P,
+    node: NodeId,
+}
+
+impl<P> TwoHeadFactory<P::In1, P::In2> for UnkeyedCoProcessFactory<P>
+where
+    P: CoProcessFunction<Out: Send + 'static> + UserFunction,
+{
+    type Out = P::Out;
+    fn build<D: Push<P::Out>>(
+        self,
+        context: &mut BuildContext,
+        next: D,
+    ) -> Result<Box<dyn ConsumeTwo<P::In1, P::In2>>> {
+        let UnkeyedCoProcessFactory { function, node } = self;
+        let opened = UnkeyedServices::open(function, context, node, P::open, P::close);
+        let (function, services) = opened?;
+        Ok(Box::new(CoProcess { function, next, services }))
+    }
+}
+
 impl<A: Send + 'static, S1: KeySelector<A>> KeyedStream<A, S1> {
-    fn connect_to(self, port: u8) -> (Connected<A>, S1, Plan) {
+    pub(crate) fn connect_to(self, port: u8) -> (Connected<A>, S1, Plan) {
         let KeyedStream { plan, from, side_output, edge, codec, selector } = self;
         let input = PlanInput { from, side_output, port, ship: Ship::Hash, edge: Some(edge) };
         (Connected { input, codec, edge }, selector, plan)
@@ -272,17 +317,6 @@ impl<A: Send + 'static, S1: KeySelector<A>> KeyedStream<A, S1> {
         let (second, selector2, _) = other.connect_to(1);
         let streams = ConnectedStreams { plan, first, second };
         KeyedConnectedStreams { streams, selectors: (selector1, selector2) }
-    }
-
-    /// Brings a keyed stream together with one that was [`broadcast`](DataStream::broadcast): every subtask sees all of
-    /// the other stream, its own keys of this one.
-    pub fn connect_broadcast<B, C2>(self, other: DataStream<B, C2>) -> ConnectedStreams<A, B>
-    where
-        B: Send + 'static,
-        C2: Chain<B>,
-    {
-        let (first, _, plan) = self.connect_to(0);
-        ConnectedStreams { plan, first, second: other.connect_to(1) }
     }
 }
 
@@ -307,12 +341,38 @@ where
         P: KeyedCoProcessFunction<Key = S1::Key, In1 = A, In2 = B, Out: Send + 'static>
             + UserFunction,
     {
+        self.process_as("co_process", function, Location::caller())
+    }
+
+    /// [`process`](Self::process) under the name of the operator that `function` is.
+    pub(crate) fn process_as<P>(
+        self,
+        operator: &'static str,
+        function: P,
+        location: &'static Location<'static>,
+    ) -> DataStream<P::Out, impl Chain<P::Out>>
+    where
+        P: KeyedCoProcessFunction<Key = S1::Key, In1 = A, In2 = B, Out: Send + 'static>
+            + UserFunction,
+    {
+        self.head(operator, location, |node, selectors| CoProcessFactory {
+            function,
+            selectors,
+            node,
+        })
+    }
+
+    /// Puts a keyed operator with two inputs at the head of a stage.
+    pub(crate) fn head<F: TwoHeadFactory<A, B>>(
+        self,
+        operator: &'static str,
+        location: &'static Location<'static>,
+        make: impl FnOnce(NodeId, (S1, S2)) -> F,
+    ) -> DataStream<F::Out, TwoHead<F, A, B>> {
         let KeyedConnectedStreams { streams, selectors } = self;
-        let location = Location::caller();
-        let (plan, node, first, second) = streams.add_node("co_process", true, location);
+        let (plan, node, first, second) = streams.add_node(operator, true, location);
         plan.with(|plan| plan.allow_side_outputs(node));
-        let factory = CoProcessFactory { function, selectors, node };
-        let chain = TwoHead { node, first, second, factory };
+        let chain = TwoHead { node, first, second, factory: make(node, selectors) };
         DataStream::new(plan, node, chain)
     }
 

@@ -229,14 +229,19 @@ impl StreamExecutionEnvironment {
     /// # Errors
     /// All mistakes in the plan at once; slots or cores that cannot be had.
     pub fn execute_async(&self, name: &str) -> Result<JobHandle, Error> {
-        let builder = self.plan.with(std::mem::take);
-        let configuration = self.configuration()?;
-        let settings = self.plan_settings(name, &configuration);
-        let submission = Submission::new(written(builder), &settings, configuration)?;
+        let submission = self.submission(name)?;
         match &self.engine {
             Some(engine) => engine.submit(submission),
             None => submit_alone(submission),
         }
+    }
+
+    /// Checks what was written; the environment is empty afterwards.
+    pub(crate) fn submission(&self, name: &str) -> Result<Submission, Error> {
+        let builder = self.plan.with(std::mem::take);
+        let configuration = self.configuration()?;
+        let settings = self.plan_settings(name, &configuration);
+        Ok(Submission::new(written(builder), &settings, configuration)?)
     }
 
     /// What would run: operators, vertices, subtasks, and, without an engine, slots and cores. Runs nothing and leaves

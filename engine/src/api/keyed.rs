@@ -2,8 +2,9 @@
 
 use crate::Result;
 use crate::api::chain::{Chain, Head, HeadFactory, Plan, make_router};
+use crate::api::connected::PlainHead;
 use crate::api::operators::{Cloned, Made, MakeFunction};
-use crate::api::plan_builder::NewNode;
+use crate::api::plan_builder::{NewNode, PARTITIONED_EXCHANGE};
 use crate::api::stream::DataStream;
 use crate::exchange::router::Route;
 use crate::function::{ByReference, ByValue, KeySelector, KeyedProcessFunction, UserFunction};
@@ -184,6 +185,28 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         });
         stream.plan.with(|plan| plan.allow_side_outputs(stream.operator));
         stream
+    }
+}
+
+impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
+    /// The same records in the same subtasks, as a stream that has forgotten its keys: to connect it with a stream without
+    /// keys, or to run operators without keyed state where the records of a key meet. Costs nothing: the exchange is the
+    /// one that `key_by` asked for.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// let env = StreamExecutionEnvironment::new();
+    /// let clicks = env.from_elements(["ann", "bob"].map(String::from)).key_by_ref(|user| user);
+    /// let ticks = env.from_elements([1]);
+    /// let mixed = clicks.partitioned().connect(ticks).map(|user| user, |n| n.to_string()).collect();
+    /// env.execute("mixed")?;
+    /// assert_eq!(mixed.take().len(), 3);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn partitioned(self) -> DataStream<T, impl Chain<T>> {
+        self.head(PARTITIONED_EXCHANGE, Location::caller(), |_, _| PlainHead::default())
     }
 }
 

@@ -1,8 +1,11 @@
 //! The fluent surface: environments, streams and what can be done with them.
 
+mod async_io;
+mod broadcast_connected;
 mod chain;
 mod connected;
 pub(crate) mod environment;
+mod interval_join;
 mod keyed;
 mod operators;
 pub(crate) mod plan_builder;
@@ -11,14 +14,21 @@ mod sink;
 mod sinks;
 mod sources;
 mod stream;
+mod watermarks;
+mod window_join;
 mod windowed;
 
+pub use broadcast_connected::{BroadcastConnectedStreams, KeyedBroadcastConnectedStreams};
 pub use chain::{Boxed, Chain};
 pub use connected::{ConnectedStreams, KeyedConnectedStreams};
 pub use environment::StreamExecutionEnvironment;
+pub use interval_join::{IntervalJoin, IntervalJoined};
 pub use keyed::KeyedStream;
 pub use sink::DataStreamSink;
 pub use stream::DataStream;
+pub use window_join::{
+    JoinedEqualTo, JoinedStreams, JoinedWhere, JoinedWindows, Pairs, WholeGroups,
+};
 pub use windowed::{
     AllWindowedStream, ByDefault, Chosen, Evaluation, EvictedBy, NoEvictor, WindowedStream,
 };

@@ -12,8 +12,7 @@ use crate::operator::flat_map::{FlatMap, FlatMapWith};
 use crate::operator::map::{Filter, FilterWith, Map, MapWith};
 use crate::operator::opened::Opened;
 use crate::operator::process::Process;
-use crate::operator::timestamps::Timestamps;
-use crate::time::{TimestampAssigner, WatermarkGenerator, WatermarkStrategy};
+use crate::operator::unkeyed_services::UnkeyedServices;
 use std::marker::PhantomData;
 
 /// Types that a factory speaks of without holding them.
@@ -187,40 +186,10 @@ where
     type Out = P::Out;
     type Operator<D: Push<P::Out>> = Process<P, D>;
     fn build<D: Push<P::Out>>(self, context: &mut BuildContext, next: D) -> Result<Process<P, D>> {
-        let sides = context.open_sides(self.node)?;
-        let function = Opened::open(self.function, &context.stage, self.node, P::open, P::close)?;
-        Ok(Process::new(function, next, sides))
-    }
-}
-
-/// `assign_timestamps_and_watermarks`.
-pub(crate) struct TimestampsFactory<T, G, A> {
-    pub(crate) strategy: WatermarkStrategy<T, G, A>,
-    pub(crate) node: NodeId,
-}
-impl<T, G: Clone, A: Clone> Clone for TimestampsFactory<T, G, A> {
-    fn clone(&self) -> Self {
-        TimestampsFactory { strategy: self.strategy.clone(), node: self.node }
-    }
-}
-
-impl<T, G, A> OperatorFactory<T> for TimestampsFactory<T, G, A>
-where
-    T: Send + 'static,
-    G: WatermarkGenerator<T> + Clone + Send,
-    A: TimestampAssigner<T> + Clone + Send,
-{
-    type Out = T;
-    type Operator<D: Push<T>> = Timestamps<T, G, A, D>;
-    fn build<D: Push<T>>(
-        self,
-        context: &mut BuildContext,
-        next: D,
-    ) -> Result<Timestamps<T, G, A, D>> {
-        let WatermarkStrategy { generator, assigner, idle_timeout_ms, .. } = self.strategy;
-        let interval_ms = context.job.auto_watermark_interval_ms;
-        let parts = (generator, assigner, idle_timeout_ms);
-        Ok(Timestamps::new(parts, next, interval_ms, (context.stage.clone(), self.node)))
+        let ProcessFactory { function, node } = self;
+        let opened = UnkeyedServices::open(function, context, node, P::open, P::close);
+        let (function, services) = opened?;
+        Ok(Process { function, next, services })
     }
 }
 

@@ -5,7 +5,9 @@
 //! - Every stage head has one factory by the time the plan is taken.
 
 use crate::exchange::gate::ConsumeTwo;
-use crate::graph::{Chaining, EdgeId, NodeId, NodeKind, Plan, PlanInput, Ship, Transformation};
+use crate::graph::{
+    BROADCAST_EXCHANGE, Chaining, EdgeId, NodeId, NodeKind, Plan, PlanInput, Ship, Transformation,
+};
 use crate::operator::build::{
     Blueprint, BuildContext, Factory, GateFactory, Hub, HubId, Make, SideFactory, StageFactory,
     two_port_task,
@@ -15,12 +17,20 @@ use crate::operator::{Consume, Plain, Push};
 use crate::record::Codec;
 use crate::runtime::Task;
 use crate::runtime::coordinator::SourceCoordinatorFactory;
+use crate::time::WatermarkAlignment;
 use std::any::TypeId;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
+
+/// Exchanges after which it matters which subtask has which record.
+const PLACING_EXCHANGES: [&str; 4] =
+    [BROADCAST_EXCHANGE, "global", "partition_custom", PARTITIONED_EXCHANGE];
+
+/// The operator word of what [`partitioned`](crate::api::KeyedStream::partitioned) makes of a keyed stream.
+pub(crate) const PARTITIONED_EXCHANGE: &str = "partitioned";
 
 /// Shared by the streams of one environment.
 pub(crate) type PlanHandle = Rc<RefCell<PlanBuilder>>;
@@ -37,6 +47,8 @@ pub(crate) struct PlanBuilder {
     /// Operators that can emit to side outputs.
     emits_sides: HashSet<NodeId>,
     pub(crate) coordinators: HashMap<NodeId, SourceCoordinatorFactory>,
+    /// How sources of one group are aligned, by its name.
+    pub(crate) alignments: HashMap<String, WatermarkAlignment>,
 }
 
 /// A mistake in a call on a stream.
@@ -119,11 +131,48 @@ impl PlanBuilder {
         }
     }
 
-    /// Says something about an operator and the exchange in front of it, which belongs to it.
+    /// Says something about an operator and the exchanges in front of it, which belong to it.
     pub(crate) fn set_on_stage(&mut self, node: NodeId, set: impl Fn(&mut Transformation)) {
         for id in self.nodes_up_to_head(node) {
             set(self.node(id));
+            for exchange in self.placing_exchanges_before(id) {
+                set(self.node(exchange));
+            }
         }
+    }
+
+    /// How an operator with several inputs takes the records of `node`: as they are, if an explicit exchange has just put
+    /// them where they belong, and else as Flink does when nothing is said.
+    pub(crate) fn ship_to_several(&self, node: NodeId) -> Ship {
+        let transformation = &self.plan.transformations[node.0 as usize];
+        let is_placed = PLACING_EXCHANGES.contains(&transformation.operator)
+            && transformation.inputs.iter().all(|input| input.edge.is_some());
+        if is_placed { Ship::Forward } else { Ship::Auto }
+    }
+
+    /// The exchanges whose records an operator with several inputs takes as they are: they have its parallelism.
+    fn placing_exchanges_before(&self, node: NodeId) -> Vec<NodeId> {
+        let inputs = &self.plan.transformations[node.0 as usize].inputs;
+        let placed = inputs.iter().filter(|input| {
+            inputs.len() > 1
+                && input.edge.is_some()
+                && input.ship == Ship::Forward
+                && self.ship_to_several(input.from) == Ship::Forward
+        });
+        placed.map(|input| input.from).collect()
+    }
+
+    /// Notes a mistake unless `node` is an exchange that gives each record to every consumer.
+    pub(crate) fn expect_broadcast(&mut self, node: NodeId, location: &'static Location<'static>) {
+        let transformation = &self.plan.transformations[node.0 as usize];
+        if transformation.operator == BROADCAST_EXCHANGE {
+            return;
+        }
+        let message = format!(
+            "connect_broadcast takes '{}' as its second stream, and that is not broadcast: each subtask would see a part of it; call broadcast() on it, after all other operators",
+            transformation.display_name(),
+        );
+        self.mistakes.push(Mistake { node: Some(node), message, location });
     }
 
     /// Registers how the stage of `head`, with one type of input, is made.

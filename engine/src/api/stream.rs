@@ -4,15 +4,14 @@ use crate::Result;
 use crate::api::chain::{Boxed, Chain, ExchangeNode, From, Plan, Then, auto_route, exchange};
 use crate::api::operators::{
     Cloned, Fallible, FallibleFlatMap, FilterFactory, FilterWithFactory, FlatMapFactory,
-    FlatMapWithFactory, Made, MapFactory, MapWithFactory, ProcessFactory, TimestampsFactory,
+    FlatMapWithFactory, Made, MapFactory, MapWithFactory, ProcessFactory,
 };
 use crate::exchange::partitioner::{Custom, Shuffle};
 use crate::function::{
     FilterFunction, FlatMapFunction, MapFunction, OutputTag, ProcessFunction, UserFunction,
 };
-use crate::graph::{Chaining, NodeId, Ship, Transformation};
+use crate::graph::{BROADCAST_EXCHANGE, Chaining, NodeId, Ship, Transformation};
 use crate::record::Record;
-use crate::time::{TimestampAssigner, WatermarkGenerator, WatermarkStrategy};
 use std::marker::PhantomData;
 use std::panic::Location;
 
@@ -48,13 +47,29 @@ impl<T, C> DataStream<T, C> {
     pub(crate) fn new(plan: Plan, node: NodeId, chain: C) -> Self {
         DataStream { plan, node, operator: node, side_output: None, chain, _record: PhantomData }
     }
+
+    /// The operator alone, to ask it for side outputs where the type of its chain does not matter.
+    pub(crate) fn without_chain<U>(&self) -> DataStream<U, ()> {
+        DataStream { operator: self.operator, ..DataStream::new(self.plan.clone(), self.node, ()) }
+    }
+
+    /// See [`side_output`](Self::side_output).
+    #[track_caller]
+    pub(crate) fn read_side<X: Clone + Send + 'static>(&self, tag: &OutputTag<X>) -> DataStream<X> {
+        let (operator, location) = (self.operator, Location::caller());
+        let hub =
+            self.plan.with(|plan| plan.side_hub::<X>(operator, tag.name(), X::clone, location));
+        let mut stream = DataStream::new(self.plan.clone(), operator, Boxed::at(hub, &self.plan));
+        stream.side_output = Some(tag.name().to_owned());
+        stream
+    }
 }
 
 type Mapped<C, F, T, U> = Then<C, MapFactory<F, T, U>, T>;
 
 impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     /// Puts an operator on top.
-    fn then<B: crate::api::chain::OperatorFactory<T>>(
+    pub(crate) fn then<B: crate::api::chain::OperatorFactory<T>>(
         self,
         operator: &'static str,
         location: &'static Location<'static>,
@@ -204,20 +219,6 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         self.then("flat_map", Location::caller(), |node| FlatMapWithFactory { make, node })
     }
 
-    /// Stamps records and makes watermarks; see [`WatermarkStrategy`].
-    #[track_caller]
-    pub fn assign_timestamps_and_watermarks<G, A>(
-        self,
-        strategy: WatermarkStrategy<T, G, A>,
-    ) -> DataStream<T, impl Chain<T>>
-    where
-        G: WatermarkGenerator<T> + Clone + Send,
-        A: TimestampAssigner<T> + Clone + Send,
-    {
-        let operator = "timestamps/watermarks";
-        self.then(operator, Location::caller(), |node| TimestampsFactory { strategy, node })
-    }
-
     /// Sees each record with its time; emits any number of records, also to side outputs.
     #[track_caller]
     pub fn process<P>(self, function: P) -> DataStream<P::Out, impl Chain<P::Out>>
@@ -233,12 +234,7 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     /// What this operator emits to the side output `tag`. Ask the operator itself, before the next one is put on top.
     #[track_caller]
     pub fn side_output<X: Clone + Send + 'static>(&self, tag: &OutputTag<X>) -> DataStream<X> {
-        let (operator, location) = (self.operator, Location::caller());
-        let hub =
-            self.plan.with(|plan| plan.side_hub::<X>(operator, tag.name(), X::clone, location));
-        let mut stream = DataStream::new(self.plan.clone(), operator, Boxed::at(hub, &self.plan));
-        stream.side_output = Some(tag.name().to_owned());
-        stream
+        self.read_side(tag)
     }
 
     /// Erases the chain: one virtual call a batch from here on. The stream can then be cloned (if its records can) and so feed
@@ -325,14 +321,15 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         self.through(node, ByUser { function, operator })
     }
 
-    /// Each record to every consumer.
+    /// Each record to every consumer. What follows runs on all of them; as the second stream of
+    /// [`connect_broadcast`](Self::connect_broadcast) it brings rules to every subtask. Costs one copy of the record a consumer.
     #[track_caller]
     pub fn broadcast(self) -> DataStream<T>
     where
         T: Record + Clone,
     {
         let location = Location::caller();
-        let node = ExchangeNode { operator: "broadcast", ship: Ship::Broadcast, location };
+        let node = ExchangeNode { operator: BROADCAST_EXCHANGE, ship: Ship::Broadcast, location };
         self.through(node, ToAll { clone: T::clone })
     }
 

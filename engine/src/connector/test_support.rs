@@ -10,10 +10,11 @@ use std::time::Duration;
 use crate::Result;
 use crate::function::{
     Assignment, EnumeratorContext, InputStatus, ReaderContext, RuntimeContext, Sink, SinkStatus,
-    Source, SourceCollector, SourceReader, SplitEnumerator,
+    Source, SourceCollector, SourceControls, SourceReader, SplitEnumerator,
 };
 use crate::graph::NodeId;
 use crate::metrics::JobMetrics;
+use crate::operator::opened::OpenStates;
 use crate::operator::{Flow, OperatorNames, Push, StageContext, TaskContext};
 use crate::record::Control;
 use crate::runtime::{CoreHandle, CoreServices};
@@ -45,6 +46,7 @@ pub(crate) struct SourceDriver<S: Source> {
     pub(crate) skipped: u64,
     recorder: Recorder<S::Out>,
     position: Cell<u64>,
+    controls: SourceControls,
 }
 
 fn context_of(core: &CoreServices, subtask_index: usize, parallelism: usize) -> ReaderContext {
@@ -57,7 +59,16 @@ impl<S: Source> SourceDriver<S> {
         let core = CoreServices::default();
         let reader = source.create_reader(&context_of(&core, subtask_index, parallelism))?;
         let (recorder, position) = (Recorder(Vec::new()), Cell::new(0));
-        Ok(SourceDriver { reader, enumerator: None, core, skipped: 0, recorder, position })
+        let controls = SourceControls::default();
+        Ok(SourceDriver {
+            reader,
+            enumerator: None,
+            core,
+            skipped: 0,
+            recorder,
+            position,
+            controls,
+        })
     }
 
     /// All readers of a source, each with what its enumerator assigns at the start.
@@ -122,7 +133,8 @@ impl<S: Source> SourceDriver<S> {
     pub(crate) fn poll(&mut self, max: usize) -> Result<InputStatus> {
         self.ask_for_split()?;
         self.core.next_timer_ms.set(i64::MAX);
-        let mut out = SourceCollector::new(&mut self.recorder, &self.position, &self.core);
+        let (next, controls) = (&mut self.recorder, &mut self.controls);
+        let mut out = SourceCollector::new(next, &self.position, &self.core, controls);
         let status = self.reader.poll_batch(max, &mut out);
         self.skipped += out.skipped();
         status
@@ -193,7 +205,11 @@ impl<K> SinkDriver<K> {
         let metrics = JobMetrics::new("test").register_subtask("test sink", subtask);
         let stage = StageContext::new(task, names, NodeId(0), place, metrics);
         let mut driver = SinkDriver { sink, stage };
-        driver.sink.open(&mut RuntimeContext::new(&driver.stage, NodeId(0), None))?;
+        driver.sink.open(&mut RuntimeContext::new(
+            &driver.stage,
+            NodeId(0),
+            OpenStates::default(),
+        ))?;
         Ok(driver)
     }
 

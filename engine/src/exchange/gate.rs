@@ -1,7 +1,8 @@
 //! The input side of a task: merges the inputs of a stage and feeds its head.
 //!
 //! Input 0 of a *nested* gate is the router above it, which calls [`Gate::consume`] and [`Gate::control`]; all other
-//! inputs are channels, polled in [`Gate::drive`], one buffer each a round, beginning with another one each time.
+//! inputs are channels, polled in [`Gate::drive`], one buffer each a round, beginning with another one each time while there
+//! is something.
 //!
 //! **Invariants**
 //! - The head gets a control only after it answered `Ready`.
@@ -75,6 +76,8 @@ pub(crate) enum Event {
 pub(crate) trait Ports: 'static {
     /// How many channels there are.
     fn count(&self) -> usize;
+    /// What merges the controls of the channels, and of the router above if the gate is nested.
+    fn valve(&self, nested: usize) -> Valve;
     /// Looks at channel `index` once and feeds what comes to the head.
     fn poll(&mut self, index: usize) -> Event;
     fn control(&mut self, control: Control);
@@ -90,6 +93,9 @@ pub(crate) struct OnePort<T> {
 impl<T: 'static> Ports for OnePort<T> {
     fn count(&self) -> usize {
         self.inputs.readers.len()
+    }
+    fn valve(&self, nested: usize) -> Valve {
+        Valve::new(self.count() + nested)
     }
     fn poll(&mut self, index: usize) -> Event {
         let head = &mut self.head;
@@ -121,6 +127,10 @@ pub(crate) struct TwoPorts<A, B> {
 impl<A: 'static, B: 'static> Ports for TwoPorts<A, B> {
     fn count(&self) -> usize {
         self.first.readers.len() + self.second.readers.len()
+    }
+    fn valve(&self, nested: usize) -> Valve {
+        debug_assert_eq!(nested, 0, "a stage with two types of input is the root of its task");
+        Valve::of_two_sides(self.first.readers.len(), self.second.readers.len())
     }
     fn poll(&mut self, index: usize) -> Event {
         let head = &mut self.head;
@@ -156,7 +166,8 @@ impl<P: Ports> Gate<P> {
         // A subtask that nobody feeds (the second and further consumers of a global exchange) has ended before it began.
         let ended = [Control::Watermark(MAX_WATERMARK), Control::End];
         let pending = ended.into_iter().filter(|_| inputs == 0).collect();
-        Gate { ports, nested, valve: Valve::new(inputs), pending, first: 0, stage }
+        let valve = ports.valve(nested);
+        Gate { ports, nested, valve, pending, first: 0, stage }
     }
 
     /// A control from the router above.
@@ -245,7 +256,8 @@ impl<P: Ports> Gate<P> {
                 }
             }
         }
-        self.first = if self.first + 1 < count { self.first + 1 } else { 0 };
+        // From rest it begins with the first, so that what several inputs bring at once is taken in their order.
+        self.first = if got > 0 && self.first + 1 < count { self.first + 1 } else { 0 };
         self.stage.task.worked(got as u64);
         got
     }

@@ -91,6 +91,8 @@ impl<T: 'static> Lanes<T> {
         for writer in self.channels.iter_mut().flatten() {
             full |= writer.drive(dry) != Flow::Ready;
             let counts = writer.take_counts();
+            // Also of a run that has only flushed what an earlier one left: the consumer has something to do now.
+            self.stage.task.worked(u64::from(counts.messages > 0));
             if counts.records > 0 {
                 self.stage.metrics.records_out.add(counts.records);
                 self.stage.metrics.bytes_out.add(counts.bytes);

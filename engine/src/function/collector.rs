@@ -16,6 +16,12 @@ impl<'a, T: 'static> Collector<'a, T> {
         Collector { next, timestamp }
     }
 
+    /// The same place, for records with another timestamp.
+    #[inline(always)]
+    pub(crate) fn at(&mut self, timestamp: i64) -> Collector<'_, T> {
+        Collector { next: &mut *self.next, timestamp }
+    }
+
     /// Emits `record` with the timestamp of the record, timer or window at hand.
     #[inline(always)]
     pub fn collect(&mut self, record: T) {

@@ -10,36 +10,52 @@
 //! - A method that returns an error fails the job with the operator, the subtask and the record named.
 
 mod aggregate;
+mod async_io;
+mod broadcast;
+mod broadcast_context;
 mod co_function;
+mod co_process;
 mod collector;
+mod join;
 mod key_selector;
+mod keyed_context;
 mod output_tag;
 mod process;
 mod runtime_context;
 mod sink;
 mod source;
 mod stateless;
+mod unkeyed;
 mod window;
 
 pub use aggregate::{AggregateFunction, Count};
+pub(crate) use async_io::{Answer, Message, Settings, Ticket};
+pub use async_io::{AsyncError, AsyncFunction, AsyncOptions, AsyncRetry, ResultFuture};
+pub use broadcast::{BroadcastProcessFunction, KeyedBroadcastProcessFunction};
+pub use broadcast_context::{
+    KeyedBroadcastContext, KeyedReadOnlyContext, OnTimerReadOnlyContext, ReadOnlyContext,
+};
 pub use co_function::{CoFlatMapFunction, CoMapFunction};
 pub(crate) use co_function::{MapAsFlatMap, TwoClosures};
+pub use co_process::CoProcessFunction;
 pub use collector::Collector;
-pub use key_selector::{ByReference, ByValue, KeySelector};
-pub use output_tag::OutputTag;
-pub use process::{
-    Context, KeyedCoProcessFunction, KeyedProcessFunction, OnTimerContext, ProcessContext,
-    ProcessFunction, TimeDomain, TimerService,
+pub use join::{
+    CoGroupFunction, IntervalJoinError, JoinContext, JoinSide, ProcessJoinFunction, TaggedUnion,
 };
+pub use key_selector::{ByReference, ByValue, KeySelector};
+pub use keyed_context::{Context, OnTimerContext, TimeDomain, TimerService};
+pub use output_tag::OutputTag;
+pub use process::{KeyedCoProcessFunction, KeyedProcessFunction, ProcessContext, ProcessFunction};
 pub use runtime_context::RuntimeContext;
 pub(crate) use runtime_context::StateOfWindows;
 pub use sink::{FnSink, Sink, SinkStatus};
-pub(crate) use source::Assignment;
+pub(crate) use source::{Assignment, SourceControls};
 pub use source::{
     Boundedness, EnumeratorContext, InputStatus, NoSplit, ReaderContext, Source, SourceCollector,
     SourceReader, SourceSplit, SplitEnumerator,
 };
 pub use stateless::{FilterFunction, FlatMapFunction, MapFunction};
+pub use unkeyed::{ContextError, UnkeyedTimerService};
 pub use window::{ProcessAllWindowFunction, ProcessWindowFunction, WindowContext};
 
 /// What every user function must be so that each subtask can have its own: `Clone + Send + 'static`. A blanket trait.

@@ -1,13 +1,59 @@
 //! Process functions: the operators with access to time, timers, state and side outputs.
 
 use crate::Result;
-use crate::function::{Collector, OutputTag, RuntimeContext};
-use crate::operator::keyed_services::KeyedServices;
+use crate::function::{
+    Collector, Context, OnTimerContext, OutputTag, RuntimeContext, UnkeyedTimerService,
+};
 use crate::operator::side_outputs::SideOutputs;
 use crate::record::NO_TIMESTAMP;
-use thalweg_state::{Key, KeyedContext, RowCursor, RowId, Timer};
+use thalweg_state::{Key, OperatorContext, OperatorContextMut, OperatorStateStore};
 
 /// Sees each record with its time, and emits any number of records to its output and to side outputs.
+///
+/// **Limits.** No keyed state and no timers, since there is no key: they are refused with an error that says so; a
+/// [`KeyedProcessFunction`] has them. Lists of the operator are there ([`RuntimeContext::operator_list_state`],
+/// [`RuntimeContext::union_list_state`]). Otherwise than in Flink, a record without a timestamp gives side outputs records
+/// without one; there they carry the smallest number.
+///
+/// **Costs** nothing beyond the call: it is chained to its neighbours.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// /// Parses numbers; what is none goes to a side output.
+/// #[derive(Clone)]
+/// struct Parse { broken: OutputTag<String> }
+///
+/// impl ProcessFunction for Parse {
+///     type In = String;
+///     type Out = i64;
+///     fn process_element(
+///         &mut self,
+///         word: String,
+///         context: &mut ProcessContext<'_>,
+///         out: &mut Collector<'_, i64>,
+///     ) -> thalweg::Result<()> {
+///         match word.parse() {
+///             Ok(number) => out.collect(number),
+///             Err(_) => context.output(&self.broken, word),
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let broken = OutputTag::new("broken");
+/// let words = env.from_elements(["1", "two", "3"].map(String::from));
+/// let numbers = words.process(Parse { broken: broken.clone() });
+/// let broken = numbers.side_output(&broken).collect();
+/// let numbers = numbers.collect();
+/// env.execute("parse")?;
+/// assert_eq!(numbers.take(), [1, 3]);
+/// assert_eq!(broken.take(), ["two"]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a ProcessFunction")]
 pub trait ProcessFunction: 'static {
     /// Records taken.
@@ -40,12 +86,14 @@ pub trait ProcessFunction: 'static {
     }
 }
 
-/// What a [`ProcessFunction`] may know and do besides emitting.
+/// What functions without keys ([`ProcessFunction`], [`CoProcessFunction`](crate::function::CoProcessFunction)) may know and
+/// do besides emitting.
 pub struct ProcessContext<'a> {
     pub(crate) timestamp: i64,
     pub(crate) watermark: i64,
     pub(crate) now_ms: i64,
     pub(crate) sides: &'a mut SideOutputs,
+    pub(crate) states: &'a mut OperatorStateStore,
 }
 
 impl ProcessContext<'_> {
@@ -61,9 +109,26 @@ impl ProcessContext<'_> {
     pub fn current_processing_time(&self) -> i64 {
         self.now_ms
     }
+    /// The time again, and timers, which are refused: they need a key.
+    pub fn timer_service(&mut self) -> UnkeyedTimerService<'_> {
+        let ProcessContext { watermark, now_ms, ref sides, .. } = *self;
+        UnkeyedTimerService { operator: sides.operator(), watermark, now_ms }
+    }
     /// Emits to a side output, with the record's timestamp.
     pub fn output<T: 'static>(&mut self, tag: &OutputTag<T>, record: T) {
         self.sides.output(tag, record, self.timestamp);
+    }
+}
+
+impl OperatorContext for ProcessContext<'_> {
+    fn operator_states(&self) -> &OperatorStateStore {
+        self.states
+    }
+}
+
+impl OperatorContextMut for ProcessContext<'_> {
+    fn operator_states_mut(&mut self) -> &mut OperatorStateStore {
+        self.states
     }
 }
 
@@ -72,8 +137,10 @@ impl ProcessContext<'_> {
 /// A small `process_element` is worth an `#[inline(always)]`: then it becomes part of the operator's loop (12 instead of
 /// 25-35 ns a record for a running sum on the measured machine).
 ///
-/// State handles are made in `open` and used with the context. Cost per key with state: one row that holds the key and all
-/// its states; per timer: 16 bytes or so.
+/// State handles are made in `open` and used with the context.
+///
+/// **Costs.** For each key with state or timers one row, which holds the key and all its states and is given back when both
+/// are gone; for each timer two entries of 16 bytes. A deleted timer costs the second until its time has come.
 ///
 /// # Examples
 /// ```
@@ -139,7 +206,8 @@ pub trait KeyedProcessFunction: 'static {
         context: &mut Context<'_, Self::Key>,
         out: &mut Collector<'_, Self::Out>,
     ) -> Result<()>;
-    /// Called when a timer fires; what is emitted carries the timer's time.
+    /// Called when a timer fires. What it emits carries the timer's time, or no timestamp if it was one of processing time;
+    /// side outputs carry the timer's time in both cases, as in Flink.
     ///
     /// # Errors
     /// Any error fails the job.
@@ -161,6 +229,79 @@ pub trait KeyedProcessFunction: 'static {
 }
 
 /// Sees the records of two keyed streams with the key's shared state and timers.
+///
+/// Records of one side come in their order; between the sides there is none, so whoever comes first has to wait in state.
+/// The watermark is the smaller one of the two sides.
+///
+/// **Costs.** As a [`KeyedProcessFunction`]: one row for each key with state or timers, whichever side it came from.
+///
+/// # Examples
+/// Orders wait for their payment, for at most 10 ms of event time:
+/// ```
+/// use thalweg::prelude::*;
+/// use thalweg::testing::{self, TestDriver};
+///
+/// #[derive(Clone, Default)]
+/// struct Reconcile { order: ValueState<i64> }
+///
+/// impl KeyedCoProcessFunction for Reconcile {
+///     type Key = u64;
+///     type In1 = u64; // an order
+///     type In2 = u64; // its payment
+///     type Out = String;
+///     fn open(&mut self, context: &mut RuntimeContext<'_>) -> thalweg::Result<()> {
+///         self.order = context.value_state(ValueStateDescriptor::new("order"))?;
+///         Ok(())
+///     }
+///     fn process_element1(
+///         &mut self,
+///         _: u64,
+///         context: &mut Context<'_, u64>,
+///         _: &mut Collector<'_, String>,
+///     ) -> thalweg::Result<()> {
+///         let at = context.timestamp_ms() + 10;
+///         self.order.update(context, at)?;
+///         context.timer_service().register_event_time_timer(at);
+///         Ok(())
+///     }
+///     fn process_element2(
+///         &mut self,
+///         order: u64,
+///         context: &mut Context<'_, u64>,
+///         out: &mut Collector<'_, String>,
+///     ) -> thalweg::Result<()> {
+///         if let Some(at) = self.order.take(context)? {
+///             context.timer_service().delete_event_time_timer(at);
+///             out.collect(format!("{order} is paid"));
+///         }
+///         Ok(())
+///     }
+///     fn on_timer(
+///         &mut self,
+///         _: i64,
+///         context: &mut OnTimerContext<'_, u64>,
+///         out: &mut Collector<'_, String>,
+///     ) -> thalweg::Result<()> {
+///         self.order.clear(context)?;
+///         out.collect(format!("{} is not paid", context.current_key()));
+///         Ok(())
+///     }
+/// }
+///
+/// let mut test = TestDriver::new(|env| {
+///     let orders = env.from_source(testing::input::<u64>(), "orders").key_by(|order| *order);
+///     let payments = env.from_source(testing::input::<u64>(), "payments").key_by(|order| *order);
+///     let told = orders.connect(payments).process(Reconcile::default());
+///     told.sink_to(testing::output()).name("told");
+/// });
+/// test.pipe_at("orders", [(1, 7_u64), (2, 8)]);
+/// test.pipe_at("payments", [(3, 8_u64)]);
+/// test.watermark("orders", 50);
+/// test.watermark("payments", 10);
+/// assert_eq!(test.outputs::<String>("told"), ["8 is paid"]);
+/// test.watermark("payments", 11);
+/// assert_eq!(test.outputs::<String>("told"), ["7 is not paid"]);
+/// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a KeyedCoProcessFunction")]
 pub trait KeyedCoProcessFunction: 'static {
     /// The key of both streams.
@@ -198,7 +339,8 @@ pub trait KeyedCoProcessFunction: 'static {
         context: &mut Context<'_, Self::Key>,
         out: &mut Collector<'_, Self::Out>,
     ) -> Result<()>;
-    /// Called when a timer fires; what is emitted carries the timer's time.
+    /// Called when a timer fires. What it emits carries the timer's time, or no timestamp if it was one of processing time;
+    /// side outputs carry the timer's time in both cases, as in Flink.
     ///
     /// # Errors
     /// Any error fails the job.
@@ -216,146 +358,5 @@ pub trait KeyedCoProcessFunction: 'static {
     /// Any error fails the job.
     fn close(&mut self) -> Result<()> {
         Ok(())
-    }
-}
-
-/// The key at hand, its state, its timers, and time.
-pub struct Context<'a, K> {
-    pub(crate) cursor: RowCursor<'a>,
-    pub(crate) row: RowId,
-    pub(crate) key: &'a K,
-    pub(crate) timestamp: i64,
-    pub(crate) services: &'a mut KeyedServices,
-}
-
-impl<K> Context<'_, K> {
-    /// The key of the record or timer at hand.
-    pub fn current_key(&self) -> &K {
-        self.key
-    }
-    /// The timestamp of the record at hand (ms), or the time of the timer; `None` for a record without.
-    pub fn timestamp(&self) -> Option<i64> {
-        (self.timestamp != NO_TIMESTAMP).then_some(self.timestamp)
-    }
-    /// [`timestamp`](Self::timestamp) where every record has one; `i64::MIN` otherwise.
-    pub fn timestamp_ms(&self) -> i64 {
-        self.timestamp
-    }
-    /// Time and timers of this key.
-    pub fn timer_service(&mut self) -> TimerService<'_> {
-        TimerService { cursor: self.cursor.reborrow(), row: self.row, services: self.services }
-    }
-    /// Emits to a side output, with the timestamp of the record or timer at hand.
-    pub fn output<T: 'static>(&mut self, tag: &OutputTag<T>, record: T) {
-        self.services.sides.output(tag, record, self.timestamp);
-    }
-}
-
-impl<K> KeyedContext for Context<'_, K> {
-    #[inline(always)]
-    fn cursor(&self) -> &RowCursor<'_> {
-        &self.cursor
-    }
-    #[inline(always)]
-    fn cursor_mut(&mut self) -> RowCursor<'_> {
-        self.cursor.reborrow()
-    }
-}
-
-/// Which clock a timer runs by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeDomain {
-    /// Watermarks.
-    EventTime,
-    /// The wall clock.
-    ProcessingTime,
-}
-
-/// The context of a timer: all of [`Context`], and which clock it ran by.
-pub struct OnTimerContext<'a, K> {
-    pub(crate) context: Context<'a, K>,
-    pub(crate) domain: TimeDomain,
-}
-
-impl<K> OnTimerContext<'_, K> {
-    /// Which clock the timer ran by.
-    pub fn time_domain(&self) -> TimeDomain {
-        self.domain
-    }
-}
-
-impl<'a, K> std::ops::Deref for OnTimerContext<'a, K> {
-    type Target = Context<'a, K>;
-    fn deref(&self) -> &Context<'a, K> {
-        &self.context
-    }
-}
-impl<'a, K> std::ops::DerefMut for OnTimerContext<'a, K> {
-    fn deref_mut(&mut self) -> &mut Context<'a, K> {
-        &mut self.context
-    }
-}
-
-impl<K> KeyedContext for OnTimerContext<'_, K> {
-    #[inline(always)]
-    fn cursor(&self) -> &RowCursor<'_> {
-        self.context.cursor()
-    }
-    #[inline(always)]
-    fn cursor_mut(&mut self) -> RowCursor<'_> {
-        self.context.cursor_mut()
-    }
-}
-
-/// Time as the operator sees it, and the timers of the key at hand.
-///
-/// Timers are de-duplicated per key and time. A timer at or before the current watermark fires at the next advance of
-/// the watermark, not at once.
-pub struct TimerService<'a> {
-    cursor: RowCursor<'a>,
-    row: RowId,
-    services: &'a mut KeyedServices,
-}
-
-impl TimerService<'_> {
-    fn timer(&self, timestamp_ms: i64) -> Timer {
-        Timer { timestamp_ms, row: self.row }
-    }
-
-    /// Event time: the last watermark, `i64::MIN` before the first.
-    pub fn current_watermark(&self) -> i64 {
-        self.services.watermark
-    }
-    /// Wall clock in milliseconds, as of this batch.
-    pub fn current_processing_time(&self) -> i64 {
-        self.services.now_ms()
-    }
-    /// Asks for `on_timer` when the watermark passes `at_ms`.
-    pub fn register_event_time_timer(&mut self, at_ms: i64) {
-        let timer = self.timer(at_ms);
-        if self.services.event_timers.register(timer) {
-            self.cursor.pin();
-        }
-    }
-    /// Takes an event-time timer of this key back; no effect if there is none.
-    pub fn delete_event_time_timer(&mut self, at_ms: i64) {
-        let timer = self.timer(at_ms);
-        if self.services.event_timers.delete(timer) {
-            self.cursor.unpin();
-        }
-    }
-    /// Asks for `on_timer` when the wall clock reaches `at_ms`.
-    pub fn register_processing_time_timer(&mut self, at_ms: i64) {
-        let timer = self.timer(at_ms);
-        if self.services.processing_timers.register(timer) {
-            self.cursor.pin();
-        }
-    }
-    /// Takes a processing-time timer of this key back; no effect if there is none.
-    pub fn delete_processing_time_timer(&mut self, at_ms: i64) {
-        let timer = self.timer(at_ms);
-        if self.services.processing_timers.delete(timer) {
-            self.cursor.unpin();
-        }
     }
 }

@@ -4,17 +4,24 @@ use crate::Result;
 use crate::graph::NodeId;
 use crate::metrics::MetricGroup;
 use crate::operator::StageContext;
+use crate::operator::opened::OpenStates;
 use crate::window::WindowError;
 use thalweg_state::{
-    Key, ListState, ListStateDescriptor, MapState, MapStateDescriptor, StateRegistrar, StateValue,
-    ValueState, ValueStateDescriptor,
+    AggregatingState, AggregatingStateDescriptor, BroadcastState, Key, ListState,
+    ListStateDescriptor, MapState, MapStateDescriptor, OperatorListState, OperatorStateStore,
+    Redistribution, ReducingState, ReducingStateDescriptor, StateRegistrar, StateValue, ValueState,
+    ValueStateDescriptor,
 };
 
-/// The place of a function in the job, its metrics and (on keyed streams) its state.
+/// The place of a function in the job, its metrics and its state.
+///
+/// Keyed state is for functions on keyed streams; a descriptor `with_ttl` makes it expire. Operator
+/// state is for functions whose calls are given a context: process functions and broadcast process
+/// functions.
 pub struct RuntimeContext<'a> {
     stage: &'a StageContext,
     node: NodeId,
-    registrar: Option<&'a mut StateRegistrar>,
+    states: OpenStates<'a>,
     windows: StateOfWindows<'a>,
 }
 
@@ -29,12 +36,8 @@ pub(crate) enum StateOfWindows<'a> {
 }
 
 impl<'a> RuntimeContext<'a> {
-    pub(crate) fn new(
-        stage: &'a StageContext,
-        node: NodeId,
-        registrar: Option<&'a mut StateRegistrar>,
-    ) -> Self {
-        RuntimeContext { stage, node, registrar, windows: StateOfWindows::None }
+    pub(crate) fn new(stage: &'a StageContext, node: NodeId, states: OpenStates<'a>) -> Self {
+        RuntimeContext { stage, node, states, windows: StateOfWindows::None }
     }
 
     /// The same place, for a function that makes its state with `registrar`.
@@ -42,7 +45,8 @@ impl<'a> RuntimeContext<'a> {
         &'b self,
         registrar: &'b mut StateRegistrar,
     ) -> RuntimeContext<'b> {
-        RuntimeContext::new(self.stage, self.node, Some(registrar))
+        let states = OpenStates { keyed: Some(registrar), operator: None };
+        RuntimeContext::new(self.stage, self.node, states)
     }
 
     /// The same place, for a function of windows.
@@ -50,8 +54,8 @@ impl<'a> RuntimeContext<'a> {
         &'b mut self,
         windows: StateOfWindows<'b>,
     ) -> RuntimeContext<'b> {
-        let registrar = self.registrar.as_deref_mut();
-        RuntimeContext { stage: self.stage, node: self.node, registrar, windows }
+        let states = OpenStates { keyed: self.states.keyed.as_deref_mut(), operator: None };
+        RuntimeContext { stage: self.stage, node: self.node, states, windows }
     }
 
     /// The context in which a window function makes state of a key and window, rather than of the key alone.
@@ -61,7 +65,8 @@ impl<'a> RuntimeContext<'a> {
     pub fn window_state(&mut self) -> Result<RuntimeContext<'_>, WindowError> {
         match &mut self.windows {
             StateOfWindows::Registrar(registrar) => {
-                Ok(RuntimeContext::new(self.stage, self.node, Some(registrar)))
+                let states = OpenStates { keyed: Some(registrar), operator: None };
+                Ok(RuntimeContext::new(self.stage, self.node, states))
             }
             StateOfWindows::Merging => Err(WindowError::StateOfMergingWindow),
             StateOfWindows::None => {
@@ -73,9 +78,19 @@ impl<'a> RuntimeContext<'a> {
 
     fn registrar(&mut self, state: &str) -> Result<&mut StateRegistrar> {
         let operator = self.stage.names.get(self.node);
-        self.registrar.as_deref_mut().ok_or_else(|| {
+        self.states.keyed.as_deref_mut().ok_or_else(|| {
             let message = format!(
                 "state '{state}' was asked for by operator '{operator}', which is not on a keyed stream; call key_by before it"
+            );
+            message.into()
+        })
+    }
+
+    fn operator_states(&mut self, state: &str) -> Result<&mut OperatorStateStore> {
+        let operator = self.stage.names.get(self.node);
+        self.states.operator.as_deref_mut().ok_or_else(|| {
+            let message = format!(
+                "operator state '{state}' was asked for by operator '{operator}', whose function is given no context to use it with; use a process function"
             );
             message.into()
         })
@@ -84,7 +99,7 @@ impl<'a> RuntimeContext<'a> {
     /// A value for each key.
     ///
     /// # Errors
-    /// On a stream without keys, and if the name is in use for state of another kind or type.
+    /// On a stream without keys, if the name is in use for state of another kind, type or TTL, and if a TTL is less than 1 ms.
     pub fn value_state<V: StateValue>(
         &mut self,
         descriptor: ValueStateDescriptor<V>,
@@ -112,6 +127,66 @@ impl<'a> RuntimeContext<'a> {
         descriptor: MapStateDescriptor<UK, UV>,
     ) -> Result<MapState<UK, UV>> {
         Ok(self.registrar(descriptor.name())?.register_map(&descriptor)?)
+    }
+
+    /// One value for each key, into which a function folds what is added.
+    ///
+    /// # Errors
+    /// As [`value_state`](Self::value_state).
+    pub fn reducing_state<V: StateValue>(
+        &mut self,
+        descriptor: ReducingStateDescriptor<V>,
+    ) -> Result<ReducingState<V>> {
+        Ok(self.registrar(descriptor.name())?.register_reducing(&descriptor)?)
+    }
+
+    /// One accumulator for each key, into which an aggregate adds.
+    ///
+    /// # Errors
+    /// As [`value_state`](Self::value_state).
+    pub fn aggregating_state<IN: 'static, ACC: StateValue, OUT: 'static>(
+        &mut self,
+        descriptor: AggregatingStateDescriptor<IN, ACC, OUT>,
+    ) -> Result<AggregatingState<IN, ACC, OUT>> {
+        Ok(self.registrar(descriptor.name())?.register_aggregating(&descriptor)?)
+    }
+
+    /// A list of this operator, which belongs to no key; dealt out evenly when the parallelism changes.
+    ///
+    /// # Errors
+    /// If the function's calls are given no context, if the name is in use for operator state of another kind or type,
+    /// and if the descriptor has a TTL.
+    pub fn operator_list_state<V: StateValue>(
+        &mut self,
+        descriptor: ListStateDescriptor<V>,
+    ) -> Result<OperatorListState<V>> {
+        let states = self.operator_states(descriptor.name())?;
+        Ok(states.register_list(&descriptor, Redistribution::Split)?)
+    }
+
+    /// As [`operator_list_state`](Self::operator_list_state), but when the parallelism changes each instance gets the
+    /// elements of all.
+    ///
+    /// # Errors
+    /// As [`operator_list_state`](Self::operator_list_state).
+    pub fn union_list_state<V: StateValue>(
+        &mut self,
+        descriptor: ListStateDescriptor<V>,
+    ) -> Result<OperatorListState<V>> {
+        let states = self.operator_states(descriptor.name())?;
+        Ok(states.register_list(&descriptor, Redistribution::Union)?)
+    }
+
+    /// A map that is the same in all instances, because all see the same broadcast records.
+    ///
+    /// # Errors
+    /// As [`operator_list_state`](Self::operator_list_state).
+    pub fn broadcast_state<K: Key, V: StateValue>(
+        &mut self,
+        descriptor: MapStateDescriptor<K, V>,
+    ) -> Result<BroadcastState<K, V>> {
+        let states = self.operator_states(descriptor.name())?;
+        Ok(states.register_broadcast(&descriptor)?)
     }
 
     /// Counters, gauges and histograms of your own, under the operator's name.

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::function::RuntimeContext;
+use crate::record::Control;
 
 /// How a sink stands to the records it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,15 @@ pub trait Sink<T>: 'static {
     /// then. Read after each `poll_ready`.
     fn next_poll_ms(&self) -> Option<i64> {
         None
+    }
+    /// A watermark, a status or another control has come, after all records before it. The engine's own: what a test sees
+    /// of a stream beside its records.
+    ///
+    /// # Errors
+    /// Any error fails the job.
+    #[doc(hidden)]
+    fn on_control(&mut self, _control: Control) -> Result<()> {
+        Ok(())
     }
     /// Called once at the end of input: everything written must be out when it has answered `Ready`.
     ///

@@ -19,6 +19,8 @@
 
 use crate::Result;
 use crate::operator::Push;
+use crate::operator::source_splits::SourceSplits;
+use crate::record::{Control, StreamStatus};
 use crate::runtime::{CoreServices, CoreWaker};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -217,6 +219,60 @@ impl<S> EnumeratorContext<S> {
     }
 }
 
+/// What a reader has said of event time; its task sends it on when the records of the batch are through.
+///
+/// **Invariant**: watermarks rise, statuses alternate.
+#[derive(Debug)]
+pub(crate) struct SourceControls {
+    due: VecDeque<Control>,
+    watermark_ms: i64,
+    status: StreamStatus,
+}
+
+impl Default for SourceControls {
+    fn default() -> Self {
+        SourceControls {
+            due: VecDeque::new(),
+            watermark_ms: i64::MIN,
+            status: StreamStatus::Active,
+        }
+    }
+}
+
+impl SourceControls {
+    /// A watermark of a source, which makes it active.
+    pub(crate) fn watermark(&mut self, watermark_ms: i64) {
+        if watermark_ms > self.watermark_ms {
+            self.status(StreamStatus::Active);
+            self.watermark_ms = watermark_ms;
+            self.due.push_back(Control::Watermark(watermark_ms));
+        }
+    }
+
+    /// A watermark as it comes from another operator: where the stream is idle it means nothing.
+    pub(crate) fn passing_watermark(&mut self, watermark_ms: i64) {
+        if self.status == StreamStatus::Active {
+            self.watermark(watermark_ms);
+        }
+    }
+
+    pub(crate) fn status(&mut self, status: StreamStatus) {
+        if status != self.status {
+            self.status = status;
+            self.due.push_back(Control::Status(status));
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.due.is_empty()
+    }
+
+    /// The next one to be sent.
+    pub(crate) fn next(&mut self) -> Option<Control> {
+        self.due.pop_front()
+    }
+}
+
 /// Where a reader puts its records.
 pub struct SourceCollector<'a, T> {
     next: &'a mut dyn Push<T>,
@@ -228,6 +284,9 @@ pub struct SourceCollector<'a, T> {
     core: &'a CoreServices,
     /// The reader has said when it wants to be polled again.
     said_when: Cell<bool>,
+    /// Set where watermarks are made for each split.
+    splits: Option<&'a SourceSplits>,
+    controls: &'a mut SourceControls,
 }
 
 impl<'a, T: 'static> SourceCollector<'a, T> {
@@ -236,9 +295,35 @@ impl<'a, T: 'static> SourceCollector<'a, T> {
         next: &'a mut dyn Push<T>,
         position: &'a Cell<u64>,
         core: &'a CoreServices,
+        controls: &'a mut SourceControls,
     ) -> Self {
         let (start, said_when) = (position.get(), Cell::new(false));
-        SourceCollector { next, skipped: 0, start, position, core, said_when }
+        let splits = None;
+        SourceCollector { next, skipped: 0, start, position, core, said_when, controls, splits }
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_splits(self, splits: Option<&'a SourceSplits>) -> Self {
+        SourceCollector { splits, ..self }
+    }
+
+    /// The records to come are of split `split_id`, also in later polls, until another one is named.
+    ///
+    /// Where the source has a watermark strategy
+    /// ([`from_source_with`](crate::api::StreamExecutionEnvironment::from_source_with)) each split has watermarks of its own,
+    /// and all splits that the reader was assigned hold back those of the subtask until they have had a record, once the
+    /// reader has named one. Anywhere else the call does nothing and costs next to nothing; make it once a split and poll.
+    pub fn begin_split(&mut self, split_id: &str) {
+        if let Some(splits) = self.splits {
+            splits.begin(split_id);
+        }
+    }
+
+    /// No more records of split `split_id` will come: it no longer holds watermarks back.
+    pub fn end_split(&mut self, split_id: &str) {
+        if let Some(splits) = self.splits {
+            splits.end(split_id);
+        }
     }
 
     /// How many records this batch has brought so far.
@@ -279,6 +364,73 @@ impl<'a, T: 'static> SourceCollector<'a, T> {
         self.core.next_timer_ms.set(self.core.next_timer_ms.get().min(at_ms));
     }
 
+    /// Emits a watermark: no record with a timestamp at or below `watermark_ms` will come any more.
+    ///
+    /// It leaves after the records of this [`poll_batch`](SourceReader::poll_batch), also those that are emitted after
+    /// this call; a watermark that comes later is always right. One that is not above the last is ignored, and an idle
+    /// source becomes active by it. Downstream of `assign_timestamps_and_watermarks` only the operator's own watermarks
+    /// count.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::Result;
+    /// use thalweg::function::{InputStatus, NoSplit, ReaderContext, Source, SourceCollector, SourceReader};
+    ///
+    /// /// A hundred readings a second apart, which come in order.
+    /// struct Readings;
+    /// struct Reader(i64);
+    ///
+    /// impl SourceReader for Reader {
+    ///     type Out = i64;
+    ///     type Split = NoSplit;
+    ///     fn poll_batch(&mut self, max: usize, out: &mut SourceCollector<'_, i64>) -> Result<InputStatus> {
+    ///         for _ in 0..max.min((100 - self.0) as usize) {
+    ///             out.collect_with_timestamp(self.0 % 7, self.0 * 1_000);
+    ///             self.0 += 1;
+    ///         }
+    ///         out.emit_watermark((self.0 - 1) * 1_000);
+    ///         Ok(if self.0 < 100 { InputStatus::MoreAvailable } else { InputStatus::EndOfInput })
+    ///     }
+    /// }
+    ///
+    /// impl Source for Readings {
+    ///     type Out = i64;
+    ///     type Split = NoSplit;
+    ///     type Reader = Reader;
+    ///     fn is_non_parallel(&self) -> bool {
+    ///         true
+    ///     }
+    ///     fn create_reader(&self, _: &ReaderContext) -> Result<Reader> {
+    ///         Ok(Reader(0))
+    ///     }
+    /// }
+    ///
+    /// let env = thalweg::prelude::StreamExecutionEnvironment::new();
+    /// let readings = env.from_source(Readings, "readings").collect();
+    /// env.execute("readings")?;
+    /// assert_eq!(readings.len(), 100);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn emit_watermark(&mut self, watermark_ms: i64) {
+        self.controls.watermark(watermark_ms);
+    }
+
+    /// Says that nothing is to be expected for a while, so that this source does not hold the watermarks of others back.
+    /// Takes effect as [`emit_watermark`](Self::emit_watermark) does; ends with [`mark_active`](Self::mark_active) or the
+    /// next watermark.
+    pub fn mark_idle(&mut self) {
+        self.controls.status(StreamStatus::Idle);
+    }
+
+    /// Takes part in the progress of event time again.
+    pub fn mark_active(&mut self) {
+        self.controls.status(StreamStatus::Active);
+    }
+
+    pub(crate) fn controls(&mut self) -> &mut SourceControls {
+        self.controls
+    }
+
     /// Emits a record without timestamp.
     #[inline(always)]
     pub fn collect(&mut self, record: T) {
@@ -290,5 +442,45 @@ impl<'a, T: 'static> SourceCollector<'a, T> {
     pub fn collect_with_timestamp(&mut self, record: T, timestamp_ms: i64) {
         self.position.set(self.position.get() + 1);
         self.next.push(record, timestamp_ms);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+
+    fn check(said: impl Fn(&mut SourceControls), expected: &[Control]) {
+        let mut controls = SourceControls::default();
+        said(&mut controls);
+        let sent: Vec<_> = std::iter::from_fn(|| controls.next()).collect();
+        assert_eq!(sent, expected);
+        assert!(controls.is_empty());
+    }
+
+    #[test]
+    fn watermarks_rise_and_statuses_alternate() {
+        use Control::{Status, Watermark};
+        use StreamStatus::{Active, Idle};
+        check(
+            |c| [3, 2, 3, 4].into_iter().for_each(|at| c.watermark(at)),
+            &[Watermark(3), Watermark(4)],
+        );
+        check(|c| [Active, Idle, Idle].into_iter().for_each(|s| c.status(s)), &[Status(Idle)]);
+        let wakes = |c: &mut SourceControls| {
+            c.watermark(3);
+            c.status(Idle);
+            c.watermark(3);
+            c.watermark(5);
+            c.status(Active);
+        };
+        check(wakes, &[Watermark(3), Status(Idle), Status(Active), Watermark(5)]);
+        let passes = |c: &mut SourceControls| {
+            c.status(Idle);
+            c.passing_watermark(7);
+            c.status(Active);
+            c.passing_watermark(7);
+        };
+        check(passes, &[Status(Idle), Status(Active), Watermark(7)]);
     }
 }

@@ -8,7 +8,7 @@ use super::check_shape::known_inputs;
 use super::plan_error::{PlanError, PlanErrorCause as Cause, PlanSite};
 use super::resolve::{Resolved, fused_producer};
 use super::settings::{MAX_PARALLELISM_BOUND, PlanSettings};
-use super::transformation::{NodeKind, Plan, Ship, Transformation};
+use super::transformation::{BROADCAST_EXCHANGE, NodeKind, Plan, Ship, Transformation};
 use std::collections::HashMap;
 
 /// Reports everything wrong with the settings of the environment.
@@ -98,12 +98,21 @@ fn check_ships(plan: &Plan, index: usize, resolved: &Resolved, report: &mut impl
     for (from, input, ship) in ships() {
         let producer = plan.transformations[from].display_name().to_owned();
         let (producers, consumers) = (resolved.parallelism[from], resolved.parallelism[index]);
-        if transformation.keyed && ship != Ship::Hash && !(has_hash && ship == Ship::Broadcast) {
+        let is_broadcast =
+            ship == Ship::Broadcast || ship == Ship::Forward && is_broadcast_exchange(plan, from);
+        if transformation.keyed && ship != Ship::Hash && !(has_hash && is_broadcast) {
             report(Cause::KeyedInputNotHashed { producer, ship });
         } else if ship == Ship::Forward && input.edge.is_some() && producers != consumers {
             report(Cause::ForwardUnequal { producer, producers, consumers });
         }
     }
+}
+
+/// Does every subtask of the node see all records, and pass them on as they are?
+fn is_broadcast_exchange(plan: &Plan, node: usize) -> bool {
+    let transformation = &plan.transformations[node];
+    transformation.operator == BROADCAST_EXCHANGE
+        && transformation.inputs.iter().all(|input| input.ship == Ship::Broadcast)
 }
 
 /// Fused nodes are one compiled chain: they can't differ in where or how often they run.

@@ -10,6 +10,9 @@ pub struct NodeId(pub u32);
 /// The operator word of exchanges that no user asked for by name: what `set_parallelism` puts around an operator.
 pub const IMPLIED_EXCHANGE: &str = "exchange";
 
+/// The operator word of the exchange that `broadcast` puts behind a stream.
+pub const BROADCAST_EXCHANGE: &str = "broadcast";
+
 /// Names one edge that can become a boundary between tasks; dense, in order of creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EdgeId(pub u32);

@@ -11,9 +11,11 @@ use crate::exchange::router::OwnLane;
 use crate::exchange::wiring::{LocalLinks, Wiring};
 use crate::graph::{EdgeId, NodeId};
 use crate::metrics::MetricGroup;
+use crate::operator::alignment::AlignmentGroups;
 use crate::operator::fan_out::{FanOut, SidePort};
 use crate::operator::side_outputs::SideOutputs;
 use crate::operator::source::SplitMailbox;
+use crate::operator::source_splits::SourceSplits;
 use crate::operator::{Consume, OperatorNames, Plain, StageContext, TaskContext};
 use crate::record::Codec;
 use crate::runtime::Task;
@@ -112,6 +114,8 @@ pub(crate) struct JobBlueprint {
     pub(crate) seed: u64,
     /// Milliseconds of processing time between periodic watermarks; 0 for each batch.
     pub(crate) auto_watermark_interval_ms: i64,
+    /// Sources that wait for each other.
+    pub(crate) alignment: AlignmentGroups,
 }
 
 /// Handed down while a task is built.
@@ -124,6 +128,8 @@ pub struct BuildContext {
     pub(crate) stages: Vec<Rc<StageContext>>,
     /// What is built lies behind a fan-out of its stage, where records have been counted.
     pub(crate) is_behind_fan_out: bool,
+    /// What the source of this task shares with the watermarks per split behind it.
+    pub(crate) source_splits: Option<Rc<SourceSplits>>,
 }
 
 impl BuildContext {
@@ -137,7 +143,8 @@ impl BuildContext {
     ) -> Self {
         let stage = new_stage(&job, task, head, subtask);
         let stages = vec![stage.clone()];
-        BuildContext { job, locals, stage, stages, is_behind_fan_out: false }
+        let (is_behind_fan_out, source_splits) = (false, None);
+        BuildContext { job, locals, stage, stages, is_behind_fan_out, source_splits }
     }
 
     /// Builds the root.

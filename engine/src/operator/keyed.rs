@@ -155,6 +155,9 @@ impl<L: KeyedLogic, D: Push<L::Out>> KeyedOperator<L, D> {
             core.next_timer_ms.set(core.next_timer_ms.get().min(next_ms));
             return false;
         }
+        if core.timers_held.get() {
+            return false;
+        }
         self.stage.task.worked(1);
         self.logic.fire_processing_time(now_ms, FIRE_STEP, &mut self.next);
         true

@@ -14,8 +14,9 @@ use crate::operator::Push;
 use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedLogic, Logic, LogicTwo};
 use crate::operator::keyed_services::KeyedServices;
-use crate::operator::opened::Opened;
+use crate::operator::opened::{OpenStates, Opened};
 use crate::operator::side_outputs::SideOutputs;
+use crate::record::NO_TIMESTAMP;
 use thalweg_state::{Key, KeyHash, RowStore, StateRegistrar, Timer};
 
 /// What the timers of a keyed function call; the same for one and two inputs.
@@ -63,14 +64,14 @@ impl<P: KeyedCoProcessFunction> OnTimer for Two<P> {
 }
 
 /// A function with its rows and services.
-struct Host<P, K: Key> {
-    function: Opened<P>,
-    rows: RowStore<K>,
-    services: KeyedServices,
+pub(super) struct Host<P, K: Key> {
+    pub(super) function: Opened<P>,
+    pub(super) rows: RowStore<K>,
+    pub(super) services: KeyedServices,
 }
 
 impl<P, K: Key> Host<P, K> {
-    fn open(
+    pub(super) fn open(
         function: P,
         context: &mut BuildContext,
         node: NodeId,
@@ -79,16 +80,18 @@ impl<P, K: Key> Host<P, K> {
     ) -> Result<Self> {
         let stage = context.stage.clone();
         let mut registrar = StateRegistrar::new::<K>(stage.names.get(node));
-        let place = (&stage, node);
-        let function = Opened::open_keyed(function, place, Some(&mut registrar), open, close)?;
+        let sides = context.open_sides(node)?;
+        let mut services = KeyedServices::new(sides, stage.task.core.clone());
+        let states =
+            OpenStates { keyed: Some(&mut registrar), operator: Some(&mut services.states) };
+        let function = Opened::open_with(function, (&stage, node), states, open, close)?;
         let rows = RowStore::new(registrar)?;
-        let services = KeyedServices::new(context.open_sides(node)?, stage.task.core.clone());
         Ok(Host { function, rows, services })
     }
 
     /// Calls user code at the key of a record.
     #[inline(always)]
-    fn call<T, S: KeySelector<T, Key = K>>(
+    pub(super) fn call<T, S: KeySelector<T, Key = K>>(
         &mut self,
         selector: &mut S,
         (hash, record, timestamp): (u32, T, i64),
@@ -96,6 +99,9 @@ impl<P, K: Key> Host<P, K> {
     ) {
         let Host { function, rows, services } = self;
         let Some((user, call)) = function.begin() else { return };
+        if rows.has_ttl() {
+            rows.set_now_ms(services.now_ms());
+        }
         let hash = KeyHash::from_u32(hash);
         let result = match selector.with_key(&record, |key| rows.enter(hash, key)) {
             Ok((cursor, key)) => {
@@ -122,6 +128,9 @@ impl<P, K: Key> Host<P, K> {
     ) {
         let Host { function, rows, services } = self;
         let Timer { timestamp_ms: timestamp, row } = timer;
+        if rows.has_ttl() {
+            rows.set_now_ms(services.now_ms());
+        }
         function.call(|function| {
             let (mut cursor, key) = rows.cursor(row)?;
             cursor.unpin();
@@ -166,8 +175,8 @@ impl<P, K: Key> Host<P, K> {
 
 /// A keyed process function as an operator: `F` is [`One`] or [`Two`], `S` the selector of its input or the pair of them.
 pub(crate) struct KeyedProcess<F: OnTimer, S> {
-    host: Host<F, F::Key>,
-    selectors: S,
+    pub(super) host: Host<F, F::Key>,
+    pub(super) selectors: S,
 }
 
 impl<P: KeyedProcessFunction, S> KeyedProcess<One<P>, S> {
@@ -222,8 +231,9 @@ impl<F: OnTimer, S: 'static> KeyedLogic for KeyedProcess<F, S> {
         budget: usize,
         next: &mut D,
     ) -> bool {
+        // As in Flink: what a timer of the wall clock emits has no event time.
         self.host.fire(TimeDomain::ProcessingTime, budget, |function, at_ms, context| {
-            function.on_timer(at_ms, context, &mut Collector::new(next, at_ms))
+            function.on_timer(at_ms, context, &mut Collector::new(next, NO_TIMESTAMP))
         })
     }
     fn next_processing_time_ms(&mut self) -> i64 {

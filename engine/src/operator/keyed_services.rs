@@ -1,15 +1,16 @@
-//! What keyed functions share with their operator: timers, time, side outputs.
+//! What keyed functions share with their operator: timers, time, side outputs, operator state.
 
 use crate::operator::side_outputs::SideOutputs;
 use crate::runtime::CoreHandle;
-use thalweg_state::TimerQueue;
+use thalweg_state::{OperatorStateStore, TimerQueue};
 
-/// Timers of both domains, the watermark, the side outputs.
+/// Timers of both domains, the watermark, the side outputs, the state that belongs to no key.
 pub(crate) struct KeyedServices {
     pub(crate) event_timers: TimerQueue,
     pub(crate) processing_timers: TimerQueue,
     pub(crate) watermark: i64,
     pub(crate) sides: SideOutputs,
+    pub(crate) states: OperatorStateStore,
     core: CoreHandle,
 }
 
@@ -19,6 +20,7 @@ impl KeyedServices {
             event_timers: TimerQueue::default(),
             processing_timers: TimerQueue::default(),
             watermark: i64::MIN,
+            states: OperatorStateStore::new(sides.operator()),
             sides,
             core,
         }

@@ -16,12 +16,18 @@
 //! - A watermark or barrier that an operator has taken is passed on only after everything it makes the operator emit.
 //! - User code runs under a [`UserCall`], so a panic names its operator.
 
+pub(crate) mod alignment;
+pub(crate) mod async_wait;
+pub(crate) mod broadcast;
 pub(crate) mod build;
 pub(crate) mod co_function;
 pub(crate) mod context;
 pub(crate) mod fan_out;
 pub(crate) mod flat_map;
+pub(crate) mod interval_join;
+pub(crate) mod join_buffer;
 pub(crate) mod keyed;
+pub(crate) mod keyed_broadcast;
 pub(crate) mod keyed_process;
 pub(crate) mod keyed_services;
 pub(crate) mod map;
@@ -31,7 +37,9 @@ pub(crate) mod scan;
 pub(crate) mod side_outputs;
 pub(crate) mod sink;
 pub(crate) mod source;
+pub(crate) mod source_splits;
 pub(crate) mod timestamps;
+pub(crate) mod unkeyed_services;
 pub(crate) mod window;
 
 pub(crate) use context::{OperatorFailure, OperatorNames, StageContext, TaskContext, UserCall};

@@ -5,7 +5,7 @@ use crate::graph::NodeId;
 use crate::operator::{StageContext, UserCall};
 use crate::{BoxError, Result};
 use std::rc::Rc;
-use thalweg_state::StateRegistrar;
+use thalweg_state::{OperatorStateStore, StateRegistrar};
 
 /// A function that was opened and whose `close` runs when its operator is dropped, however the task ends.
 pub(crate) struct Opened<F> {
@@ -13,6 +13,15 @@ pub(crate) struct Opened<F> {
     close: fn(&mut F) -> Result<()>,
     stage: Rc<StageContext>,
     node: NodeId,
+}
+
+/// Where a function may register state in `open`: what its calls can use.
+#[derive(Default)]
+pub(crate) struct OpenStates<'a> {
+    /// On keyed streams.
+    pub(crate) keyed: Option<&'a mut StateRegistrar>,
+    /// Where the function's contexts lend the store.
+    pub(crate) operator: Option<&'a mut OperatorStateStore>,
 }
 
 /// Says that user code failed; the failure itself is with the task.
@@ -33,13 +42,24 @@ impl<F> Opened<F> {
     /// [`open`](Self::open) for a function that may register keyed state.
     pub(crate) fn open_keyed(
         function: F,
+        place: (&Rc<StageContext>, NodeId),
+        keyed: Option<&mut StateRegistrar>,
+        open: impl FnOnce(&mut F, &mut RuntimeContext<'_>) -> Result<()>,
+        close: fn(&mut F) -> Result<()>,
+    ) -> Result<Self> {
+        Self::open_with(function, place, OpenStates { keyed, operator: None }, open, close)
+    }
+
+    /// [`open`](Self::open) for a function that may register the state that `states` can take.
+    pub(crate) fn open_with(
+        function: F,
         (stage, node): (&Rc<StageContext>, NodeId),
-        registrar: Option<&mut StateRegistrar>,
+        states: OpenStates<'_>,
         open: impl FnOnce(&mut F, &mut RuntimeContext<'_>) -> Result<()>,
         close: fn(&mut F) -> Result<()>,
     ) -> Result<Self> {
         let mut opened = Opened { function, close, stage: stage.clone(), node };
-        let mut context = RuntimeContext::new(stage, node, registrar);
+        let mut context = RuntimeContext::new(stage, node, states);
         let call = UserCall::begin(stage, node);
         let result = open(&mut opened.function, &mut context);
         call.end();

@@ -23,6 +23,11 @@ impl SideOutputs {
         SideOutputs { ports, stage, node }
     }
 
+    /// The name of the operator they belong to.
+    pub(crate) fn operator(&self) -> &str {
+        self.stage.names.get(self.node)
+    }
+
     /// Emits `record` to the readers of `tag`.
     pub(crate) fn output<T: 'static>(&mut self, tag: &OutputTag<T>, record: T, timestamp: i64) {
         let Some((_, port)) = self.ports.iter_mut().find(|(name, _)| name == tag.name()) else {
@@ -55,21 +60,23 @@ impl SideOutputs {
             return main;
         }
         match (main, self.drive(dry)) {
-            (Flow::Ready | Flow::Done, side @ (Flow::Busy | Flow::Blocked)) => side,
+            // Also at the end: behind a side output may be a gate whose other inputs have not ended.
+            (Flow::Ready | Flow::Done, side @ (Flow::Busy | Flow::Blocked | Flow::Ready)) => side,
             (Flow::Blocked, Flow::Busy) => Flow::Busy,
             _ => main,
         }
     }
 
-    /// `Ready`, `Busy` or `Blocked`.
+    /// `Done` when all are.
     fn drive(&mut self, dry: bool) -> Flow {
-        let mut joined = Flow::Ready;
+        let mut joined = Flow::Done;
         for (_, port) in &mut self.ports {
-            match port.drive(dry) {
-                Flow::Busy => joined = Flow::Busy,
-                Flow::Blocked if joined == Flow::Ready => joined = Flow::Blocked,
-                _ => {}
-            }
+            joined = match (joined, port.drive(dry)) {
+                (_, Flow::Busy) | (Flow::Busy, _) => Flow::Busy,
+                (_, Flow::Blocked) | (Flow::Blocked, _) => Flow::Blocked,
+                (_, Flow::Ready) | (Flow::Ready, _) => Flow::Ready,
+                (Flow::Done, Flow::Done) => Flow::Done,
+            };
         }
         joined
     }

@@ -60,6 +60,7 @@ impl<T: 'static, S: Sink<T>> Push<T> for SinkOperator<T, S> {
     }
 
     fn control(&mut self, control: Control) {
+        self.sink.call(|sink| sink.on_control(control));
         if control == Control::End {
             self.state = State::Finishing;
         }

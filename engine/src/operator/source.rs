@@ -3,13 +3,18 @@
 //! **Invariants**
 //! - The reader is polled only after the chain answered `Ready`.
 //! - The first poll that brings nothing makes the chain hand partial pages over; the task is `Idle` only after that.
+//! - What the reader says of event time leaves when its batch is through, one control a drive.
 //! - The end is two controls, the last watermark and `End`, with drives in between.
 
 use crate::Result;
-use crate::function::{Assignment, InputStatus, ReaderContext, SourceCollector, SourceReader};
+use crate::function::{
+    Assignment, InputStatus, ReaderContext, SourceCollector, SourceControls, SourceReader,
+    SourceSplit,
+};
 use crate::graph::NodeId;
 use crate::operator::build::BuildContext;
 use crate::operator::opened::Opened;
+use crate::operator::source_splits::SourceSplits;
 use crate::operator::{Flow, Push, StageContext, UserCall};
 use crate::record::{Control, MAX_WATERMARK};
 use crate::runtime::{CoreWaker, Progress, Task};
@@ -65,7 +70,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Reading,
-    EndOfTime,
+    /// The last watermark has been said; the end follows it.
     EndOfInput,
     Ended,
 }
@@ -76,12 +81,16 @@ pub(crate) struct SourceTask<R: SourceReader, D> {
     next: D,
     stage: Rc<StageContext>,
     mailbox: Option<Arc<SplitMailbox<R::Split>>>,
+    /// Shared with the watermarks per split behind it, if there are any.
+    splits: Option<Rc<SourceSplits>>,
     /// Most records the reader is asked for between two drives.
     batch_records: usize,
     /// A split was asked for and none has come.
     asked: bool,
     dry: bool,
     phase: Phase,
+    /// Said by the reader, not yet sent.
+    controls: SourceControls,
 }
 
 impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
@@ -93,6 +102,7 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
     ) -> Result<Self> {
         let stage = context.stage.clone();
         let mailbox = context.split_mailbox::<R::Split>(node);
+        let splits = context.source_splits.clone();
         let batch_records = context.job.batch_records;
         let waker = stage.task.core.waker.clone();
         if let Some(mailbox) = &mailbox {
@@ -113,16 +123,33 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         })?;
         let reader = Opened::open(reader, &stage, node, |_, _| Ok(()), R::close)?;
         let (asked, dry, phase) = (false, false, Phase::Reading);
-        Ok(SourceTask { reader, next, stage, mailbox, batch_records, asked, dry, phase })
+        let controls = SourceControls::default();
+        Ok(SourceTask {
+            reader,
+            next,
+            stage,
+            mailbox,
+            splits,
+            batch_records,
+            asked,
+            dry,
+            phase,
+            controls,
+        })
     }
 
     /// One poll of the reader. Returns how much of the budget it cost, or `None` when there is nothing to do.
     fn poll(&mut self, max: usize) -> Option<usize> {
         self.exchange_splits();
+        if self.must_wait() {
+            return self.wait();
+        }
+        let splits = self.splits.as_deref();
         let (next, position, core) = (&mut self.next, &self.stage.position, &*self.stage.task.core);
+        let controls = &mut self.controls;
         let (mut emitted, mut skipped, mut said_when) = (0, 0, false);
         let status = self.reader.call(|reader| {
-            let mut out = SourceCollector::new(next, position, core);
+            let mut out = SourceCollector::new(next, position, core, controls).with_splits(splits);
             let status = reader.poll_batch(max, &mut out);
             (emitted, skipped, said_when) = (out.emitted(), out.skipped(), out.has_said_when());
             status
@@ -136,8 +163,13 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         }
         let was_dry = std::mem::replace(&mut self.dry, status != InputStatus::MoreAvailable);
         match status {
-            InputStatus::EndOfInput => self.phase = Phase::EndOfTime,
-            InputStatus::NothingAvailable if was_dry && emitted == 0 => {
+            InputStatus::EndOfInput => {
+                self.controls.watermark(MAX_WATERMARK);
+                self.phase = Phase::EndOfInput;
+            }
+            InputStatus::NothingAvailable
+                if was_dry && emitted == 0 && self.controls.is_empty() =>
+            {
                 if !said_when {
                     self.poll_again_soon();
                 }
@@ -157,11 +189,31 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         }
     }
 
+    /// Is it too far ahead of the sources that it is aligned with?
+    fn must_wait(&self) -> bool {
+        let now_ms = self.stage.task.core.now_ms.get();
+        self.splits.as_ref().is_some_and(|splits| splits.must_wait(now_ms))
+    }
+
+    /// As a poll that brought nothing.
+    fn wait(&mut self) -> Option<usize> {
+        if !std::mem::replace(&mut self.dry, true) {
+            return Some(BUSY_COST);
+        }
+        let core = &self.stage.task.core;
+        let soon_ms = core.now_ms.get().saturating_add(1);
+        core.next_timer_ms.set(core.next_timer_ms.get().min(soon_ms));
+        None
+    }
+
     fn exchange_splits(&mut self) {
         let Some(mailbox) = &self.mailbox else { return };
         for assignment in mailbox.take().into_iter().flatten() {
             self.asked = false;
             self.stage.task.worked(1);
+            if let (Some(known), Assignment::Splits(splits)) = (&self.splits, &assignment) {
+                splits.iter().for_each(|split| known.assign(split.split_id()));
+            }
             self.reader.call(|reader| {
                 match assignment {
                     Assignment::Splits(splits) => reader.add_splits(splits),
@@ -172,19 +224,23 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         }
         if !self.asked && self.reader.call(|reader| Ok(reader.wants_split())) == Some(true) {
             self.asked = true;
+            self.stage.task.worked(1);
             (mailbox.request)();
         }
     }
 
-    /// Sends what is due of the end. False when nothing is left to send.
-    fn end(&mut self) -> bool {
-        let (control, phase) = match self.phase {
-            Phase::EndOfTime => (Control::Watermark(MAX_WATERMARK), Phase::EndOfInput),
-            Phase::EndOfInput => (Control::End, Phase::Ended),
-            Phase::Reading | Phase::Ended => return false,
+    /// Sends one control, downstream being ready. False when there is none to send.
+    #[cold]
+    fn send_control(&mut self) -> bool {
+        let control = match self.controls.next() {
+            Some(control) => control,
+            None if self.phase == Phase::EndOfInput => {
+                self.phase = Phase::Ended;
+                Control::End
+            }
+            None => return false,
         };
         self.next.control(control);
-        self.phase = phase;
         self.stage.task.worked(1);
         true
     }
@@ -208,8 +264,8 @@ impl<R: SourceReader, D: Push<R::Out>> Task for SourceTask<R, D> {
                 Flow::Blocked => return pause(self, Progress::Blocked),
                 Flow::Done => return Progress::Done,
             }
-            if self.phase != Phase::Reading {
-                if !self.end() {
+            if self.phase != Phase::Reading || !self.controls.is_empty() {
+                if !self.send_control() {
                     return pause(self, Progress::Idle);
                 }
                 continue;

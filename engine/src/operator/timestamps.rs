@@ -1,130 +1,173 @@
-//! `assign_timestamps_and_watermarks`: stamps records and emits watermarks, by ticks or as records ask for.
+//! Stamps records and emits watermarks: at ticks, after batches, or as records ask for. Behind
+//! `assign_timestamps_and_watermarks` with one generator, in `from_source_with` with one for each split.
 //!
-//! Watermarks from upstream are replaced, all but the last one; so are statuses. A watermark leaves between batches: at
-//! once after each batch where the interval is 0, else at the first batch or tick after the interval has passed.
+//! 1. A record is stamped, its generator sees it, and it goes on. Should the generator emit (punctuated), the records behind
+//!    it wait until the watermark has left.
+//! 2. When everything has gone on, the generators are asked: after each batch where the interval is 0, else at ticks. The
+//!    first tick is an interval after the start, each next one an interval after the one before was served, so a clock that
+//!    jumps over several gives one.
+//! 3. What they said leaves control by control, each when downstream is ready.
+//!
+//! Watermarks and statuses from upstream are dropped, all but the end of time. That makes an idle stream active first,
+//! since nobody listens to an idle one.
 //!
 //! **Invariants**
-//! - Watermarks only rise.
-//! - Records behind a punctuated watermark wait until it has left.
+//! - Watermarks only rise; after the end of time no generator is asked.
+//! - Records behind a punctuated watermark wait until it has left; generators are not asked while records wait.
+//! - A wall clock that is set back delays no tick by more than an interval.
+
+mod emitter;
+mod one_generator;
+mod per_split;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
+
+pub(crate) use emitter::WatermarkEmitter;
+pub(crate) use one_generator::OneGenerator;
+pub(crate) use per_split::PerSplit;
 
 use crate::graph::NodeId;
 use crate::operator::{Flow, Push, StageContext, UserCall};
-use crate::record::{Control, MAX_WATERMARK, StreamStatus};
-use crate::time::{TimestampAssigner, WatermarkGenerator};
+use crate::record::{Control, MAX_WATERMARK};
+use crate::time::{IdlenessTimer, TimestampAssigner};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+/// The generators of a subtask.
+pub(crate) trait WatermarkMaker<T>: 'static {
+    /// Does [`on_event`](Self::on_event) emit?
+    const PUNCTUATED: bool;
+    /// Where a record belongs; goes with it while it waits.
+    type Place: Copy;
+
+    fn place(&self) -> Self::Place;
+    fn on_event(
+        &mut self,
+        record: &T,
+        timestamp_ms: i64,
+        place: Self::Place,
+        emitter: &mut WatermarkEmitter,
+    );
+    /// `now_ns` is of the monotonic clock.
+    fn on_tick(&mut self, now_ns: u64, emitter: &mut WatermarkEmitter);
+    /// Where the interval is 0. The answer is in how many nanoseconds to ask again at the latest.
+    fn on_batch(&mut self, now_ns: u64, emitter: &mut WatermarkEmitter) -> Option<u64>;
+    fn measures_idleness(&self) -> bool;
+    /// For `by_ns` no records could be taken; that is not idleness.
+    fn postpone_ns(&mut self, by_ns: u64);
+    /// This has been said downstream.
+    fn has_said(&self, _control: Control) {}
+}
+
+/// When generators are asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticks {
+    /// 0: after each batch.
+    interval_ms: i64,
+    next_ms: i64,
+}
+
+impl Ticks {
+    pub(crate) fn new(interval_ms: i64, now_ms: i64) -> Self {
+        Ticks { interval_ms, next_ms: now_ms.saturating_add(interval_ms) }
+    }
+
+    /// Timers of idleness that fit these ticks.
+    pub(crate) fn idleness(self, timeout_ns: u64, now_ns: u64) -> IdlenessTimer {
+        IdlenessTimer::new(timeout_ns, now_ns, self.interval_ms > 0)
+    }
+
+    fn is_due(&mut self, now_ms: i64) -> bool {
+        if now_ms >= self.next_ms {
+            self.next_ms = now_ms.saturating_add(self.interval_ms);
+            return true;
+        }
+        // The clock was set back: the next tick is an interval from now.
+        self.next_ms = self.next_ms.min(now_ms.saturating_add(self.interval_ms));
+        false
+    }
+}
+
 /// See the module docs.
-pub(crate) struct Timestamps<T, G, A, D> {
-    generator: G,
+pub(crate) struct Timestamps<T, W: WatermarkMaker<T>, A, D> {
+    maker: W,
     assigner: A,
     next: D,
-    emitted_ms: i64,
-    /// A punctuated watermark that must leave before the records in `waiting`.
-    punctuation: Option<i64>,
-    waiting: VecDeque<(T, i64)>,
-    interval_ms: i64,
-    tick_ms: i64,
-    idle_timeout_ms: Option<i64>,
-    saw_record: bool,
-    active_ms: i64,
-    idle: bool,
+    emitter: WatermarkEmitter,
+    /// Records behind a punctuated watermark.
+    waiting: VecDeque<(T, i64, W::Place)>,
+    ticks: Ticks,
+    /// Since when downstream has taken nothing; kept where idleness is measured.
+    held_since_ns: Option<u64>,
     stage: Rc<StageContext>,
     node: NodeId,
 }
 
-impl<T, G, A, D> Timestamps<T, G, A, D> {
+impl<T, W: WatermarkMaker<T>, A, D> Timestamps<T, W, A, D> {
     pub(crate) fn new(
-        (generator, assigner, idle_timeout_ms): (G, A, Option<i64>),
+        (maker, assigner): (W, A),
         next: D,
-        interval_ms: i64,
+        ticks: Ticks,
         (stage, node): (Rc<StageContext>, NodeId),
     ) -> Self {
-        let now_ms = stage.task.core.now_ms.get();
-        Timestamps {
-            generator,
-            assigner,
-            next,
-            emitted_ms: i64::MIN,
-            punctuation: None,
-            waiting: VecDeque::new(),
-            interval_ms,
-            tick_ms: now_ms.saturating_add(interval_ms),
-            idle_timeout_ms,
-            saw_record: false,
-            active_ms: now_ms,
-            idle: false,
-            stage,
-            node,
-        }
+        let (emitter, waiting) = (WatermarkEmitter::new(), VecDeque::new());
+        let held_since_ns = None;
+        Timestamps { maker, assigner, next, emitter, waiting, ticks, held_since_ns, stage, node }
     }
 }
 
-impl<T, G, A, D> Timestamps<T, G, A, D>
+impl<T, W, A, D> Timestamps<T, W, A, D>
 where
     T: 'static,
-    G: WatermarkGenerator<T>,
+    W: WatermarkMaker<T>,
     A: TimestampAssigner<T>,
     D: Push<T>,
 {
     #[inline(always)]
-    fn forward(&mut self, record: T, timestamp: i64) {
-        self.saw_record = true;
+    fn forward(&mut self, record: T, timestamp: i64, place: W::Place) {
         let call = UserCall::begin(&self.stage, self.node);
-        let punctuation = self.generator.on_event(&record, timestamp);
+        self.maker.on_event(&record, timestamp, place, &mut self.emitter);
         call.end();
-        if G::PUNCTUATED && punctuation.is_some_and(|w| w > self.emitted_ms) {
-            self.punctuation = punctuation;
-        }
         self.next.push(record, timestamp);
     }
 
-    /// What is to be emitted now, downstream being ready.
-    fn due(&mut self) -> Option<Control> {
-        if let Some(watermark) = self.punctuation.take() {
-            return self.emit(watermark);
+    fn ask_generators(&mut self) {
+        let (now_ms, now_ns) = (self.now_ms(), self.now_ns());
+        let is_each_batch = self.ticks.interval_ms == 0;
+        if !is_each_batch && !self.ticks.is_due(now_ms) {
+            return;
         }
-        let now_ms = self.stage.task.core.now_ms.get();
-        let is_tick = self.interval_ms == 0 || now_ms >= self.tick_ms;
-        if is_tick {
-            self.tick_ms = now_ms.saturating_add(self.interval_ms);
-            let call = UserCall::begin(&self.stage, self.node);
-            let watermark = self.generator.on_periodic().filter(|w| *w > self.emitted_ms);
-            call.end();
-            if let Some(watermark) = watermark {
-                return self.emit(watermark);
-            }
+        let call = UserCall::begin(&self.stage, self.node);
+        let left_ns = if is_each_batch {
+            self.maker.on_batch(now_ns, &mut self.emitter)
+        } else {
+            self.maker.on_tick(now_ns, &mut self.emitter);
+            None
+        };
+        call.end();
+        if let Some(left_ns) = left_ns {
+            let left_ms = i64::try_from(left_ns.div_ceil(1_000_000)).unwrap_or(i64::MAX);
+            self.wake_at(now_ms.saturating_add(left_ms));
         }
-        self.check_idleness(now_ms)
     }
 
-    fn emit(&mut self, watermark: i64) -> Option<Control> {
-        if self.idle {
-            // Active again: said first, the watermark follows with the next drive.
-            self.idle = false;
-            self.punctuation = Some(watermark);
-            return Some(Control::Status(StreamStatus::Active));
+    fn say(&mut self, control: Control) {
+        if let Control::Watermark(watermark) = control {
+            self.stage.metrics.current_output_watermark_ms.set(watermark);
         }
-        self.emitted_ms = watermark;
-        self.stage.metrics.current_output_watermark_ms.set(watermark);
-        Some(Control::Watermark(watermark))
+        self.maker.has_said(control);
+        self.next.control(control);
+        self.stage.task.worked(1);
     }
 
-    fn check_idleness(&mut self, now_ms: i64) -> Option<Control> {
-        let timeout_ms = self.idle_timeout_ms?;
-        if std::mem::take(&mut self.saw_record) {
-            self.active_ms = now_ms;
-        }
-        if self.idle {
-            return None;
-        }
-        let idle_at_ms = self.active_ms.saturating_add(timeout_ms);
-        if now_ms >= idle_at_ms {
-            self.idle = true;
-            return Some(Control::Status(StreamStatus::Idle));
-        }
-        self.wake_at(idle_at_ms);
-        None
+    #[inline]
+    fn now_ms(&self) -> i64 {
+        self.stage.task.core.now_ms.get()
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.stage.task.core.monotonic_ns.get()
     }
 
     fn wake_at(&self, at_ms: i64) {
@@ -132,65 +175,89 @@ where
         next.set(next.get().min(at_ms));
     }
 
+    /// Downstream answered so: the time until it is ready again is not the stream's silence.
+    fn measure_hold(&mut self, flow: Flow) {
+        let now_ns = self.now_ns();
+        if flow != Flow::Ready {
+            self.held_since_ns.get_or_insert(now_ns);
+        } else if let Some(since_ns) = self.held_since_ns.take() {
+            self.maker.postpone_ns(now_ns.saturating_sub(since_ns));
+        }
+    }
+
     fn release_waiting(&mut self) {
-        while self.punctuation.is_none()
-            && let Some((record, timestamp)) = self.waiting.pop_front()
+        while self.emitter.is_empty()
+            && let Some((record, timestamp, place)) = self.waiting.pop_front()
         {
-            self.forward(record, timestamp);
+            self.forward(record, timestamp, place);
         }
     }
 }
 
-impl<T, G, A, D> Push<T> for Timestamps<T, G, A, D>
+impl<T, W, A, D> Push<T> for Timestamps<T, W, A, D>
 where
     T: 'static,
-    G: WatermarkGenerator<T>,
+    W: WatermarkMaker<T>,
     A: TimestampAssigner<T>,
     D: Push<T>,
 {
     #[inline(always)]
     fn push(&mut self, record: T, recorded: i64) {
+        let now_ms = self.now_ms();
         let call = UserCall::begin(&self.stage, self.node);
-        let timestamp = self.assigner.timestamp_ms(&record, recorded);
+        let timestamp = self.assigner.timestamp_at_ms(&record, recorded, now_ms);
         call.end();
-        if G::PUNCTUATED && self.punctuation.is_some() {
-            return self.waiting.push_back((record, timestamp));
+        let place = self.maker.place();
+        if W::PUNCTUATED && !self.emitter.is_empty() {
+            return self.waiting.push_back((record, timestamp, place));
         }
-        self.forward(record, timestamp);
+        self.forward(record, timestamp, place);
     }
 
     fn control(&mut self, control: Control) {
         match control {
             Control::Watermark(MAX_WATERMARK) => {
-                self.emitted_ms = MAX_WATERMARK;
-                self.next.control(control);
+                self.emitter.emit_watermark(MAX_WATERMARK);
+                // Of an idle stream this is the status; the watermark follows with the next drive.
+                if let Some(control) = self.emitter.next() {
+                    self.say(control);
+                }
             }
             Control::Watermark(_) | Control::Status(_) => {}
-            Control::Barrier(_) | Control::End => self.next.control(control),
+            Control::End => {
+                self.maker.has_said(control);
+                self.next.control(control);
+            }
+            Control::Barrier(_) => self.next.control(control),
         }
     }
 
     #[inline]
     fn drive(&mut self, dry: bool) -> Flow {
         let flow = self.next.drive(dry);
-        if flow != Flow::Ready || self.emitted_ms == MAX_WATERMARK {
+        if self.maker.measures_idleness() {
+            self.measure_hold(flow);
+        }
+        if flow != Flow::Ready || (self.emitter.is_at_end() && self.waiting.is_empty()) {
             return flow;
         }
-        if let Some(control) = self.due() {
-            self.next.control(control);
-            self.stage.task.worked(1);
+        if self.emitter.is_empty() && (!W::PUNCTUATED || self.waiting.is_empty()) {
+            self.ask_generators();
+        }
+        if let Some(control) = self.emitter.next() {
+            self.say(control);
             return match self.next.drive(dry) {
                 // There may be more to say: a status and a watermark, records behind a punctuation.
-                Flow::Ready if G::PUNCTUATED || self.punctuation.is_some() => Flow::Busy,
+                Flow::Ready if W::PUNCTUATED || !self.emitter.is_empty() => Flow::Busy,
                 flow => flow,
             };
         }
-        if G::PUNCTUATED && !self.waiting.is_empty() {
+        if W::PUNCTUATED && !self.waiting.is_empty() {
             self.release_waiting();
             return Flow::Busy;
         }
-        if self.interval_ms > 0 {
-            self.wake_at(self.tick_ms);
+        if self.ticks.interval_ms > 0 {
+            self.wake_at(self.ticks.next_ms);
         }
         Flow::Ready
     }

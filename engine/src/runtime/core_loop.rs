@@ -77,6 +77,9 @@ pub(crate) struct CoreLoop {
     over: Vec<(usize, usize, Ending)>,
     /// The slot the next round begins with.
     first_slot: usize,
+    /// How many rounds have worked, and the latest question to that which was answered (see `Pulse`).
+    worked_rounds: u64,
+    answered: u64,
     shut_down: bool,
 }
 
@@ -93,6 +96,8 @@ impl CoreLoop {
             book: TimeBook::default(),
             over: Vec::new(),
             first_slot: 0,
+            worked_rounds: 0,
+            answered: 0,
             shut_down: false,
         }
     }
@@ -120,13 +125,25 @@ impl CoreLoop {
 
     /// One round beginning with slot `first` (the zeroth if there are not so many): the seeded shell draws it.
     pub(crate) fn round_from(&mut self, first: usize) -> Round {
+        let question = self.link.pulse().question();
         self.refresh();
         let commanded = self.obey();
         let worked = self.run_slots(first);
         if !self.over.is_empty() {
             self.remove_over();
         }
-        Round { worked: commanded || worked, next_timer_ms: self.services.next_timer_ms.get() }
+        let worked = commanded || worked;
+        self.worked_rounds += u64::from(worked);
+        if question != self.answered {
+            self.answered = question;
+            self.link.pulse().answer(question, self.worked_rounds);
+        }
+        Round { worked, next_timer_ms: self.services.next_timer_ms.get() }
+    }
+
+    /// How many slots have running tasks.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots.len()
     }
 
     /// Raises the sleeping flag, looks once more, and says for how long the core may sleep. The flag stays up unless
@@ -148,6 +165,8 @@ impl CoreLoop {
     fn refresh(&mut self) {
         let now_ns = self.clock.monotonic_ns();
         self.services.monotonic_ns.set(now_ns);
+        // Before the wall: see `Clock::holds_timers`.
+        self.services.timers_held.set(self.clock.holds_timers());
         self.services.now_ms.set(self.clock.wall_ms());
         self.services.next_timer_ms.set(i64::MAX);
         self.book.settle(now_ns, &self.slots);

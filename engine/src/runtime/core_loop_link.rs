@@ -29,6 +29,50 @@ pub struct CoreGone {
     pub command: Box<CoreCommand>,
 }
 
+/// How a test driver learns what a core's loop has done (see `stepped`): it asks, and the next round that begins answers
+/// when it ends. Nobody asks in production; then a round costs one load of a line that nobody writes.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Pulse {
+    /// The number of the latest question. Its release publishes what the asker knows to the round that reads it.
+    asked: AtomicU64,
+    /// Rounds that have worked; written by the loop before `answered`.
+    worked: AtomicU64,
+    /// The question that was answered last. Its release publishes `worked`, and all that the rounds until then did.
+    answered: AtomicU64,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { asked: zero(), worked: zero(), answered: zero() }
+    }
+
+    /// Asks, and returns the question's number.
+    pub(crate) fn ask(&self) -> u64 {
+        self.asked.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// How many rounds have worked, once a round that began after question `number` is over.
+    pub(crate) fn answer_to(&self, number: u64) -> Option<u64> {
+        let is_answered = self.answered.load(Ordering::Acquire) >= number;
+        is_answered.then(|| self.worked.load(Ordering::Relaxed))
+    }
+
+    /// The latest question; by the loop when a round begins.
+    #[inline]
+    pub(crate) fn question(&self) -> u64 {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// The round that read question `number` is over, and `worked` rounds have worked; by the loop.
+    #[cold]
+    pub(crate) fn answer(&self, number: u64, worked: u64) {
+        self.worked.store(worked, Ordering::Relaxed);
+        self.answered.store(number, Ordering::Release);
+    }
+}
+
 /// Shared by a core's loop, its shell and all handles to it.
 #[derive(Debug)]
 pub(crate) struct CoreLink {
@@ -40,6 +84,7 @@ pub(crate) struct CoreLink {
     /// The ruling policy as [`IdlePolicy::spin_ns`]; written under the lock of `leases`, read by the loop.
     spin_ns: AtomicU64,
     leases: Mutex<Leases>,
+    pulse: Pulse,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +108,12 @@ impl CoreLink {
             inbox: Mutex::new(Inbox::default()),
             spin_ns: AtomicU64::new(IdlePolicy::EFFICIENT.spin_ns()),
             leases: Mutex::new(Leases::default()),
+            pulse: Pulse::new(),
         }
+    }
+
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     pub(crate) fn core(&self) -> usize {

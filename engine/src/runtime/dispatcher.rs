@@ -1,4 +1,4 @@
-//! The dispatcher: the one thread on which an engine decides.
+//! The dispatcher: the one place where an engine decides.
 //!
 //! ```text
 //! submit, cancel, shutdown ─┐
@@ -10,14 +10,17 @@
 //! 2. Every other event goes to the job master it concerns.
 //! 3. A job that is over gives its slots back, which may launch jobs that waited; then those who wait for it are told.
 //!
+//! [`start`](Dispatcher::start) gives it a thread of its own, which sleeps between events. The seeded shell has none: it
+//! calls [`step`](Dispatcher::step) between the rounds of its cores.
+//!
 //! **Invariants**
-//! - Resource manager, task manager and job masters are touched by this thread alone, so none of them locks.
+//! - Resource manager, task manager and job masters are touched by one thread alone, so none of them locks.
 //! - Every job that was accepted gets an outcome, also when this thread comes to a bad end.
 //! - Once closing, nothing more is accepted; the thread ends when its last job is over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,7 +33,7 @@ use super::submission::Submission;
 use super::task_manager::TaskManager;
 use crate::config::WhenSlotsAreTaken;
 use crate::graph::{Allocation, NodeId};
-use crate::time::{Clock, SystemClock};
+use crate::time::Clock;
 
 /// What the control thread is told.
 enum ControlEvent {
@@ -52,6 +55,8 @@ enum ControlEvent {
     Cancel(JobId),
     /// Cancel everything and end.
     Shutdown,
+    /// Somebody wants to know how much was done when everything sent before this is done; no event by itself.
+    Fence(SyncSender<u64>),
 }
 
 /// Tells the control thread. A thread that has ended has nothing to be told any more, so sending never fails.
@@ -85,9 +90,26 @@ impl ControlSender {
         submission: Submission,
         state: Arc<JobState>,
     ) -> Option<Result<(), AllocationError>> {
-        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        self.post(submission, state).recv().ok()
+    }
+
+    /// Submits a job without waiting; the answer is that of [`submit`](Self::submit), or none at all.
+    pub(crate) fn post(
+        &self,
+        submission: Submission,
+        state: Arc<JobState>,
+    ) -> Receiver<Result<(), AllocationError>> {
+        let (reply, answer) = sync_channel(1);
         let submission = Box::new(submission);
         self.send(ControlEvent::Submit { submission, state, reply });
+        answer
+    }
+
+    /// Waits until everything that was sent before is done, and returns how much was done since the start. `None` if
+    /// the thread has ended.
+    pub(crate) fn fence(&self) -> Option<u64> {
+        let (reply, answer) = sync_channel(1);
+        self.send(ControlEvent::Fence(reply));
         answer.recv().ok()
     }
 }
@@ -108,20 +130,23 @@ pub(crate) struct Dispatcher {
     task_manager: TaskManager,
     resources: ResourceManager,
     jobs: BTreeMap<JobId, JobMaster>,
-    clock: SystemClock,
+    clock: Arc<dyn Clock>,
     lifetime: Lifetime,
     closing: bool,
+    /// Events handled and discoveries made.
+    done: u64,
 }
 
 /// Linux shows 15 characters of it.
 const THREAD_NAME: &str = "thalweg-control";
 
 impl Dispatcher {
-    /// Starts the control thread over the slots of `task_manager`.
-    pub(crate) fn start(
+    /// A dispatcher over the slots of `task_manager`, for its owner to step.
+    pub(crate) fn new(
         task_manager: TaskManager,
         lifetime: Lifetime,
-    ) -> std::io::Result<(ControlSender, JoinHandle<()>)> {
+        clock: Arc<dyn Clock>,
+    ) -> (Self, ControlSender) {
         let (sender, events) = channel();
         let control = ControlSender(sender);
         let mut resources = ResourceManager::new();
@@ -133,10 +158,21 @@ impl Dispatcher {
             task_manager,
             resources,
             jobs: BTreeMap::new(),
-            clock: SystemClock::new(),
+            clock,
             lifetime,
             closing: false,
+            done: 0,
         };
+        (dispatcher, control)
+    }
+
+    /// Starts the control thread over the slots of `task_manager`.
+    pub(crate) fn start(
+        task_manager: TaskManager,
+        lifetime: Lifetime,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<(ControlSender, JoinHandle<()>)> {
+        let (dispatcher, control) = Self::new(task_manager, lifetime, clock);
         let thread = std::thread::Builder::new().name(THREAD_NAME.to_owned());
         let thread = thread.spawn(move || dispatcher.run())?;
         Ok((control, thread))
@@ -151,6 +187,16 @@ impl Dispatcher {
         }
     }
 
+    /// Handles one event, if there is one, and what is due by the clock. False if there was nothing to do.
+    pub(crate) fn step(&mut self) -> bool {
+        let before = self.done;
+        if let Ok(event) = self.events.try_recv() {
+            self.handle(event);
+        }
+        self.discover();
+        self.done > before
+    }
+
     /// The next event, or nothing when an enumerator is due.
     fn next_event(&self) -> Option<ControlEvent> {
         let due_ns = self.jobs.values().filter_map(JobMaster::next_discovery_ns).min();
@@ -163,7 +209,14 @@ impl Dispatcher {
     }
 
     fn handle(&mut self, event: ControlEvent) {
+        if let ControlEvent::Fence(reply) = event {
+            // Who does not wait for the answer any more does not need it.
+            let _ = reply.send(self.done);
+            return;
+        }
+        self.done += 1;
         match event {
+            ControlEvent::Fence(_) => {}
             ControlEvent::Submit { .. } if self.closing => {}
             ControlEvent::Submit { submission, state, reply } => {
                 self.submit(*submission, state, &reply);
@@ -254,6 +307,7 @@ impl Dispatcher {
         let due: Vec<JobId> =
             self.jobs.iter().filter(|(_, master)| is_due(master)).map(|(job, _)| *job).collect();
         for job in due {
+            self.done += 1;
             self.with_job(job, |master, manager| master.discover(now_ns, manager));
         }
     }

@@ -28,6 +28,7 @@ use super::task_manager::{TaskManager, TaskManagerOptions};
 use crate::config::{Configuration, ConfigurationBuilder, Origin, Profile, ShellKind, keys};
 use crate::error::Error;
 use crate::graph::{Slot, SlotDemand};
+use crate::time::SystemClock;
 
 /// Options that are an engine's and none of its jobs'.
 const ENGINE_KEYS: [&str; 6] =
@@ -185,7 +186,7 @@ impl EngineBuilder {
         let slot_count = configuration.slots().unwrap_or(cores.len());
         let configuration = fit_parallelism(configuration, slot_count)?;
         let options = TaskManagerOptions::new(&configuration, cores, slot_count);
-        let (access, thread) = start(&self.name, configuration, &options, Lifetime::Engine)?;
+        let (access, thread) = lead(&self.name, configuration, &options, Lifetime::Engine)?;
         Ok(Engine { access, thread: Some(thread) })
     }
 }
@@ -204,7 +205,7 @@ fn fit_parallelism(
     Ok(builder.build()?)
 }
 
-fn start(
+fn lead(
     name: &str,
     configuration: Configuration,
     options: &TaskManagerOptions,
@@ -212,15 +213,26 @@ fn start(
 ) -> Result<(EngineAccess, JoinHandle<()>), Error> {
     let manager = TaskManager::start(options)?;
     let slots = manager.slots().into();
-    let (control, thread) = Dispatcher::start(manager, lifetime)
-        .map_err(|source| Error::ControlThread { engine: name.to_owned(), source })?;
+    let (control, thread) = start(name, manager, options, lifetime)?;
     let (name, configuration) = (name.into(), Arc::new(configuration));
     let access = EngineAccess { name, configuration, slots, control };
     Ok((access, thread))
 }
 
+/// Starts the control thread over `manager`.
+pub(crate) fn start(
+    name: &str,
+    manager: TaskManager,
+    options: &TaskManagerOptions,
+    lifetime: Lifetime,
+) -> Result<(ControlSender, JoinHandle<()>), Error> {
+    let clock = options.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new()));
+    Dispatcher::start(manager, lifetime, clock)
+        .map_err(|source| Error::ControlThread { engine: name.to_owned(), source })
+}
+
 /// The cores an engine may place slots on.
-fn cores_of(configuration: &Configuration) -> Result<Vec<usize>, Error> {
+pub(crate) fn cores_of(configuration: &Configuration) -> Result<Vec<usize>, Error> {
     match configuration.cores() {
         Some(cores) => Ok(cores.as_slice().to_vec()),
         None => Ok(allowed_cores().map_err(ExecutorError::Affinity)?),
@@ -240,7 +252,7 @@ pub(crate) fn local_options(
 pub(crate) fn submit_alone(submission: Submission) -> Result<JobHandle, Error> {
     let options = local_options(&submission.configuration, &submission.demand())?;
     let configuration = submission.configuration.clone();
-    let (access, _thread) = start(&submission.name, configuration, &options, Lifetime::OneJob)?;
+    let (access, _thread) = lead(&submission.name, configuration, &options, Lifetime::OneJob)?;
     // The thread ends by itself when the job is over, or refused.
     access.submit(submission)
 }

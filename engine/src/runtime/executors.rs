@@ -11,14 +11,14 @@
 //! - The fall-back to threads is said once a process, with the remedy.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::core_loop_link::{CoreGone, CoreLink};
 use super::deployment::CoreCommand;
 use super::shell::{self, IdlePolicy, Shell, allowed_cores};
 use super::wake::CoreWaker;
 pub use crate::config::ShellKind;
-use crate::time::SystemClock;
+use crate::time::{Clock, LentClock, SystemClock};
 use thalweg_io::ring::{UringSupport, probe};
 
 /// Why a core cannot be had.
@@ -64,12 +64,23 @@ pub struct CoreHandleRemote {
     link: Arc<CoreLink>,
     shell: Shell,
     lease: u64,
+    /// Of an executor that is not shared; it goes back to the others of its kind with the lease.
+    own: Option<Arc<LentClock>>,
 }
 
 impl CoreHandleRemote {
     fn new(link: Arc<CoreLink>, shell: Shell, policy: IdlePolicy) -> Self {
         let lease = link.lease(policy);
-        Self { link, shell, lease }
+        Self { link, shell, lease, own: None }
+    }
+
+    /// A core that its owner drives on a thread that is there anyway.
+    pub(crate) fn driven_by_owner(link: Arc<CoreLink>) -> Self {
+        Self::new(link, Shell::Seeded, IdlePolicy::EFFICIENT)
+    }
+
+    pub(crate) fn link(&self) -> &Arc<CoreLink> {
+        &self.link
     }
 
     /// Hands the core a command and gets it up.
@@ -103,7 +114,25 @@ impl CoreHandleRemote {
 impl Drop for CoreHandleRemote {
     fn drop(&mut self) {
         self.link.release(self.lease);
+        if let Some(clock) = self.own.take()
+            && !self.link.is_closed()
+        {
+            own_executors().push(OwnExecutor { shell: self.shell, link: self.link.clone(), clock });
+        }
     }
+}
+
+/// An executor that serves one owner at a time, by a clock that the owner lends it.
+struct OwnExecutor {
+    shell: Shell,
+    link: Arc<CoreLink>,
+    clock: Arc<LentClock>,
+}
+
+/// Those that nobody has just now. They are kept for the same reason as the shared ones.
+fn own_executors() -> MutexGuard<'static, Vec<OwnExecutor>> {
+    static IDLE: Mutex<Vec<OwnExecutor>> = Mutex::new(Vec::new());
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 type Registry = HashMap<(Shell, usize), Arc<CoreLink>>;
@@ -140,13 +169,39 @@ impl Executors {
         core: usize,
         policy: IdlePolicy,
     ) -> Result<Arc<CoreHandleRemote>, ExecutorError> {
-        let allowed = allowed_cores().map_err(ExecutorError::Affinity)?;
-        if !allowed.contains(&core) {
-            return Err(ExecutorError::CoreNotAllowed { core, allowed });
-        }
-        let shell = resolve(kind, io_uring_refused_once)?;
+        let shell = allow(kind, core)?;
         let link = Self::find_or_start(shell, core)?;
         Ok(Arc::new(CoreHandleRemote::new(link, shell, policy)))
+    }
+
+    /// Leases an executor that nobody shares, and that runs by `clock`: for tests of jobs.
+    pub(crate) fn own_core(
+        kind: ShellKind,
+        core: usize,
+        policy: IdlePolicy,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<CoreHandleRemote>, ExecutorError> {
+        let shell = allow(kind, core)?;
+        let is_fit = |own: &OwnExecutor| own.shell == shell && own.link.core() == core;
+        let idle = {
+            let mut idle = own_executors();
+            idle.iter().position(is_fit).map(|index| idle.swap_remove(index))
+        };
+        let (link, lent) = match idle {
+            Some(OwnExecutor { link, clock: lent, .. }) => {
+                lent.lend(clock);
+                (link, lent)
+            }
+            None => {
+                let lent = Arc::new(LentClock::new(clock));
+                let link = shell::start(shell, core, lent.clone())
+                    .map_err(|reason| ExecutorError::NotStarted { core, reason })?;
+                (link, lent)
+            }
+        };
+        let mut handle = CoreHandleRemote::new(link, shell, policy);
+        handle.own = Some(lent);
+        Ok(Arc::new(handle))
     }
 
     fn find_or_start(shell: Shell, core: usize) -> Result<Arc<CoreLink>, ExecutorError> {
@@ -164,6 +219,15 @@ impl Executors {
             }
         }
     }
+}
+
+/// Is the core one that this process may use, and what does the kind come to?
+fn allow(kind: ShellKind, core: usize) -> Result<Shell, ExecutorError> {
+    let allowed = allowed_cores().map_err(ExecutorError::Affinity)?;
+    if !allowed.contains(&core) {
+        return Err(ExecutorError::CoreNotAllowed { core, allowed });
+    }
+    resolve(kind, io_uring_refused_once)
 }
 
 /// Why io_uring cannot be used here, with the remedy; `None` when it can.

@@ -116,6 +116,14 @@ impl JobState {
         self.lock().outcome.is_some()
     }
 
+    /// Why it failed, if it did.
+    pub(crate) fn failure(&self) -> Option<JobFailure> {
+        match &self.lock().outcome {
+            Some(Outcome::Failed(failure)) => Some(failure.clone()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn explain(&self) -> Explain {
         self.lock().explain.clone()
     }

@@ -2,8 +2,8 @@
 //!
 //! A task is a synchronous state machine. It owns its operators, their state and its halves of the rings; it reads no
 //! clock, starts no thread, waits for nothing and draws no random number. Whatever of the world it may see is in
-//! [`CoreServices`], which the shell refreshes before each run. So the same task runs under the glommio shell and
-//! the plain-thread shell, and can run under a seeded single-threaded one, which is not built yet.
+//! [`CoreServices`], which the shell refreshes before each run. So the same task runs under the glommio shell, the
+//! plain-thread shell, and the seeded one of [`testing`](crate::testing), which has one thread and a virtual clock.
 //!
 //! **Invariants**
 //! - A task is built, run and dropped on one thread.
@@ -32,7 +32,7 @@ pub enum Progress {
 /// A unit of scheduling: one pipelined region of operators in one slot.
 ///
 /// Whatever a run hands over or takes in that another task could wait for (a page, an empty page given back, a message)
-/// makes it `Worked`; and if that other task may be on another core, the run ends with that core's
+/// makes it `Worked`, also if the run did nothing but flush what an earlier one left; and if that other task may be on another core, the run ends with that core's
 /// [`CoreWaker::wake_if_sleeping`].
 pub trait Task {
     /// Runs for about `budget` records and returns.
@@ -51,6 +51,9 @@ pub struct CoreServices {
     /// Earliest processing-time instant (ms) at which some idle task wants to run; `i64::MAX` for none. Tasks lower it
     /// while they run, the shell resets it before each round.
     pub next_timer_ms: Cell<i64>,
+    /// Processing-time timers do not fire although their time has come: a test driver is between two steps of its
+    /// clock. Always false elsewhere.
+    pub timers_held: Cell<bool>,
     /// Gets this core up. A task whose input comes from a thread of its own (a blocking client behind the channel
     /// source) gives that thread a clone.
     pub waker: Arc<CoreWaker>,

@@ -24,9 +24,10 @@ use super::shell::IdlePolicy;
 use super::wake::CoreWaker;
 use crate::config::{Configuration, Profile};
 use crate::graph::{CoreIndex, Slot, SlotId};
+use crate::time::Clock;
 
 /// What a task manager is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct TaskManagerOptions {
     /// Cores in the order in which slots are placed on them; not empty.
     pub(crate) cores: Vec<usize>,
@@ -35,6 +36,8 @@ pub(crate) struct TaskManagerOptions {
     pub(crate) slot_memory_bytes: Option<u64>,
     pub(crate) shell: ShellKind,
     pub(crate) idle: IdlePolicy,
+    /// Runs the cores by this clock: then they are not shared with other engines. `None` for the machine's.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
 }
 
 impl TaskManagerOptions {
@@ -46,6 +49,7 @@ impl TaskManagerOptions {
             slot_memory_bytes: configuration.slot_memory_bytes(),
             shell: configuration.shell(),
             idle: idle_policy(configuration),
+            clock: None,
         }
     }
 
@@ -87,14 +91,30 @@ impl TaskManager {
 
     /// Leases the cores that have slots.
     pub(crate) fn start(options: &TaskManagerOptions) -> Result<Self, ExecutorError> {
+        Self::over(options, |core| match &options.clock {
+            None => Executors::core(options.shell, core, options.idle),
+            Some(clock) => Executors::own_core(options.shell, core, options.idle, clock.clone()),
+        })
+    }
+
+    /// A task manager over cores that `lease` gives, each once.
+    pub(crate) fn over(
+        options: &TaskManagerOptions,
+        mut lease: impl FnMut(usize) -> Result<Arc<CoreHandleRemote>, ExecutorError>,
+    ) -> Result<Self, ExecutorError> {
         let slots = options.slots();
         let mut cores = BTreeMap::new();
         for core in slots.iter().map(|slot| slot.core.0) {
             if let Entry::Vacant(vacant) = cores.entry(core) {
-                vacant.insert(Executors::core(options.shell, core, options.idle)?);
+                vacant.insert(lease(core)?);
             }
         }
         Ok(Self { cores, slots })
+    }
+
+    /// Its cores, in order.
+    pub(crate) fn cores(&self) -> impl Iterator<Item = &Arc<CoreHandleRemote>> {
+        self.cores.values()
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {

@@ -9,8 +9,9 @@
 //!   taken on one core can be compared with one taken on another.
 //! - `wall_ms` may jump in both directions (somebody sets the clock); nothing but processing time rests on it.
 
-use std::sync::OnceLock;
+use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
 /// Where a shell reads the time.
@@ -20,6 +21,14 @@ pub trait Clock: Send + Sync {
 
     /// Nanoseconds since an origin that is fixed for the life of the clock; never goes back.
     fn monotonic_ns(&self) -> u64;
+
+    /// Must processing-time timers wait although their time has come? So between the steps of a test driver, whose
+    /// clock fires timers in steps of its own. Asked before [`wall_ms`](Self::wall_ms): where the answer is no, the
+    /// time that is read next is that of the step.
+    #[doc(hidden)]
+    fn holds_timers(&self) -> bool {
+        false
+    }
 }
 
 /// The origin of all [`SystemClock`]s of the process.
@@ -128,6 +137,42 @@ impl Clock for ManualClock {
 
     fn monotonic_ns(&self) -> u64 {
         self.monotonic_ns.load(Ordering::Relaxed)
+    }
+}
+
+/// A clock that shows the time of another, which can be exchanged: executors outlive the clocks they are lent.
+pub(crate) struct LentClock(Mutex<Arc<dyn Clock>>);
+
+impl LentClock {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self(Mutex::new(clock))
+    }
+
+    /// Shows the time of `clock` from now on.
+    pub(crate) fn lend(&self, clock: Arc<dyn Clock>) {
+        *self.current() = clock;
+    }
+
+    fn current(&self) -> MutexGuard<'_, Arc<dyn Clock>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for LentClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LentClock").finish_non_exhaustive()
+    }
+}
+
+impl Clock for LentClock {
+    fn wall_ms(&self) -> i64 {
+        self.current().wall_ms()
+    }
+    fn monotonic_ns(&self) -> u64 {
+        self.current().monotonic_ns()
+    }
+    fn holds_timers(&self) -> bool {
+        self.current().holds_timers()
     }
 }
 

@@ -47,6 +47,45 @@ pub const fn duration_ms(duration: Duration) -> i64 {
     if ms > i64::MAX as u128 { i64::MAX } else { ms as i64 }
 }
 
+/// A time relative to another one: earlier or later. A plain [`Duration`] is later.
+///
+/// ```
+/// use thalweg::time::{RelativeTime, after, before, seconds};
+/// assert_eq!(before(seconds(2)).ms(), -2_000);
+/// assert_eq!(after(seconds(2)), RelativeTime::from(seconds(2)));
+/// assert!(before(seconds(2)) < RelativeTime::from_ms(0));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelativeTime(i64);
+
+impl RelativeTime {
+    /// `ms` milliseconds later; earlier if negative.
+    pub const fn from_ms(ms: i64) -> Self {
+        RelativeTime(ms)
+    }
+
+    /// In milliseconds; negative for earlier.
+    pub const fn ms(self) -> i64 {
+        self.0
+    }
+}
+
+impl From<Duration> for RelativeTime {
+    fn from(later: Duration) -> Self {
+        after(later)
+    }
+}
+
+/// Earlier by `duration`.
+pub const fn before(duration: Duration) -> RelativeTime {
+    RelativeTime(-duration_ms(duration))
+}
+
+/// Later by `duration`.
+pub const fn after(duration: Duration) -> RelativeTime {
+    RelativeTime(duration_ms(duration))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,8 @@
 use std::slice;
 
 use super::KeyedContext;
-use crate::memory::Slot;
-use crate::{StateError, StateValue};
+use crate::memory::{Access, ExpiringList, Place, VisibleElements};
+use crate::{RowCursor, StateError, StateValue};
 
 /// A handle to a list of values of the current key, in the order in which they were added.
 ///
@@ -30,10 +30,23 @@ use crate::{StateError, StateValue};
 ///
 /// Every verb fails if the handle was not opened, belongs to another operator, or is used where no
 /// key is set.
+///
+/// # Time to live
+///
+/// With a TTL each element expires by itself; `add` and `add_all` date what they add, `update` dates
+/// all. `get`, `iter`, `len` and `is_empty` read all elements: with `OnReadAndWrite` they make those
+/// that live, live longer. As in Flink, a list with `ReturnExpiredIfNotCleanedUp` that has expired in
+/// part gives its expired elements at every read, until all have expired or, with `OnReadAndWrite`,
+/// until the first.
 #[derive(Debug)]
 pub struct ListState<V> {
-    slot: Slot<Vec<V>, ListState<V>>,
+    pub(super) place: ListPlace<V>,
 }
+
+/// The list whose read is to be finished, if it expires.
+type ToFinish<'c, V> = Option<(&'c ExpiringList<V>, Access)>;
+
+type ListPlace<V> = Place<Vec<V>, ExpiringList<V>, ListState<V>>;
 
 impl<V: StateValue> ListState<V> {
     /// A copy of the values; empty if the key has none.
@@ -41,7 +54,7 @@ impl<V: StateValue> ListState<V> {
     where
         V: Clone,
     {
-        Ok(self.slot.get(ctx.cursor())?.cloned().unwrap_or_default())
+        self.iter(ctx, |values| values.cloned().collect())
     }
 
     /// Reads the values in place.
@@ -51,14 +64,24 @@ impl<V: StateValue> ListState<V> {
         ctx: &C,
         read: impl FnOnce(ListIter<'_, V>) -> R,
     ) -> Result<R, StateError> {
-        let values: &[V] = self.slot.get(ctx.cursor())?.map_or(&[], |values| values);
-        Ok(read(ListIter { values: values.iter() }))
+        let cursor = ctx.cursor();
+        let (values, expiring) = if self.place.is_plain(cursor) {
+            let values: &[V] = self.place.plain.get(cursor)?.map_or(&[], |values| values);
+            (Values::Plain(values.iter()), None)
+        } else {
+            self.expiring_values(cursor)?
+        };
+        let result = read(ListIter { values });
+        if let Some((list, access)) = expiring {
+            list.finish_read(access);
+        }
+        Ok(result)
     }
 
     /// How many values the key has.
     #[inline]
     pub fn len<C: KeyedContext + ?Sized>(&self, ctx: &C) -> Result<usize, StateError> {
-        Ok(self.slot.get(ctx.cursor())?.map_or(0, Vec::len))
+        self.iter(ctx, |values| values.len())
     }
 
     /// Whether the key has no value.
@@ -70,7 +93,10 @@ impl<V: StateValue> ListState<V> {
     /// Appends a value.
     #[inline]
     pub fn add<C: KeyedContext + ?Sized>(&self, ctx: &mut C, value: V) -> Result<(), StateError> {
-        self.slot.get_or_insert_with(ctx.cursor_mut(), Vec::new)?.push(value);
+        if !self.place.is_plain(ctx.cursor()) {
+            return self.extend_expiring(ctx.cursor_mut(), [value]);
+        }
+        self.place.plain.get_or_insert_with(ctx.cursor_mut(), Vec::new)?.push(value);
         Ok(())
     }
 
@@ -81,11 +107,14 @@ impl<V: StateValue> ListState<V> {
         values: impl IntoIterator<Item = V>,
     ) -> Result<(), StateError> {
         let mut values = values.into_iter().peekable();
-        if values.peek().is_some() {
-            self.slot.get_or_insert_with(ctx.cursor_mut(), Vec::new)?.extend(values);
-            return Ok(());
+        if values.peek().is_none() {
+            return self.check(ctx.cursor());
         }
-        self.slot.get(ctx.cursor()).map(drop)
+        if !self.place.is_plain(ctx.cursor()) {
+            return self.extend_expiring(ctx.cursor_mut(), values);
+        }
+        self.place.plain.get_or_insert_with(ctx.cursor_mut(), Vec::new)?.extend(values);
+        Ok(())
     }
 
     /// Replaces all values.
@@ -97,43 +126,90 @@ impl<V: StateValue> ListState<V> {
         if values.is_empty() {
             return self.clear(ctx);
         }
-        self.slot.replace(ctx.cursor_mut(), values).map(drop)
+        if !self.place.is_plain(ctx.cursor()) {
+            self.clear(ctx)?;
+            return self.extend_expiring(ctx.cursor_mut(), values);
+        }
+        self.place.plain.replace(ctx.cursor_mut(), values).map(drop)
     }
 
     /// Removes all values.
     #[inline]
     pub fn clear<C: KeyedContext + ?Sized>(&self, ctx: &mut C) -> Result<(), StateError> {
-        self.slot.take(ctx.cursor_mut()).map(drop)
+        if !self.place.is_plain(ctx.cursor()) {
+            let (slot, _) = self.place.expiring_at(ctx.cursor())?;
+            return slot.take(ctx.cursor_mut()).map(drop);
+        }
+        self.place.plain.take(ctx.cursor_mut()).map(drop)
+    }
+
+    /// Whether the state may be used with this cursor.
+    fn check(&self, cursor: &RowCursor<'_>) -> Result<(), StateError> {
+        if self.place.is_plain(cursor) {
+            return Ok(());
+        }
+        self.place.expiring_at(cursor).map(drop)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn expiring_values<'c>(
+        &self,
+        cursor: &'c RowCursor<'_>,
+    ) -> Result<(Values<'c, V>, ToFinish<'c, V>), StateError> {
+        let (slot, access) = self.place.expiring_at(cursor)?;
+        Ok(match slot.get(cursor)? {
+            Some(list) => (Values::Expiring(list.visible(access)), Some((list, access))),
+            None => (Values::Plain([].iter()), None),
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn extend_expiring(
+        &self,
+        cursor: RowCursor<'_>,
+        values: impl IntoIterator<Item = V>,
+    ) -> Result<(), StateError> {
+        let (slot, access) = self.place.expiring_at(&cursor)?;
+        slot.get_or_insert_with(cursor, ExpiringList::default)?.extend(values, access);
+        Ok(())
     }
 }
 
 impl<V> ListState<V> {
-    pub(crate) fn new(slot: Slot<Vec<V>, ListState<V>>) -> Self {
-        ListState { slot }
+    pub(crate) fn new(place: ListPlace<V>) -> Self {
+        ListState { place }
     }
 
     /// The state's name; `None` before the handle was opened.
     pub fn name(&self) -> Option<&str> {
-        self.slot.name()
+        self.place.name()
     }
 }
 
 impl<V> Default for ListState<V> {
     fn default() -> Self {
-        ListState { slot: Slot::default() }
+        ListState { place: Place::default() }
     }
 }
 
 impl<V> Clone for ListState<V> {
     fn clone(&self) -> Self {
-        ListState { slot: self.slot.clone() }
+        ListState { place: self.place.clone() }
     }
 }
 
 /// The values of a list state, in order. A type of its own, since other backends keep no slice.
 #[derive(Debug)]
 pub struct ListIter<'a, V> {
-    values: slice::Iter<'a, V>,
+    values: Values<'a, V>,
+}
+
+#[derive(Debug)]
+enum Values<'a, V> {
+    Plain(slice::Iter<'a, V>),
+    Expiring(VisibleElements<'a, V>),
 }
 
 impl<'a, V> Iterator for ListIter<'a, V> {
@@ -141,12 +217,27 @@ impl<'a, V> Iterator for ListIter<'a, V> {
 
     #[inline]
     fn next(&mut self) -> Option<&'a V> {
-        self.values.next()
+        match &mut self.values {
+            Values::Plain(values) => values.next(),
+            Values::Expiring(values) => values.next(),
+        }
     }
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.values.size_hint()
+        match &self.values {
+            Values::Plain(values) => values.size_hint(),
+            Values::Expiring(values) => values.size_hint(),
+        }
+    }
+
+    /// One decision for the whole list.
+    #[inline]
+    fn fold<B, F: FnMut(B, Self::Item) -> B>(self, init: B, fold: F) -> B {
+        match self.values {
+            Values::Plain(values) => values.fold(init, fold),
+            Values::Expiring(values) => values.fold(init, fold),
+        }
     }
 }
 

@@ -10,16 +10,23 @@
 //! - A handle checks, at every use, that the context is of the operator that made it: one
 //!   comparison.
 //! - Lists and maps that become empty are absent, so that a key without state gives its row back.
+//! - State with a TTL goes through functions of its own, off the path of state without.
 //! - A panic in a closure leaves the state as the closure left it.
 
+mod aggregating;
 mod context;
+mod keyed_state;
 mod list;
 mod map;
+mod reducing;
 mod value;
 
+pub use aggregating::AggregatingState;
 pub use context::KeyedContext;
+pub use keyed_state::KeyedState;
 pub use list::{ListIter, ListState};
 pub use map::{MapIter, MapState};
+pub use reducing::ReducingState;
 pub use value::ValueState;
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 use super::*;
 use crate::{
-    Key, ListStateDescriptor, MapStateDescriptor, RowCursor, RowStore, StateError, StateRegistrar,
-    ValueStateDescriptor,
+    AggregateFunction, AggregatingStateDescriptor, Key, ListStateDescriptor, MapStateDescriptor,
+    ReducingStateDescriptor, RowCursor, RowStore, StateError, StateRegistrar, StateTtl, TtlUpdate,
+    TtlVisibility, ValueStateDescriptor,
 };
 
 /// A context as an engine has it; handles take `ctx: &mut Context` for reads too.
@@ -24,6 +25,35 @@ struct Handles {
     value: ValueState<String>,
     list: ListState<u64>,
     map: MapState<String, u64>,
+    reducing: ReducingState<u64>,
+    aggregating: AggregatingState<u64, (u64, u64), u64>,
+}
+
+/// Sum divided by count.
+#[derive(Clone)]
+struct Mean;
+
+impl AggregateFunction<u64> for Mean {
+    type Accumulator = (u64, u64);
+    type Result = u64;
+    fn create_accumulator(&self) -> (u64, u64) {
+        (0, 0)
+    }
+    fn add(&self, accumulator: &mut (u64, u64), value: &u64) {
+        accumulator.0 += value;
+        accumulator.1 += 1;
+    }
+    fn result(&self, accumulator: &(u64, u64)) -> u64 {
+        accumulator.0 / accumulator.1
+    }
+    fn merge(&self, into: &mut (u64, u64), other: &(u64, u64)) {
+        into.0 += other.0;
+        into.1 += other.1;
+    }
+}
+
+fn sum(name: &'static str) -> ReducingStateDescriptor<u64> {
+    ReducingStateDescriptor::new(name, |sum: &mut u64, value| *sum += value)
 }
 
 fn open(operator: &str) -> (Handles, RowStore<u64>) {
@@ -32,6 +62,27 @@ fn open(operator: &str) -> (Handles, RowStore<u64>) {
         value: registrar.register_value(&ValueStateDescriptor::new("value")).unwrap(),
         list: registrar.register_list(&ListStateDescriptor::new("list")).unwrap(),
         map: registrar.register_map(&MapStateDescriptor::new("map")).unwrap(),
+        reducing: registrar.register_reducing(&sum("reducing")).unwrap(),
+        aggregating: registrar
+            .register_aggregating(&AggregatingStateDescriptor::new("aggregating", Mean))
+            .unwrap(),
+    };
+    (handles, RowStore::new(registrar).unwrap())
+}
+
+/// As `open`, with a TTL on all states.
+fn open_expiring(ttl: StateTtl) -> (Handles, RowStore<u64>) {
+    let mut registrar = StateRegistrar::new::<u64>("op");
+    let value = ValueStateDescriptor::new("value").with_ttl(ttl);
+    let list = ListStateDescriptor::new("list").with_ttl(ttl);
+    let map = MapStateDescriptor::new("map").with_ttl(ttl);
+    let aggregating = AggregatingStateDescriptor::new("aggregating", Mean).with_ttl(ttl);
+    let handles = Handles {
+        value: registrar.register_value(&value).unwrap(),
+        list: registrar.register_list(&list).unwrap(),
+        map: registrar.register_map(&map).unwrap(),
+        reducing: registrar.register_reducing(&sum("reducing").with_ttl(ttl)).unwrap(),
+        aggregating: registrar.register_aggregating(&aggregating).unwrap(),
     };
     (handles, RowStore::new(registrar).unwrap())
 }
@@ -126,6 +177,122 @@ fn map_verbs() {
 }
 
 #[test]
+fn folding_verbs() {
+    let (Handles { reducing, aggregating, .. }, mut rows) = open("op");
+    with_key(&mut rows, 1, |ctx| {
+        assert_eq!((reducing.get(ctx).unwrap(), aggregating.get(ctx).unwrap()), (None, None));
+        for value in [5, 7] {
+            reducing.add(ctx, value).unwrap();
+            aggregating.add(ctx, value).unwrap();
+        }
+        assert_eq!(
+            (reducing.get(ctx).unwrap(), aggregating.get(ctx).unwrap()),
+            (Some(12), Some(6))
+        );
+        reducing.clear(ctx).unwrap();
+        aggregating.clear(ctx).unwrap();
+        assert!(reducing.with_ref(ctx, |sum| sum.is_none()).unwrap());
+    });
+    assert!(rows.is_empty());
+}
+
+#[test]
+fn entries_are_changed_in_place() {
+    let (Handles { map, .. }, mut rows) = open("op");
+    with_key(&mut rows, 1, |ctx| {
+        map.for_each_mut(ctx, |_, _| unreachable!("an empty map has no entry")).unwrap();
+        map.put_all(ctx, [("a".to_string(), 1), ("b".to_string(), 2)]).unwrap();
+        map.for_each_mut(ctx, |_, value| *value += 10).unwrap();
+        let mut values = map.values(ctx).unwrap();
+        values.sort_unstable();
+        assert_eq!(values, [11, 12]);
+    });
+}
+
+#[test]
+fn a_read_that_removes_leaves_borrowed_values_alone() {
+    let ttl = StateTtl::after_ms(10).visibility(TtlVisibility::ReturnExpiredIfNotCleanedUp);
+    let (Handles { value, list, map, .. }, mut rows) = open_expiring(ttl);
+    with_key(&mut rows, 1, |ctx| {
+        value.update(ctx, "a long enough text to lie on the heap".into()).unwrap();
+        list.add_all(ctx, [1, 2, 3]).unwrap();
+        map.put(ctx, "k".into(), 1).unwrap();
+    });
+    rows.set_now_ms(10);
+    with_key(&mut rows, 1, |ctx| {
+        let inner = value.with_ref(ctx, |outer| {
+            let again = value.value(ctx).unwrap();
+            (outer.map(String::len), again)
+        });
+        assert_eq!(inner.unwrap(), (Some(37), None), "given once, and alive while it is looked at");
+        let lists = list.iter(ctx, |mut values| (values.next().copied(), list.get(ctx).unwrap()));
+        assert_eq!(lists.unwrap(), (Some(1), vec![1, 2, 3]));
+        assert!(list.get(ctx).unwrap().is_empty());
+        map.iter(ctx, |mut entries| {
+            assert!(entries.len() == 1 && entries.next().is_some() && map.is_empty(ctx).unwrap());
+        })
+        .unwrap();
+        map.put(ctx, "k".into(), 2).unwrap();
+        assert_eq!(map.get(ctx, &"k".into()).unwrap(), Some(2));
+    });
+    assert_eq!(rows.len(), 1, "the entry that was put again is kept");
+    rows.set_now_ms(20);
+    with_key(&mut rows, 1, |ctx| assert_eq!(map.len(ctx).unwrap(), 1));
+    assert!(rows.is_empty(), "and given back after it was given a last time");
+}
+
+/// As Flink does it: see the docs of the handles.
+#[test]
+fn partly_expired_lists_and_maps() {
+    let expired = StateTtl::after_ms(100).visibility(TtlVisibility::ReturnExpiredIfNotCleanedUp);
+    for (ttl, reads) in [
+        (StateTtl::after_ms(100), [vec![2], vec![2]]),
+        (expired, [vec![1, 2], vec![1, 2]]),
+        (expired.update(TtlUpdate::OnReadAndWrite), [vec![1, 2], vec![2]]),
+    ] {
+        let (Handles { list, map, .. }, mut rows) = open_expiring(ttl);
+        with_key(&mut rows, 1, |ctx| {
+            list.add(ctx, 1).unwrap();
+            map.put(ctx, "x".into(), 1).unwrap();
+        });
+        rows.set_now_ms(50);
+        with_key(&mut rows, 1, |ctx| list.add(ctx, 2).unwrap());
+        rows.set_now_ms(120);
+        with_key(&mut rows, 1, |ctx| {
+            assert!(!map.is_empty(ctx).unwrap(), "expired and not read yet");
+            for read in reads {
+                assert_eq!(list.get(ctx).unwrap(), read, "{ttl}");
+            }
+        });
+    }
+}
+
+#[test]
+fn disabled_ttls_cost_and_do_nothing() {
+    let (handles, mut rows) = open_expiring(StateTtl::after_ms(5).update(TtlUpdate::Disabled));
+    assert!(!rows.has_ttl());
+    with_key(&mut rows, 1, |ctx| handles.list.add(ctx, 1).unwrap());
+    rows.set_now_ms(i64::MAX);
+    with_key(&mut rows, 1, |ctx| assert_eq!(handles.list.get(ctx).unwrap(), [1]));
+}
+
+#[test]
+fn expiring_handles_without_a_key_or_of_other_operators_are_refused() {
+    let (handles, _rows) = open_expiring(StateTtl::after_ms(5));
+    let (_, mut others) = open("other");
+    let mut detached = RowCursor::detached();
+    let error = handles.reducing.add(&mut detached, 1).unwrap_err();
+    assert!(matches!(error, StateError::NoKeyContext { .. }), "{error}");
+    with_key(&mut others, 1, |ctx| {
+        let error = handles.map.is_empty(ctx).unwrap_err();
+        assert!(matches!(error, StateError::OtherOperator { .. }), "{error}");
+        assert!(handles.list.add_all(ctx, []).is_err() && handles.value.take(ctx).is_err());
+    });
+    assert_eq!(handles.aggregating.name(), Some("aggregating"));
+    assert_eq!(format!("{:?}", handles.value), "ValueState { place: value }");
+}
+
+#[test]
 fn unopened_handles_say_so() {
     let (_, mut rows) = open("op");
     let handles = Handles::default();
@@ -139,6 +306,11 @@ fn unopened_handles_say_so() {
         assert!(error.starts_with("MapState<String, u64> is used before"), "{error}");
         assert!(handles.list.add_all(ctx, []).is_err());
         assert!(handles.map.put_all(ctx, []).is_err());
+        let error = handles.reducing.add(ctx, 1).unwrap_err().to_string();
+        assert!(error.starts_with("ReducingState<u64> is used before"), "{error}");
+        let error = handles.aggregating.add(ctx, 1).unwrap_err().to_string();
+        assert!(error.starts_with("AggregatingState<u64, (u64, u64), u64> is used"), "{error}");
+        assert!(handles.aggregating.get(ctx).is_err() && handles.reducing.get(ctx).is_err());
     });
     let mut detached = RowCursor::detached();
     let error = handles.list.add(&mut detached, 1).unwrap_err();

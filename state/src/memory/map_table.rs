@@ -73,6 +73,10 @@ impl<UK, UV> MapTable<UK, UV> {
         self.table.retain(|(key, value)| keep(key, value));
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&UK, &mut UV)> {
+        self.table.iter_mut().map(|(key, value)| (&*key, value))
+    }
+
     pub(crate) fn iter(&self) -> hash_table::Iter<'_, (UK, UV)> {
         self.table.iter()
     }

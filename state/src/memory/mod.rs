@@ -7,7 +7,9 @@
 //! 1. [`StateRegistrar`] lays the fields of a row out, one for each state, and gives handles their
 //!    slots.
 //! 2. [`RowStore`] owns index and rows; its [`RowCursor`] is an exclusive view of one row.
-//! 3. `Slot<V>` is the proof of where a `V` lies; together with a cursor it is all that handles
+//! 3. A state with a TTL has an `Expiring` value, list or map in its field; what reads remove from it
+//!    is dropped when the row is released.
+//! 4. `Slot<V>` is the proof of where a `V` lies; together with a cursor it is all that handles
 //!    need, and both are safe.
 //!
 //! **Invariants**
@@ -19,8 +21,10 @@
 //! - A slot works only with cursors of the operator whose registrar made it: addresses of
 //!   `OperatorInfo` are compared.
 
+mod expiring;
 pub(crate) mod huge_pages;
 mod map_table;
+mod place;
 mod prefetch_table;
 mod registrar;
 mod row_arena;
@@ -35,8 +39,13 @@ pub use registrar::{
 pub use row_cursor::{RowCursor, RowId};
 pub use row_store::RowStore;
 
+pub(crate) use expiring::{
+    Access, Expiring, ExpiringList, ExpiringMap, ReadEntries, VisibleElements,
+};
 pub(crate) use map_table::MapTable;
-pub(crate) use slot::Slot;
+pub(crate) use place::Place;
 
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod ttl_model_tests;

@@ -11,17 +11,17 @@ use crate::{
 };
 
 thread_local! {
-    static ALIVE: Cell<i64> = const { Cell::new(0) };
+    pub(super) static ALIVE: Cell<i64> = const { Cell::new(0) };
     /// Makes the next default or clone of a `Counted` panic.
     static PANIC_NEXT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Owns heap memory and knows how many of its kind are alive on this thread.
 #[derive(Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
-struct Counted(Box<u64>);
+pub(super) struct Counted(pub(super) Box<u64>);
 
 impl Counted {
-    fn new(value: u64) -> Self {
+    pub(super) fn new(value: u64) -> Self {
         if PANIC_NEXT.replace(false) {
             panic!("injected");
         }
@@ -361,4 +361,71 @@ fn colliding_hashes_are_told_apart() {
     for key in 0..200 {
         assert_eq!(rows.find(hash, &key).is_some(), key % 2 == 1, "{key}");
     }
+}
+
+/// Visits come in row order, may change and clear state, and free what is left empty.
+#[test]
+fn visits_change_rows_and_free_empty_ones() {
+    use crate::KeyedState;
+    let mut registrar = StateRegistrar::new::<u64>("visits");
+    let value = registrar.register_value(&ValueStateDescriptor::<u64>::new("value")).unwrap();
+    let list = registrar.register_list(&ListStateDescriptor::<u64>::new("list")).unwrap();
+    let mut rows = RowStore::<u64>::new(registrar).unwrap();
+    for key in (0..1_000).rev() {
+        let (mut ctx, _) = rows.enter(key.key_hash(), &key).unwrap();
+        match key % 3 {
+            0 => value.update(&mut ctx, key).unwrap(),
+            1 => list.add(&mut ctx, key).unwrap(),
+            _ => {}
+        }
+        let row = ctx.row_id().unwrap();
+        rows.release(row);
+    }
+    let mut seen = Vec::new();
+    rows.visit_rows(|mut ctx, key| {
+        assert_eq!(value.is_present(&ctx)?, key % 3 == 0);
+        assert_eq!(list.is_present(&ctx)?, key % 3 == 1);
+        seen.push(*key);
+        list.clear(&mut ctx)
+    })
+    .unwrap();
+    let expected: Vec<u64> = (0..1_000).rev().filter(|key| key % 3 < 2).collect();
+    assert_eq!(seen, expected);
+    assert_eq!(rows.len(), 334);
+    // It stops at the first error, which leaves the rest alone.
+    let mut visits = 0;
+    let stopped = rows.visit_rows(|mut ctx, key| {
+        visits += 1;
+        value.clear(&mut ctx).map_err(|_| 0_u64)?;
+        if *key == 990 { Err(*key) } else { Ok(()) }
+    });
+    assert_eq!((stopped, visits, rows.len()), (Err(990), 4, 330));
+}
+
+/// Presence is told alike for all kinds, with and without a TTL; what has expired counts until it is removed.
+#[test]
+fn presence_is_told_for_all_kinds() {
+    use crate::{KeyedState, ReducingStateDescriptor, StateTtl};
+    let mut registrar = StateRegistrar::new::<u64>("presence");
+    let ttl = StateTtl::after_ms(10);
+    let map = MapStateDescriptor::<u64, u64>::new("map").with_ttl(ttl);
+    let map = registrar.register_map(&map).unwrap();
+    let sum = ReducingStateDescriptor::<u64>::new("sum", |sum: &mut u64, n: u64| *sum += n);
+    let sum = registrar.register_reducing(&sum).unwrap();
+    let mut rows = RowStore::<u64>::new(registrar).unwrap();
+    let (mut ctx, _) = rows.enter(1.key_hash(), &1).unwrap();
+    assert!(!map.is_present(&ctx).unwrap() && !sum.is_present(&ctx).unwrap());
+    map.put(&mut ctx, 2, 3).unwrap();
+    sum.add(&mut ctx, 4).unwrap();
+    rows.set_now_ms(100);
+    let mut visits = 0;
+    rows.visit_rows(|ctx, _| {
+        visits += 1;
+        assert!(map.is_present(&ctx)? && sum.is_present(&ctx)?);
+        assert_eq!(map.get(&ctx, &2)?, None);
+        Ok::<_, StateError>(())
+    })
+    .unwrap();
+    assert_eq!(visits, 1);
+    assert!(MapState::<u64, u64>::default().is_present(&crate::RowCursor::detached()).is_err());
 }

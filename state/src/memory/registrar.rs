@@ -3,8 +3,8 @@
 //! **Invariants**
 //! - The row is header (16 bytes), key, then the states in the order of their registration, each
 //!   padded to its alignment. A field never moves once a handle was given for it.
-//! - Names are unique within an operator; the same name with the same kind and types gives the same
-//!   field again.
+//! - Names are unique within an operator; the same name with the same kind, types and TTL gives the
+//!   same field again.
 //! - A registrar is consumed by the one store that has its rows, so no field is added to rows that
 //!   exist.
 
@@ -12,13 +12,18 @@ use std::any::{TypeId, type_name};
 use std::mem::needs_drop;
 use std::ptr::{NonNull, drop_in_place};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::expiring::{Expiring, ExpiringList, ExpiringMap, NOW_MS_MIN, Purge};
 use super::map_table::MapTable;
+use super::place::Place;
 use super::row_store::RowHeader;
 use super::slot::{Origin, Slot};
+use crate::type_name::{HandleName, handle_names, short_type};
 use crate::{
-    Key, ListState, ListStateDescriptor, MapState, MapStateDescriptor, Schema, SchemaBuilder,
-    SchemaDescription, StateError, StateValue, ValueState, ValueStateDescriptor,
+    AggregatingState, AggregatingStateDescriptor, Key, ListState, ListStateDescriptor, MapState,
+    MapStateDescriptor, ReducingState, ReducingStateDescriptor, Schema, SchemaBuilder,
+    SchemaDescription, StateError, StateTtl, StateValue, ValueState, ValueStateDescriptor,
 };
 
 /// The most states of one operator: one presence bit each.
@@ -33,9 +38,23 @@ pub const MAX_ROW_BYTES: usize = 64 << 10;
 /// The identity of an operator's store: its address, which every handle keeps allocated.
 pub(crate) struct OperatorInfo {
     name: Box<str>,
+    /// What TTLs take for the present: written by the store's owner, read by handles on the same
+    /// thread. Atomic only because handles, which keep this allocated, cross threads; publishes
+    /// nothing.
+    now_ms: AtomicI64,
 }
 
 impl OperatorInfo {
+    #[inline]
+    pub(super) fn now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn set_now_ms(&self, now_ms: i64) {
+        self.now_ms.store(now_ms.max(NOW_MS_MIN), Ordering::Relaxed);
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -51,6 +70,22 @@ pub enum StateKind {
     List,
     /// A map from user keys to user values.
     Map,
+    /// One value, folded by a function.
+    Reducing,
+    /// One accumulator of an aggregate.
+    Aggregating,
+}
+
+impl StateKind {
+    fn handle(self) -> &'static str {
+        match self {
+            StateKind::Value => "ValueState",
+            StateKind::List => "ListState",
+            StateKind::Map => "MapState",
+            StateKind::Reducing => "ReducingState",
+            StateKind::Aggregating => "AggregatingState",
+        }
+    }
 }
 
 /// What is known of a registered state: name, kind and schema, as a manifest keeps them.
@@ -59,6 +94,7 @@ pub struct StateInfo {
     name: Box<str>,
     kind: StateKind,
     schema: SchemaDescription,
+    ttl: Option<StateTtl>,
 }
 
 impl StateInfo {
@@ -72,9 +108,14 @@ impl StateInfo {
         self.kind
     }
 
-    /// Kind and types, as `ListState<u64>`.
+    /// Kind and types, as `ListState<u64>`; of an aggregating state the accumulator's.
     pub fn schema(&self) -> &SchemaDescription {
         &self.schema
+    }
+
+    /// How long the state lives; `None` for ever.
+    pub fn ttl(&self) -> Option<StateTtl> {
+        self.ttl
     }
 }
 
@@ -82,10 +123,14 @@ pub(super) struct StateField {
     info: StateInfo,
     /// The type of the handle, which tells kind and types apart in one comparison.
     handle: TypeId,
-    handle_name: fn(Naming) -> String,
+    /// The type that lies in the rows.
+    content: TypeId,
+    handle_name: HandleName,
     pub(super) offset: u32,
     /// Drops the field in place; `None` where the type needs no drop.
     pub(super) drop_field: Option<unsafe fn(NonNull<u8>)>,
+    /// Purges the field and says whether it keeps something; `None` where the state has no TTL.
+    pub(super) purge_field: Option<unsafe fn(NonNull<u8>) -> bool>,
 }
 
 impl StateField {
@@ -94,12 +139,8 @@ impl StateField {
     }
 }
 
-/// How a type is written in an error.
-#[derive(Clone, Copy)]
-enum Naming {
-    Short,
-    WithPaths,
-}
+/// Name, kind and TTL that a descriptor asks for.
+type Request<'a> = (&'a str, StateKind, Option<StateTtl>);
 
 /// Takes the descriptors of one operator in `open` and gives handles.
 ///
@@ -141,7 +182,7 @@ impl StateRegistrar {
     /// A registrar of the named operator, whose keys are of type `K`.
     pub fn new<K: Key>(operator: &str) -> Self {
         StateRegistrar {
-            operator: Arc::new(OperatorInfo { name: operator.into() }),
+            operator: Arc::new(OperatorInfo { name: operator.into(), now_ms: AtomicI64::new(0) }),
             key_type: TypeId::of::<K>(),
             key_type_name: type_name::<K>(),
             key_alignment: align_of::<K>(),
@@ -165,14 +206,15 @@ impl StateRegistrar {
     ///
     /// # Errors
     ///
-    /// A [`StateError`] if the name is empty or taken by another kind or type, or if the value does
-    /// not fit into a row.
+    /// A [`StateError`] if the name is empty or taken by another kind, type or TTL, if the value
+    /// does not fit into a row, or if the TTL is less than a millisecond.
     pub fn register_value<V: StateValue>(
         &mut self,
         descriptor: &ValueStateDescriptor<V>,
     ) -> Result<ValueState<V>, StateError> {
-        let slot = self.register(descriptor.name(), StateKind::Value, &[V::describe])?;
-        Ok(ValueState::new(slot))
+        let request = (descriptor.name(), StateKind::Value, descriptor.ttl());
+        let place = self.place::<V, Expiring<V>, _>(request, &[V::describe])?;
+        Ok(ValueState::new(place))
     }
 
     /// Registers a list state.
@@ -184,8 +226,9 @@ impl StateRegistrar {
         &mut self,
         descriptor: &ListStateDescriptor<V>,
     ) -> Result<ListState<V>, StateError> {
-        let slot = self.register(descriptor.name(), StateKind::List, &[V::describe])?;
-        Ok(ListState::new(slot))
+        let request = (descriptor.name(), StateKind::List, descriptor.ttl());
+        let place = self.place::<Vec<V>, ExpiringList<V>, _>(request, &[V::describe])?;
+        Ok(ListState::new(place))
     }
 
     /// Registers a map state.
@@ -197,34 +240,87 @@ impl StateRegistrar {
         &mut self,
         descriptor: &MapStateDescriptor<UK, UV>,
     ) -> Result<MapState<UK, UV>, StateError> {
-        let parts = &[<UK as Schema>::describe, UV::describe];
-        let slot: Slot<MapTable<UK, UV>, _> =
-            self.register(descriptor.name(), StateKind::Map, parts)?;
-        Ok(MapState::new(slot))
+        let request = (descriptor.name(), StateKind::Map, descriptor.ttl());
+        let types = &[<UK as Schema>::describe, UV::describe];
+        let place = self.place::<MapTable<UK, UV>, ExpiringMap<UK, UV>, _>(request, types)?;
+        Ok(MapState::new(place))
+    }
+
+    /// Registers a reducing state.
+    ///
+    /// # Errors
+    ///
+    /// As [`register_value`](Self::register_value).
+    pub fn register_reducing<V: StateValue>(
+        &mut self,
+        descriptor: &ReducingStateDescriptor<V>,
+    ) -> Result<ReducingState<V>, StateError> {
+        let request = (descriptor.name(), StateKind::Reducing, descriptor.ttl());
+        let place = self.place::<V, Expiring<V>, _>(request, &[V::describe])?;
+        Ok(ReducingState::new(place, descriptor.reduce.clone()))
+    }
+
+    /// Registers an aggregating state.
+    ///
+    /// # Errors
+    ///
+    /// As [`register_value`](Self::register_value).
+    pub fn register_aggregating<IN: 'static, ACC: StateValue, OUT: 'static>(
+        &mut self,
+        descriptor: &AggregatingStateDescriptor<IN, ACC, OUT>,
+    ) -> Result<AggregatingState<IN, ACC, OUT>, StateError> {
+        let request = (descriptor.name(), StateKind::Aggregating, descriptor.ttl());
+        let place = self.place::<ACC, Expiring<ACC>, _>(request, &[ACC::describe])?;
+        Ok(AggregatingState::new(place, descriptor.fold.clone()))
+    }
+
+    /// The place of a state that is a `V` in its row, or an `E` if it has a TTL.
+    fn place<V: 'static, E: Purge + 'static, H: 'static>(
+        &mut self,
+        request: Request<'_>,
+        types: &[fn(&mut SchemaBuilder)],
+    ) -> Result<Place<V, E, H>, StateError> {
+        let (name, _, ttl) = request;
+        if let Some(ttl) = ttl.filter(|ttl| ttl.ttl_ms() <= 0) {
+            let (state, operator) = (name.into(), self.operator().into());
+            return Err(StateError::TtlTooSmall { state, operator, ttl_ms: ttl.ttl_ms() });
+        }
+        match ttl.and_then(|ttl| ttl.policy()) {
+            None => Ok(Place::plain(self.register(request, types, None)?)),
+            Some(policy) => {
+                let slot = self.register(request, types, Some(purge_field::<E>))?;
+                Ok(Place::expiring(slot, policy))
+            }
+        }
     }
 
     fn register<V: 'static, H: 'static>(
         &mut self,
-        name: &str,
-        kind: StateKind,
+        (name, kind, ttl): Request<'_>,
         types: &[fn(&mut SchemaBuilder)],
+        purge_field: Option<unsafe fn(NonNull<u8>) -> bool>,
     ) -> Result<Slot<V, H>, StateError> {
+        // A TTL that is switched off is none.
+        let ttl = ttl.filter(|ttl| ttl.policy().is_some());
         let index = match self.fields.iter().position(|field| *field.info.name == *name) {
             Some(index) => index,
             None => {
                 self.check_room::<V, H>(name)?;
-                self.add_field::<V, H>(name, kind, types);
+                let schema = describe_state(kind, types);
+                let info = StateInfo { name: name.into(), kind, schema, ttl };
+                self.add_field::<V, H>(info, purge_field);
                 self.fields.len() - 1
             }
         };
         let field = &self.fields[index];
-        if field.handle != TypeId::of::<H>() {
-            return Err(self.registered_as_other::<H>(field));
+        let (handle, content) = (TypeId::of::<H>(), TypeId::of::<V>());
+        if field.handle != handle || field.info.ttl != ttl || field.content != content {
+            return Err(self.registered_as_other::<H>(field, ttl));
         }
         let origin = Origin { state: field.info.name.clone(), operator: self.operator.clone() };
-        // SAFETY: the handle's type is the one the field was laid out for, and a handle type fixes
-        // its V: `add_field` gave the field aligned, disjoint bytes; `RowStore` makes rows by this
-        // layout and clears presence bits of new ones.
+        // SAFETY: the content's type was just compared: `add_field` gave the field aligned,
+        // disjoint bytes for a V; `RowStore` makes rows by this layout and clears presence bits of
+        // new ones.
         Ok(unsafe { Slot::new(Arc::new(origin), index, field.offset) })
     }
 
@@ -272,37 +368,37 @@ impl StateRegistrar {
     }
 
     /// Called after `check_room`.
-    fn add_field<V, H: 'static>(
+    fn add_field<V: 'static, H: 'static>(
         &mut self,
-        name: &str,
-        kind: StateKind,
-        types: &[fn(&mut SchemaBuilder)],
+        info: StateInfo,
+        purge_field: Option<unsafe fn(NonNull<u8>) -> bool>,
     ) {
         let offset = self.row_bytes.next_multiple_of(align_of::<V>());
         self.row_bytes = offset + size_of::<V>();
         self.row_alignment = self.row_alignment.max(align_of::<V>());
         self.fields.push(StateField {
-            info: StateInfo { name: name.into(), kind, schema: describe_state(kind, types) },
+            info,
             handle: TypeId::of::<H>(),
-            handle_name: handle_name::<H>,
+            content: TypeId::of::<V>(),
+            handle_name: HandleName::of::<H>(),
             offset: offset as u32,
             drop_field: needs_drop::<V>().then_some(drop_field::<V> as unsafe fn(NonNull<u8>)),
+            purge_field,
         });
     }
 
     #[cold]
-    fn registered_as_other<H>(&self, field: &StateField) -> StateError {
-        let short = ((field.handle_name)(Naming::Short), handle_name::<H>(Naming::Short));
-        let (registered, requested) = if short.0 != short.1 {
-            short
-        } else {
-            ((field.handle_name)(Naming::WithPaths), handle_name::<H>(Naming::WithPaths))
-        };
+    fn registered_as_other<H>(&self, field: &StateField, ttl: Option<StateTtl>) -> StateError {
+        let suffix =
+            |ttl: Option<StateTtl>| ttl.map_or_else(String::new, |ttl| format!(" with {ttl}"));
+        let (registered, requested) = (suffix(field.info.ttl), suffix(ttl));
+        let (registered, requested) =
+            handle_names(field.handle_name, HandleName::of::<H>(), (&registered, &requested));
         StateError::RegisteredAsOther {
             state: field.info.name.clone(),
             operator: self.operator().into(),
-            registered: registered.into(),
-            requested: requested.into(),
+            registered,
+            requested,
         }
     }
 
@@ -343,63 +439,24 @@ unsafe fn drop_field<V>(field: NonNull<u8>) {
     unsafe { drop_in_place(field.cast::<V>().as_ptr()) }
 }
 
+/// # Safety
+///
+/// `field` holds an initialised, aligned `E` that nothing else refers to.
+unsafe fn purge_field<E: Purge>(field: NonNull<u8>) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe { field.cast::<E>().as_mut() }.purge()
+}
+
 fn describe_state(kind: StateKind, types: &[fn(&mut SchemaBuilder)]) -> SchemaDescription {
     let mut builder = SchemaBuilder::new();
-    let name = match kind {
-        StateKind::Value => "ValueState",
-        StateKind::List => "ListState",
-        StateKind::Map => "MapState",
-    };
-    builder.container(name, types);
+    builder.container(kind.handle(), types);
     builder.finish()
-}
-
-fn handle_name<H>(naming: Naming) -> String {
-    match naming {
-        Naming::Short => short_type::<H>(),
-        Naming::WithPaths => type_name::<H>().to_string(),
-    }
-}
-
-/// The name of a type without module paths: `Vec<String>`.
-pub(super) fn short_type<T>() -> String {
-    without_paths(type_name::<T>())
-}
-
-fn without_paths(type_name: &str) -> String {
-    let (mut short, mut segment_start) = (String::new(), 0);
-    let mut rest = type_name;
-    while let Some(character) = rest.chars().next() {
-        if let Some(after) = rest.strip_prefix("::") {
-            short.truncate(segment_start);
-            rest = after;
-            continue;
-        }
-        rest = &rest[character.len_utf8()..];
-        short.push(character);
-        if !character.is_alphanumeric() && character != '_' {
-            segment_start = short.len();
-        }
-    }
-    short
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::RowStore;
-
-    #[test]
-    fn paths_are_left_out_of_names() {
-        for (full, short) in [
-            ("u64", "u64"),
-            ("alloc::string::String", "String"),
-            ("a::b::Value<(u8, alloc::vec::Vec<x::Y>)>", "Value<(u8, Vec<Y>)>"),
-            ("[core::option::Option<i128>; 3]", "[Option<i128>; 3]"),
-        ] {
-            assert_eq!(without_paths(full), short);
-        }
-    }
 
     #[test]
     fn the_same_state_twice_is_the_same_field() {
@@ -429,6 +486,104 @@ mod tests {
         let info = registrar.states().next().unwrap();
         assert_eq!((info.name(), info.kind()), ("x", StateKind::List));
         assert_eq!(info.schema().text(), "ListState<u64>");
+    }
+
+    #[derive(Clone)]
+    struct Count;
+
+    impl crate::AggregateFunction<String> for Count {
+        type Accumulator = u64;
+        type Result = u64;
+        fn create_accumulator(&self) -> u64 {
+            0
+        }
+        fn add(&self, accumulator: &mut u64, _: &String) {
+            *accumulator += 1;
+        }
+        fn result(&self, accumulator: &u64) -> u64 {
+            *accumulator
+        }
+        fn merge(&self, into: &mut u64, other: &u64) {
+            *into += other;
+        }
+    }
+
+    /// Registers a state of kind `kind` under the name `x`.
+    fn register(
+        registrar: &mut StateRegistrar,
+        kind: usize,
+        ttl: Option<StateTtl>,
+    ) -> Result<(), StateError> {
+        macro_rules! descriptor {
+            ($descriptor:expr) => {
+                match ttl {
+                    Some(ttl) => $descriptor.with_ttl(ttl),
+                    None => $descriptor,
+                }
+            };
+        }
+        let value = descriptor!(ValueStateDescriptor::<u64>::new("x"));
+        let list = descriptor!(ListStateDescriptor::<u64>::new("x"));
+        let map = descriptor!(MapStateDescriptor::<u64, u64>::new("x"));
+        let add = |a: &mut u64, b| *a += b;
+        let reducing = descriptor!(ReducingStateDescriptor::<u64>::new("x", add));
+        let aggregating = descriptor!(AggregatingStateDescriptor::new("x", Count));
+        match kind {
+            0 => registrar.register_value(&value).map(drop),
+            1 => registrar.register_list(&list).map(drop),
+            2 => registrar.register_map(&map).map(drop),
+            3 => registrar.register_reducing(&reducing).map(drop),
+            _ => registrar.register_aggregating(&aggregating).map(drop),
+        }
+    }
+
+    /// Name, kind, types and TTL are the identity of a state.
+    #[test]
+    fn all_kinds_and_ttls_clash_by_name() {
+        let names = [
+            "ValueState<u64>",
+            "ListState<u64>",
+            "MapState<u64, u64>",
+            "ReducingState<u64>",
+            "AggregatingState<String, u64, u64>",
+        ];
+        let ttls = [None, Some(StateTtl::after_ms(5)), Some(StateTtl::after_ms(6))];
+        let suffix =
+            |ttl: Option<StateTtl>| ttl.map_or(String::new(), |ttl| format!(" with {ttl}"));
+        for (first, second) in (0..15).flat_map(|first| (0..15).map(move |second| (first, second)))
+        {
+            let mut registrar = StateRegistrar::new::<u64>("op");
+            register(&mut registrar, first % 5, ttls[first / 5]).unwrap();
+            let again = register(&mut registrar, second % 5, ttls[second / 5]);
+            assert_eq!(again.is_ok(), first == second);
+            let Err(error) = again else { continue };
+            let text = |state: usize| format!("{}{}", names[state % 5], suffix(ttls[state / 5]));
+            let expected = format!(
+                "state 'x' was registered as {} by operator 'op' and asked for as {}; use another name",
+                text(first),
+                text(second)
+            );
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn ttls_of_no_time_are_refused() {
+        let mut registrar = StateRegistrar::new::<u64>("op");
+        for kind in 0..5 {
+            for ttl_ms in [0, -1, i64::MIN] {
+                let error = register(&mut registrar, kind, Some(StateTtl::after_ms(ttl_ms)));
+                assert_eq!(
+                    error.unwrap_err().to_string(),
+                    format!(
+                        "state 'x' of operator 'op' has a TTL of {ttl_ms} ms; give at least 1 ms, or no TTL"
+                    )
+                );
+            }
+        }
+        let ttl = StateTtl::after(std::time::Duration::from_micros(10));
+        assert!(register(&mut registrar, 0, Some(ttl)).is_err());
+        assert_eq!(registrar.states().len(), 0);
     }
 
     mod other {

@@ -57,6 +57,8 @@ pub struct RowStore<K: Key> {
     index: PrefetchTable<IndexEntry>,
     arena: RowArena,
     fields: Box<[StateField]>,
+    /// Whether a state has a TTL, so that rows are to be purged.
+    has_ttl: bool,
     operator: Arc<OperatorInfo>,
     /// Head of the list of free rows.
     free_head: u32,
@@ -83,7 +85,9 @@ impl<K: Key> RowStore<K> {
                 limit_bytes: super::MAX_ROW_BYTES,
             });
         };
+        let has_ttl = layout.fields.iter().any(|field| field.purge_field.is_some());
         Ok(RowStore {
+            has_ttl,
             index: PrefetchTable::new(),
             arena,
             fields: layout.fields,
@@ -193,15 +197,53 @@ impl<K: Key> RowStore<K> {
     }
 
     /// Frees the row if its key has neither state nor pins left; to be called when a cursor's use
-    /// is over. Two comparisons on a line that is in the cache, unless there is something to free.
+    /// is over. Two comparisons on a line that is in the cache, unless there is something to free or
+    /// a state has a TTL.
     #[inline(always)]
     pub fn release(&mut self, row: RowId) {
+        if self.has_ttl {
+            self.purge_row(row.0);
+        }
         if let Some(header) = self.header(row.0)
             && header.presence == 0
             && header.pins == 0
         {
             self.remove_row(row.0);
         }
+    }
+
+    /// Whether a state has a TTL, so that [`set_now_ms`](Self::set_now_ms) matters.
+    #[inline(always)]
+    pub fn has_ttl(&self) -> bool {
+        self.has_ttl
+    }
+
+    /// Tells TTLs what time it is, in milliseconds of processing time; 0 before the first call. Time
+    /// should not go back: if it does, state lives longer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg_state::{Key, RowStore, StateRegistrar, StateTtl, ValueStateDescriptor};
+    /// # fn main() -> Result<(), thalweg_state::StateError> {
+    /// let mut registrar = StateRegistrar::new::<u64>("sessions");
+    /// let seen = ValueStateDescriptor::<u64>::new("seen").with_ttl(StateTtl::after_ms(100));
+    /// let seen = registrar.register_value(&seen)?;
+    /// let mut rows = RowStore::<u64>::new(registrar)?;
+    /// for (now_ms, expected) in [(0, None), (99, Some(1)), (100, None)] {
+    ///     rows.set_now_ms(now_ms);
+    ///     let (mut cursor, _) = rows.enter(7.key_hash(), &7)?;
+    ///     assert_eq!(seen.value(&cursor)?, expected);
+    ///     if now_ms == 0 {
+    ///         seen.update(&mut cursor, 1)?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn set_now_ms(&mut self, now_ms: i64) {
+        self.operator.set_now_ms(now_ms);
     }
 
     /// First stage: prefetches the index bucket of a hash, about 16 records ahead.
@@ -234,6 +276,30 @@ impl<K: Key> RowStore<K> {
             let key = unsafe { self.key_of_live(row) };
             Some((RowId(row), KeyHash::from_u32(header.hash), key))
         })
+    }
+
+    /// Calls `visit` with every key and the cursor of its row, in row order, until it fails, and
+    /// frees the rows that it leaves without state. The order is the same in every run. Visits all
+    /// rows that were ever in use at once, so its cost is that of the largest number of keys.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `visit`; the rows before it have been visited.
+    pub fn visit_rows<E>(
+        &mut self,
+        mut visit: impl FnMut(RowCursor<'_>, &K) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for row in 0..self.arena.len() {
+            if !self.is_live(row) {
+                continue;
+            }
+            // SAFETY: just checked.
+            let (cursor, key) = unsafe { self.cursor_of_live(RowId(row)) };
+            let result = visit(cursor, key);
+            self.release(RowId(row));
+            result?;
+        }
+        Ok(())
     }
 
     /// How many keys there are.
@@ -301,6 +367,37 @@ impl<K: Key> RowStore<K> {
         // new row.
         unsafe { place.cast::<RowHeader>().write(header) };
         Ok(row)
+    }
+
+    /// Drops what reads have removed from a row because it had expired.
+    #[cold]
+    #[inline(never)]
+    fn purge_row(&mut self, row: u32) {
+        let Some(header) = self.header(row).filter(|header| header.pins != FREE) else { return };
+        let presence = header.presence;
+        // SAFETY: the row has a header, so it is below the arena's length.
+        let place: NonNull<u8> = unsafe { self.arena.at(row) };
+        for (index, field) in self.fields.iter().enumerate() {
+            let Some(purge_field) = field.purge_field else { continue };
+            if presence & 1 << index == 0 {
+                continue;
+            }
+            // SAFETY: the field's offset lies within the row.
+            let value = unsafe { place.add(field.offset as usize) };
+            // SAFETY: the presence bit is set, so the field holds a value of its type, which is the
+            // one of `purge_field`; no cursor lives, or the store could not be borrowed exclusively.
+            if unsafe { purge_field(value) } {
+                continue;
+            }
+            // SAFETY: the place is an initialised header, reached by nothing else. Written first, so
+            // that a panic of the drop leaks only.
+            unsafe { (*place.cast::<RowHeader>().as_ptr()).presence &= !(1 << index) };
+            if let Some(drop_field) = field.drop_field {
+                // SAFETY: the field held a value of its type, whose bit is cleared: it is not used
+                // again.
+                unsafe { drop_field(value) };
+            }
+        }
     }
 
     /// Frees a live row without state.

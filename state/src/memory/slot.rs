@@ -15,10 +15,11 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use super::registrar::{OperatorInfo, short_type};
+use super::registrar::OperatorInfo;
 use super::row_cursor::RowCursor;
 use super::row_store::RowHeader;
 use crate::StateError;
+use crate::type_name::short_type;
 
 /// Not the address of any `OperatorInfo`, which is aligned to more than one byte.
 const UNOPENED: usize = 1;
@@ -138,11 +139,17 @@ impl<V, H> Slot<V, H> {
         Ok(Some(unsafe { field.value.read() }))
     }
 
+    /// Whether slot and cursor are of the same operator.
+    #[inline(always)]
+    pub(super) fn is_of(&self, cursor: &RowCursor<'_>) -> bool {
+        let address = cursor.operator().map_or(0, |operator| ptr::from_ref(operator).addr());
+        address == self.operator
+    }
+
     /// The field, if slot and cursor are of the same operator.
     #[inline(always)]
     fn locate<'c>(&self, cursor: &'c RowCursor<'_>) -> Result<Field<'c, V>, StateError> {
-        let address = cursor.operator().map_or(0, |operator| ptr::from_ref(operator).addr());
-        if address != self.operator {
+        if !self.is_of(cursor) {
             return Err(self.misuse(cursor));
         }
         // SAFETY: equal addresses: the row is one of this slot's operator and has the field within
@@ -154,7 +161,7 @@ impl<V, H> Slot<V, H> {
 
     #[cold]
     #[inline(never)]
-    fn misuse(&self, cursor: &RowCursor<'_>) -> StateError {
+    pub(super) fn misuse(&self, cursor: &RowCursor<'_>) -> StateError {
         let Some(origin) = &self.origin else {
             return StateError::HandleNotOpened { handle: short_type::<H>().into() };
         };

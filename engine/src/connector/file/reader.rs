@@ -17,7 +17,7 @@ use super::malformed::OnMalformed;
 use super::split::{FilePosition, FileSplit};
 use crate::Result;
 use crate::connector::splits::HeldSplits;
-use crate::function::{InputStatus, SourceCollector, SourceReader};
+use crate::function::{InputStatus, SourceCollector, SourceReader, SourceSplit};
 
 /// Reads a [`FileSource`](super::FileSource).
 pub struct FileSourceReader<F: FileFormat, P> {
@@ -34,6 +34,7 @@ pub struct FileSourceReader<F: FileFormat, P> {
 
 struct OpenFile<D> {
     split: FileSplit,
+    split_id: String,
     decoder: D,
     /// When to look for growth again.
     next_look_ns: u64,
@@ -77,7 +78,8 @@ impl<F: FileFormat, P: OnMalformed<F::Out>> FileSourceReader<F, P> {
             let Some(mut split) = self.held.splits.front().cloned() else { return Ok(()) };
             let decoder = self.open_file(&mut split)?;
             self.held.splits.pop_front();
-            self.open.push_back(OpenFile { split, decoder, next_look_ns: 0, is_rotated: false });
+            let (split_id, next_look_ns, is_rotated) = (split.split_id(), 0, false);
+            self.open.push_back(OpenFile { split, split_id, decoder, next_look_ns, is_rotated });
         }
         Ok(())
     }
@@ -95,6 +97,11 @@ impl<F: FileFormat, P: OnMalformed<F::Out>> FileSourceReader<F, P> {
         tracing::warn!(%file, "the followed file was replaced; it is read from its start");
         split.position = FilePosition::START;
         self.format.open(&self.access, split)
+    }
+
+    /// Says that the next records are of the first open file.
+    fn name_split(&self, out: &mut SourceCollector<'_, P::Out>) {
+        self.open.front().iter().for_each(|file| out.begin_split(&file.split_id));
     }
 
     /// Emits up to `max` records of the first open file, reading at most one chunk.
@@ -167,9 +174,11 @@ impl<F: FileFormat, P: OnMalformed<F::Out>> SourceReader for FileSourceReader<F,
         for _ in 0..self.open.len() {
             let is_due = self.open.front().is_some_and(|file| file.next_look_ns <= now_ns);
             if is_due {
+                self.name_split(out);
                 let turn = self.read(max as u64, out)?;
                 if turn == Turn::Finished {
-                    self.open.pop_front();
+                    let finished = self.open.pop_front();
+                    finished.iter().for_each(|file| out.end_split(&file.split_id));
                 } else if let (Turn::Nothing, Some(file)) = (turn, self.open.front_mut()) {
                     file.next_look_ns = now_ns.saturating_add(self.follow_interval_ns);
                 }

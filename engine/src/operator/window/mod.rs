@@ -18,6 +18,7 @@
 //! - A late element that is still allowed fires its key's windows again at once, the last of them first.
 
 pub(crate) mod body;
+pub(crate) mod co_group;
 pub(crate) mod emit;
 pub(crate) mod general;
 pub(crate) mod late;

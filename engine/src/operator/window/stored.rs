@@ -30,9 +30,9 @@ pub(crate) struct Reduced<T>(pub(crate) Option<T>);
 
 #[derive(Debug, thiserror::Error)]
 #[error("the archive of a part is shorter than its length says")]
-struct ShortPart;
+pub(crate) struct ShortPart;
 
-fn push_part<P: StateValue>(part: &P, bytes: &mut AlignedVec) -> Result<(), StateError> {
+pub(crate) fn push_part<P: StateValue>(part: &P, bytes: &mut AlignedVec) -> Result<(), StateError> {
     let archive = part.to_archived()?;
     let length = u32::try_from(archive.len()).map_err(|source| StateError::Archive {
         type_name: type_name::<P>(),
@@ -44,7 +44,7 @@ fn push_part<P: StateValue>(part: &P, bytes: &mut AlignedVec) -> Result<(), Stat
 }
 
 /// The archives of all parts.
-fn split_parts<'a>(
+pub(crate) fn split_parts<'a>(
     mut bytes: &'a [u8],
     type_name: &'static str,
 ) -> Result<Vec<&'a [u8]>, StateError> {

@@ -5,8 +5,10 @@
 //! | `glommio` | a pinned glommio executor, one async task | the executor's reactor | where io_uring is allowed |
 //! | `threads` | a pinned plain thread | `thread::park` | elsewhere, or by name |
 //!
-//! Both drive the same `CoreLoop` up the same ladder (`idle.rs`); what differs is how they
-//! pause and sleep. The seeded shell of the tests calls the loop's rounds itself.
+//! | `seeded` | the caller's | never | by `testing`, for tests of jobs |
+//!
+//! The first two drive the same `CoreLoop` up the same ladder (`idle.rs`); what differs is how they pause and sleep.
+//! The seeded one (`seeded.rs`) calls the loops' rounds itself, in an order drawn from a seed.
 //!
 //! **Invariants**
 //! - Threads of the record plane are started here and nowhere else.
@@ -16,6 +18,7 @@
 pub(crate) mod affinity;
 pub(crate) mod glommio;
 pub(crate) mod idle;
+pub(crate) mod seeded;
 pub(crate) mod threads;
 
 use std::sync::Arc;
@@ -34,6 +37,8 @@ pub enum Shell {
     Glommio,
     /// Pinned plain threads.
     Threads,
+    /// The thread of whoever tests a job; see [`testing`](crate::testing).
+    Seeded,
 }
 
 /// What the starting thread reports once: that it is up, or why not.
@@ -49,6 +54,7 @@ pub(crate) fn start(
     match shell {
         Shell::Glommio => glommio::start(Arc::clone(&link), clock)?,
         Shell::Threads => threads::start(Arc::clone(&link), clock)?,
+        Shell::Seeded => return Err("a seeded core is driven by its owner".to_owned()),
     }
     Ok(link)
 }

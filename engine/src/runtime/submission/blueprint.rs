@@ -14,6 +14,7 @@ use crate::exchange::wiring::{EdgeWiring, Wiring};
 use crate::graph::{EdgePlan, JobGraph, NodeId, PhysicalGraph, PhysicalTask};
 use crate::metrics::{JobMetrics, MetricGroup};
 use crate::operator::OperatorNames;
+use crate::operator::alignment::AlignmentGroups;
 use crate::operator::build::JobBlueprint;
 use crate::runtime::deployment::{EventSink, FailureCell, JobId, TaskDeployment};
 use crate::runtime::deployment_times::TaskTimes;
@@ -59,6 +60,7 @@ pub(crate) fn job_blueprint(
         seed: configuration.seed(),
         batch_records: submission.configuration.batch_records(),
         auto_watermark_interval_ms: i64::try_from(interval_ms).unwrap_or(i64::MAX),
+        alignment: AlignmentGroups::default(),
     }
 }
 

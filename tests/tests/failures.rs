@@ -232,14 +232,15 @@ impl ProcessWindowFunction for Bomb {
     type Key = i64;
     type In = i64;
     type Out = i64;
+    type Window = TimeWindow;
     fn process(
         &mut self,
         _: &i64,
-        _: &WindowContext,
-        n: i64,
+        _: &mut WindowContext<'_, TimeWindow>,
+        elements: &[i64],
         _: &mut Collector<'_, i64>,
     ) -> thalweg::Result<()> {
-        self.see(n).map(drop)
+        elements.iter().try_for_each(|n| self.see(*n).map(drop))
     }
 }
 /// The last value; goes off when it is added, or when the result is made.
@@ -271,7 +272,9 @@ type Numbers = DataStream<i64>;
 /// Writes what follows the numbers.
 type WriteBehind = fn(Numbers, Bomb);
 
-fn windowed(s: Numbers) -> WindowedStream<i64, impl KeySelector<i64, Key = i64>> {
+fn windowed(
+    s: Numbers,
+) -> WindowedStream<i64, impl KeySelector<i64, Key = i64>, TumblingEventTimeWindows> {
     let strategy = WatermarkStrategy::monotonous().with_timestamp(|n: &i64| *n);
     s.assign_timestamps_and_watermarks(strategy)
         .key_by(|n| *n)

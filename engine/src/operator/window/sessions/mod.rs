@@ -32,7 +32,7 @@ use crate::operator::window::emit::EmitPlain;
 use crate::operator::window::late::LateRecords;
 use crate::operator::{Push, StageContext, UserCall};
 use crate::record::NO_TIMESTAMP;
-use crate::window::{TimeWindow, WindowError};
+use crate::window::{AlignedWindows, TimeWindow};
 use deadlines::{Deadline, Deadlines};
 use entry::{Entry, Session};
 use std::rc::Rc;
@@ -138,7 +138,7 @@ where
             Some(session) => session.extend(timestamp, end),
             None => {
                 let over_ms = (end - 1).saturating_add(self.lateness_ms);
-                let is_over = over_ms <= self.watermark || timestamp == NO_TIMESTAMP;
+                let is_over = over_ms <= self.watermark || is_misfit(timestamp);
                 is_new = !entry.touches(timestamp, end);
                 match (is_new, is_over) {
                     (true, true) => {
@@ -190,8 +190,8 @@ where
     #[cold]
     fn take_late(&mut self, record: T, timestamp: i64) {
         self.drop_empty_entries();
-        if timestamp == NO_TIMESTAMP {
-            return self.stage.fail(self.node, WindowError::NoTimestamp.into());
+        if is_misfit(timestamp) {
+            return self.stage.fail(self.node, AlignedWindows::misfit(timestamp).into());
         }
         self.late.take(record, timestamp, self.watermark, &mut self.sides);
     }
@@ -227,6 +227,11 @@ where
             self.table.retain(|entry| !entry.is_empty());
         }
     }
+}
+
+/// Is it missing, or is there no time left after it?
+fn is_misfit(timestamp: i64) -> bool {
+    timestamp == NO_TIMESTAMP || timestamp == i64::MAX
 }
 
 #[inline]

@@ -1,4 +1,4 @@
-//! The benchmark workloads w1, w2, w3 and w7 at small sizes, against digests that plain Python computed
+//! The benchmark workloads w1, w2, w3, w4 and w7 at small sizes, against digests that plain Python computed
 //! (`data/w_reference.csv`, see `data/README.md`).
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use thalweg::prelude::*;
 use thalweg_tests::{On, matrix, splitmix64};
 
-matrix![w1_running_sums, w2_tumbling_counts, w3_hot_keys, w7_records_with_heap_data,];
+matrix![w1_running_sums, w2_tumbling_counts, w3_hot_keys, w4_session_counts, w7_records_with_heap_data,];
 
 /// A line of the reference.
 struct Reference {
@@ -107,6 +107,25 @@ fn w2_tumbling_counts(on: On) {
     // What one subtask has ready may run ahead of another by more than the allowed disorder: then nothing may be lost,
     // for the watermark is the minimum of both.
     assert_eq!(job.metrics.vertices.iter().map(|v| v.total.late_records_dropped).sum::<u64>(), 0);
+    assert_eq!(rows.len(), of.rows);
+    assert_eq!(Some(wrapping_sum(rows.iter().map(|(k, e, c)| mix(*k, *e, *c)))), of.checksum);
+}
+
+fn w4_session_counts(on: On) {
+    let (env, of) = (on.env(), reference("w4"));
+    let watermarks = WatermarkStrategy::bounded_out_of_orderness(milliseconds(100));
+    let out = events(&env, &of, 1_000)
+        .assign_timestamps_and_watermarks(
+            watermarks.with_timestamp(|event: &Event| event.ts as i64),
+        )
+        .key_by(|event| event.key)
+        .window(EventTimeSessionWindows::with_gap(milliseconds(100)))
+        .aggregate_with(Count, |key, window, count, out| {
+            out.collect((*key, window.end() as u64, count));
+        })
+        .collect();
+    env.execute("w4").unwrap();
+    let rows = out.take();
     assert_eq!(rows.len(), of.rows);
     assert_eq!(Some(wrapping_sum(rows.iter().map(|(k, e, c)| mix(*k, *e, *c)))), of.checksum);
 }

@@ -7,7 +7,13 @@ use std::collections::HashMap;
 use thalweg::prelude::*;
 use thalweg_tests::{On, matrix, splitmix64};
 
-matrix![w1_running_sums, w2_tumbling_counts, w3_hot_keys, w4_session_counts, w7_records_with_heap_data,];
+matrix![
+    w1_running_sums,
+    w2_tumbling_counts,
+    w3_hot_keys,
+    w4_session_counts,
+    w7_records_with_heap_data,
+];
 
 /// A line of the reference.
 struct Reference {

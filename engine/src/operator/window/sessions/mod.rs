@@ -39,7 +39,7 @@ use crate::operator::window::emit::EmitPlain;
 use crate::operator::window::late::LateRecords;
 use crate::operator::{Push, StageContext, UserCall};
 use crate::record::NO_TIMESTAMP;
-use crate::window::{TimeWindow, WindowError};
+use crate::window::{AlignedWindows, TimeWindow};
 use due_queue::DueQueue;
 use std::rc::Rc;
 use thalweg_state::{Key, KeyHash, PrefetchSlab, PrefetchTable};
@@ -188,8 +188,8 @@ where
         (hash, record, timestamp): (u32, T, i64),
         next: &mut D,
     ) {
-        if timestamp == NO_TIMESTAMP {
-            return self.stage.fail(self.node, WindowError::NoTimestamp.into());
+        if is_misfit(timestamp) {
+            return self.stage.fail(self.node, AlignedWindows::misfit(timestamp).into());
         }
         let (start_ms, end_ms) = (timestamp, timestamp.saturating_add(self.gap_ms));
         let key = self.selector.with_key(&record, Clone::clone);
@@ -288,6 +288,12 @@ where
             }
         }
     }
+}
+
+/// Is it missing, or is there no time left after it?
+#[inline(always)]
+fn is_misfit(timestamp: i64) -> bool {
+    timestamp == NO_TIMESTAMP || timestamp == i64::MAX
 }
 
 /// Emits the result of a session.
@@ -397,7 +403,7 @@ where
                     }
                     is_open
                 }
-                Touched::None if end_ms - 1 > watermark && timestamp != NO_TIMESTAMP => {
+                Touched::None if end_ms - 1 > watermark && !is_misfit(timestamp) => {
                     let mut accumulator = aggregate.create_accumulator();
                     aggregate.add(&mut accumulator, &record);
                     let (key, scheduled_ms) = (key.clone(), end_ms - 1);

@@ -4,8 +4,10 @@
 //! One file an area under `tests/`. A test is a function of an [`On`]; [`matrix!`] makes six tests of it. All go through
 //! the public API alone, and none depends on the speed of the machine.
 
+pub mod conformance;
 mod lifecycle;
 mod matrix;
+pub mod metamorphic;
 mod place;
 mod random;
 mod steps;

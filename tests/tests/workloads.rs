@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::HashMap;
+use thalweg::api::Evaluation;
 use thalweg::prelude::*;
 use thalweg_tests::{On, matrix, splitmix64};
 
@@ -11,7 +12,8 @@ matrix![
     w1_running_sums,
     w2_tumbling_counts,
     w3_hot_keys,
-    w4_session_counts,
+    w4_sessions,
+    w4_sessions_by_the_general_operator,
     w7_records_with_heap_data,
 ];
 
@@ -117,25 +119,6 @@ fn w2_tumbling_counts(on: On) {
     assert_eq!(Some(wrapping_sum(rows.iter().map(|(k, e, c)| mix(*k, *e, *c)))), of.checksum);
 }
 
-fn w4_session_counts(on: On) {
-    let (env, of) = (on.env(), reference("w4"));
-    let watermarks = WatermarkStrategy::bounded_out_of_orderness(milliseconds(100));
-    let out = events(&env, &of, 1_000)
-        .assign_timestamps_and_watermarks(
-            watermarks.with_timestamp(|event: &Event| event.ts as i64),
-        )
-        .key_by(|event| event.key)
-        .window(EventTimeSessionWindows::with_gap(milliseconds(100)))
-        .aggregate_with(Count, |key, window, count, out| {
-            out.collect((*key, window.end() as u64, count));
-        })
-        .collect();
-    env.execute("w4").unwrap();
-    let rows = out.take();
-    assert_eq!(rows.len(), of.rows);
-    assert_eq!(Some(wrapping_sum(rows.iter().map(|(k, e, c)| mix(*k, *e, *c)))), of.checksum);
-}
-
 /// The three most frequent keys of a window; among equals the smaller key.
 #[derive(Clone, Default)]
 struct TopThree {
@@ -188,6 +171,34 @@ fn w3_hot_keys(on: On) {
         .process(TopThree::default())
         .collect();
     env.execute("w3").unwrap();
+    let rows = out.take();
+    assert_eq!(rows.len(), of.rows);
+    assert_eq!(Some(wrapping_sum(rows.iter().map(|(k, e, c)| mix(*k, *e, *c)))), of.checksum);
+}
+
+fn w4_sessions(on: On) {
+    count_sessions(on, Evaluation::Automatic);
+}
+
+fn w4_sessions_by_the_general_operator(on: On) {
+    count_sessions(on, Evaluation::PerPane);
+}
+
+fn count_sessions(on: On, evaluation: Evaluation) {
+    let (env, of) = (on.env(), reference("w4"));
+    let watermarks = WatermarkStrategy::bounded_out_of_orderness(milliseconds(100));
+    let out = events(&env, &of, 1000)
+        .assign_timestamps_and_watermarks(
+            watermarks.with_timestamp(|event: &Event| event.ts as i64),
+        )
+        .key_by(|event| event.key)
+        .window(EventTimeSessionWindows::with_gap(milliseconds(100)))
+        .evaluation(evaluation)
+        .aggregate_with(Count, |key, window, count, out| {
+            out.collect((*key, window.end() as u64, count));
+        })
+        .collect();
+    env.execute("w4").unwrap();
     let rows = out.take();
     assert_eq!(rows.len(), of.rows);
     assert_eq!(Some(wrapping_sum(rows.iter().map(|(k, e, c)| mix(*k, *e, *c)))), of.checksum);

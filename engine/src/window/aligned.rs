@@ -71,7 +71,7 @@ impl AlignedWindows {
             return Err(Self::misfit(timestamp));
         }
         let mut start = self.last_start(timestamp);
-        while timestamp - start < self.size_ms {
+        while timestamp.checked_sub(start).is_some_and(|into| into < self.size_ms) {
             windows.push(TimeWindow { start, end: start + self.size_ms });
             let Some(earlier) = start.checked_sub(self.slide_ms) else { break };
             start = earlier;

@@ -1,0 +1,121 @@
+//! The whole conformance corpus in every combination of shell, parallelism and evaluation of windows. State lies in memory,
+//! the one backend there is.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeSet;
+use std::io::sink;
+use thalweg::config::ShellKind;
+use thalweg_tests::conformance::{Report, Setup, Shell, Verdict, case_files, corpus, run_files};
+
+/// What is not built yet.
+const NOT_BUILT: [&str; 3] = ["cep", "restore", "sql"];
+/// Cases of the kinds that are.
+const CASES_MIN: usize = 160;
+
+#[track_caller]
+fn corpus_passes(shell: Shell, parallelism: usize, is_per_pane: bool) {
+    let setup = Setup { shell, parallelism, is_per_pane, seed: 1 };
+    let files = case_files(&[corpus()]).unwrap();
+    let report = run_files(&files, setup, |_, _| {}, &mut sink()).unwrap();
+    let failures: Vec<_> =
+        report.failures.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+    assert!(report.is_success(), "{setup:?}: {report}\n{}", failures.join("\n"));
+    let skipped: BTreeSet<_> = report.skipped.keys().copied().collect();
+    assert_eq!(skipped, BTreeSet::from(NOT_BUILT), "{report}");
+    assert!(report.passed >= CASES_MIN, "{report}");
+}
+
+const THREADS: Shell = Shell::Production(ShellKind::Threads);
+const GLOMMIO: Shell = Shell::Production(ShellKind::Glommio);
+
+macro_rules! combinations {
+    ($($name:ident: $shell:expr, $parallelism:literal, $is_per_pane:literal;)*) => {
+        $(#[test]
+        fn $name() {
+            corpus_passes($shell, $parallelism, $is_per_pane);
+        })*
+    };
+}
+
+combinations! {
+    seeded_1_sliced: Shell::Seeded, 1, false;
+    seeded_1_pane: Shell::Seeded, 1, true;
+    seeded_4_sliced: Shell::Seeded, 4, false;
+    seeded_4_pane: Shell::Seeded, 4, true;
+    threads_1_sliced: THREADS, 1, false;
+    threads_1_pane: THREADS, 1, true;
+    threads_4_sliced: THREADS, 4, false;
+    threads_4_pane: THREADS, 4, true;
+    glommio_1_sliced: GLOMMIO, 1, false;
+    glommio_1_pane: GLOMMIO, 1, true;
+    glommio_4_sliced: GLOMMIO, 4, false;
+    glommio_4_pane: GLOMMIO, 4, true;
+}
+
+/// Writes `text` as a case and runs it.
+fn report_of(text: &str) -> (Report, Vec<Verdict>) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("case.json");
+    std::fs::write(&file, text).unwrap();
+    let setup = Setup { shell: Shell::Seeded, parallelism: 1, is_per_pane: false, seed: 0 };
+    let mut verdicts = Vec::new();
+    let tell = |_: &str, verdict: &Verdict| verdicts.push(verdict.clone());
+    let report = run_files(&[file], setup, tell, &mut sink()).unwrap();
+    (report, verdicts)
+}
+
+/// A rolling sum of 1 and 2.
+fn case(second: i64, quirk: &str) -> String {
+    format!(
+        r#"{{"name": "x", "area": "x", "kind": "rolling", "description": "", "job": {{"op": "sum"}}, "ordered": true, {quirk}
+        "input": [{{"event": {{"key": "a", "v": 1}}}}, {{"event": {{"key": "a", "v": 2}}}}],
+        "expected": [{{"at": 0, "out": "main", "ts": null, "value": {{"key": "a", "v": 1, "s": null, "u": 0}}}},
+                     {{"at": 1, "out": "main", "ts": null, "value": {{"key": "a", "v": {second}, "s": null, "u": 0}}}}]}}"#
+    )
+}
+
+#[test]
+fn a_wrong_answer_is_told() {
+    assert_eq!(report_of(&case(3, "")).1, [Verdict::Passed]);
+    let (report, verdicts) = report_of(&case(4, ""));
+    assert_eq!(report.to_string(), "0 passed, 1 failed, 0 skipped");
+    let Verdict::Failed(why) = &verdicts[0] else { panic!("{verdicts:?}") };
+    assert_eq!(
+        why,
+        "out main row 1: expected @1 {\"key\":\"a\",\"s\":null,\"u\":0,\"v\":4} ts none \
+         | got @1 {\"key\":\"a\",\"s\":null,\"u\":0,\"v\":3} ts none"
+    );
+}
+
+#[test]
+fn quirks_are_counted_apart() {
+    let (report, verdicts) = report_of(&case(4, r#""quirk": "a wart","#));
+    assert!(report.is_success());
+    assert_eq!(report.to_string(), "0 passed, 0 failed, 0 skipped (1 differ from a quirk)");
+    assert!(matches!(verdicts[..], [Verdict::DiffersFromQuirk(_)]));
+}
+
+#[test]
+fn a_file_that_is_no_case_fails() {
+    let (report, verdicts) = report_of(&case(3, r#""colour": 1,"#));
+    assert_eq!(report.failures.len(), 1);
+    let Verdict::Failed(why) = &verdicts[0] else { panic!("{verdicts:?}") };
+    assert!(
+        why.contains("case.json: line 1, column ") && why.contains("unknown field `colour`"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_job_that_fails_is_a_failed_case() {
+    let timer = r#"["et_reg_rel", 5]"#;
+    let text = format!(
+        r#"{{"name": "x", "area": "x", "kind": "process", "description": "", "job": {{}}, "ordered": true, "expected": [],
+        "input": [{{"event": {{"key": "a", "cmds": [{timer}]}}}}]}}"#
+    );
+    let (_, verdicts) = report_of(&text);
+    let Verdict::Failed(why) = &verdicts[0] else { panic!("{verdicts:?}") };
+    assert!(why.contains("the job fails at step 0"), "{why}");
+    assert!(why.contains("et_reg_rel in an event without a timestamp"), "{why}");
+}

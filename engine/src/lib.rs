@@ -45,7 +45,7 @@
 //!
 //! # What is not there yet
 //!
-//! Checkpoints and recovery, state beyond memory, session windows, CEP, SQL, connectors to foreign systems, a dashboard.
+//! Checkpoints and recovery, state beyond memory, CEP, SQL, connectors to foreign systems, a dashboard.
 extern crate self as thalweg;
 
 pub mod api;

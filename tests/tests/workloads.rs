@@ -1,13 +1,21 @@
-//! The benchmark workloads w1, w2, w3 and w7 at small sizes, against digests that plain Python computed
+//! The benchmark workloads w1, w2, w3, w4 and w7 at small sizes, against digests that plain Python computed
 //! (`data/w_reference.csv`, see `data/README.md`).
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::HashMap;
+use thalweg::api::Evaluation;
 use thalweg::prelude::*;
 use thalweg_tests::{On, matrix, splitmix64};
 
-matrix![w1_running_sums, w2_tumbling_counts, w3_hot_keys, w7_records_with_heap_data,];
+matrix![
+    w1_running_sums,
+    w2_tumbling_counts,
+    w3_hot_keys,
+    w4_sessions,
+    w4_sessions_by_the_general_operator,
+    w7_records_with_heap_data,
+];
 
 /// A line of the reference.
 struct Reference {
@@ -163,6 +171,34 @@ fn w3_hot_keys(on: On) {
         .process(TopThree::default())
         .collect();
     env.execute("w3").unwrap();
+    let rows = out.take();
+    assert_eq!(rows.len(), of.rows);
+    assert_eq!(Some(wrapping_sum(rows.iter().map(|(k, e, c)| mix(*k, *e, *c)))), of.checksum);
+}
+
+fn w4_sessions(on: On) {
+    count_sessions(on, Evaluation::Automatic);
+}
+
+fn w4_sessions_by_the_general_operator(on: On) {
+    count_sessions(on, Evaluation::PerPane);
+}
+
+fn count_sessions(on: On, evaluation: Evaluation) {
+    let (env, of) = (on.env(), reference("w4"));
+    let watermarks = WatermarkStrategy::bounded_out_of_orderness(milliseconds(100));
+    let out = events(&env, &of, 1000)
+        .assign_timestamps_and_watermarks(
+            watermarks.with_timestamp(|event: &Event| event.ts as i64),
+        )
+        .key_by(|event| event.key)
+        .window(EventTimeSessionWindows::with_gap(milliseconds(100)))
+        .evaluation(evaluation)
+        .aggregate_with(Count, |key, window, count, out| {
+            out.collect((*key, window.end() as u64, count));
+        })
+        .collect();
+    env.execute("w4").unwrap();
     let rows = out.take();
     assert_eq!(rows.len(), of.rows);
     assert_eq!(Some(wrapping_sum(rows.iter().map(|(k, e, c)| mix(*k, *e, *c)))), of.checksum);

@@ -1,5 +1,6 @@
 //! [`AlignedWindows`]: windows of one size that begin at regular instants, and the slices of time between their bounds.
 
+use crate::record::NO_TIMESTAMP;
 use crate::window::{TimeWindow, WindowError};
 
 /// More windows an element than this are refused, as in Flink.
@@ -33,15 +34,49 @@ impl AlignedWindows {
         Ok(())
     }
 
-    /// The windows of an element, the last one first.
-    pub(crate) fn assign(&self, timestamp: i64, windows: &mut Vec<TimeWindow>) {
+    /// Can the windows of this timestamp, and their neighbours, be told in 64 bits? False for one that is missing.
+    pub(crate) fn fits(&self, timestamp: i64) -> bool {
+        const FAR: u64 = 1 << 60;
+        let AlignedWindows { size_ms, slide_ms, offset_ms } = *self;
+        if timestamp.unsigned_abs() < FAR
+            && size_ms.unsigned_abs() < FAR
+            && slide_ms.unsigned_abs() < FAR
+        {
+            return true;
+        }
+        let at = |ms: i64| i128::from(ms);
+        let start = at(timestamp) - (at(timestamp) - at(offset_ms)).rem_euclid(at(slide_ms));
+        let (first, end) = match self.overlap() {
+            true => (start - at(size_ms) - at(slide_ms), start + at(size_ms) + at(slide_ms)),
+            false => (start, start + at(size_ms)),
+        };
+        first > at(i64::MIN) && end <= at(i64::MAX)
+    }
+
+    /// What is wrong with a timestamp that does not [fit](Self::fits).
+    pub(crate) fn misfit(timestamp: i64) -> WindowError {
+        match timestamp {
+            NO_TIMESTAMP => WindowError::NoTimestamp,
+            timestamp => WindowError::TimestampOutOfRange { timestamp },
+        }
+    }
+
+    /// Adds the windows of an element, the last one first.
+    pub(crate) fn assign(
+        &self,
+        timestamp: i64,
+        windows: &mut Vec<TimeWindow>,
+    ) -> Result<(), WindowError> {
+        if timestamp == NO_TIMESTAMP || !self.fits(timestamp) {
+            return Err(Self::misfit(timestamp));
+        }
         let mut start = self.last_start(timestamp);
-        let lower = timestamp.saturating_sub(self.size_ms);
-        while start > lower || (lower == i64::MIN && start == lower) {
-            windows.push(TimeWindow { start, end: start.saturating_add(self.size_ms) });
-            let Some(earlier) = start.checked_sub(self.slide_ms) else { return };
+        while timestamp - start < self.size_ms {
+            windows.push(TimeWindow { start, end: start + self.size_ms });
+            let Some(earlier) = start.checked_sub(self.slide_ms) else { break };
             start = earlier;
         }
+        Ok(())
     }
 
     /// Start of the last window that begins at or before `timestamp`.
@@ -133,7 +168,7 @@ mod tests {
             let w = windows(size, slide, offset);
             for t in -60..60 {
                 let mut assigned = Vec::new();
-                w.assign(t, &mut assigned);
+                w.assign(t, &mut assigned).unwrap();
                 let starts: Vec<i64> = assigned.iter().rev().map(TimeWindow::start).collect();
                 assert_eq!(starts, starts_of(w, t), "{w:?} at {t}");
                 assert!(assigned.iter().all(|window| window.end - window.start == size));
@@ -142,13 +177,23 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_time_have_windows_too() {
-        let w = windows(10, 5, 0);
-        for t in [i64::MIN + 1, i64::MIN + 20, i64::MAX] {
+    fn timestamps_at_the_ends_of_time_are_refused() {
+        let assign = |w: AlignedWindows, t| {
             let mut assigned = Vec::new();
-            w.assign(t, &mut assigned);
-            assert!(!assigned.is_empty() && assigned.len() <= 2, "{assigned:?}");
+            w.assign(t, &mut assigned).map(|()| assigned)
+        };
+        for w in [windows(10, 5, 0), windows(10, 10, 0), windows(3, 10, 0)] {
+            for timestamp in [i64::MIN + 1, i64::MAX] {
+                let error = WindowError::TimestampOutOfRange { timestamp };
+                assert_eq!(assign(w, timestamp), Err(error), "{w:?}");
+            }
+            assert_eq!(assign(w, i64::MIN), Err(WindowError::NoTimestamp));
+            assert!(assign(w, i64::MAX - 30).is_ok() && assign(w, i64::MIN + 30).is_ok());
         }
+        // A window that is longer than any stream.
+        let all = windows(i64::MAX, i64::MAX, 0);
+        assert_eq!(assign(all, 7), Ok(vec![TimeWindow { start: 0, end: i64::MAX }]));
+        assert_eq!(assign(all, -7), Ok(vec![TimeWindow { start: -i64::MAX, end: 0 }]));
     }
 
     #[test]

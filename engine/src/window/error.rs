@@ -68,6 +68,15 @@ pub enum WindowError {
         "the record has no timestamp; put assign_timestamps_and_watermarks before event-time windows"
     )]
     NoTimestamp,
+    /// A record's windows would begin before the first instant that 64 bits can tell, or end after the last.
+    #[error(
+        "the timestamp {timestamp} is too near the end of time for its windows; give the record another timestamp \
+         (results of global windows carry {max})", max = i64::MAX
+    )]
+    TimestampOutOfRange {
+        /// The record's.
+        timestamp: i64,
+    },
     /// A function gave a session a gap of zero or less.
     #[error("the dynamic gap of the record's session is {gap_ms} ms; give at least 1 ms")]
     GapNotPositive {

@@ -231,10 +231,11 @@ fn session(start: i64, gap_ms: i64) -> TimeWindow {
 }
 
 fn event_session(timestamp: i64, gap_ms: i64) -> Result<TimeWindow, WindowError> {
-    if timestamp == NO_TIMESTAMP {
-        return Err(WindowError::NoTimestamp);
+    match timestamp {
+        NO_TIMESTAMP => Err(WindowError::NoTimestamp),
+        i64::MAX => Err(WindowError::TimestampOutOfRange { timestamp }),
+        _ => Ok(session(timestamp, gap_ms)),
     }
-    Ok(session(timestamp, gap_ms))
 }
 
 fn positive(gap_ms: i64) -> Result<i64, WindowError> {

@@ -1,7 +1,6 @@
 //! Windows of one size that begin every slide.
 
 use crate::Result;
-use crate::record::NO_TIMESTAMP;
 use crate::time::duration_ms;
 use crate::window::{
     AlignedWindows, AssignerContext, EventTimeTrigger, ProcessingTimeTrigger, TimeWindow,
@@ -48,11 +47,7 @@ impl<T> WindowAssigner<T> for SlidingEventTimeWindows {
         _: &AssignerContext,
         windows: &mut Vec<TimeWindow>,
     ) -> Result<()> {
-        if timestamp == NO_TIMESTAMP {
-            return Err(WindowError::NoTimestamp.into());
-        }
-        self.0.assign(timestamp, windows);
-        Ok(())
+        Ok(self.0.assign(timestamp, windows)?)
     }
     fn default_trigger(&self) -> EventTimeTrigger {
         EventTimeTrigger
@@ -104,8 +99,7 @@ impl<T> WindowAssigner<T> for SlidingProcessingTimeWindows {
         context: &AssignerContext,
         windows: &mut Vec<TimeWindow>,
     ) -> Result<()> {
-        self.0.assign(context.current_processing_time(), windows);
-        Ok(())
+        Ok(self.0.assign(context.current_processing_time(), windows)?)
     }
     fn default_trigger(&self) -> ProcessingTimeTrigger {
         ProcessingTimeTrigger

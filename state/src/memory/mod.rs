@@ -25,6 +25,7 @@ mod expiring;
 pub(crate) mod huge_pages;
 mod map_table;
 mod place;
+mod prefetch_slab;
 mod prefetch_table;
 mod registrar;
 mod row_arena;
@@ -32,6 +33,7 @@ mod row_cursor;
 mod row_store;
 mod slot;
 
+pub use prefetch_slab::PrefetchSlab;
 pub use prefetch_table::PrefetchTable;
 pub use registrar::{
     MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, StateInfo, StateKind, StateRegistrar,

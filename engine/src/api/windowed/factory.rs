@@ -181,7 +181,7 @@ where
     ) -> Result<Box<dyn Consume<T>>> {
         if Self::IS_ALIGNED {
             self.build_aligned(context, next)
-        } else if Self::IS_FIXED_SESSION {
+        } else if Self::IS_FIXED_SESSION && self.evaluation == Evaluation::Automatic {
             self.build_sessions(context, next)
         } else {
             self.build_general(context, next)

@@ -77,10 +77,10 @@ pub struct WindowedStream<T, S, A, R = ByDefault, V = NoEvictor> {
     mistakes: Vec<(WindowError, &'static Location<'static>)>,
 }
 
-/// How overlapping windows are kept.
+/// How windows are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Evaluation {
-    /// In slices where the aggregate allows it, one by one elsewhere.
+    /// Overlapping windows in slices where the aggregate allows it, sessions of one gap without timers, others one by one.
     #[default]
     Automatic,
     /// One by one.
@@ -222,7 +222,7 @@ where
         self
     }
 
-    /// How overlapping windows are kept: for measurements and tests; the answers are the same.
+    /// How windows are kept: for measurements and tests; the answers are the same.
     pub fn evaluation(mut self, evaluation: Evaluation) -> Self {
         self.evaluation = evaluation;
         self

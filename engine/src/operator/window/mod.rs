@@ -37,7 +37,7 @@ use crate::operator::window::emit::EmitPlain;
 use crate::operator::window::late::LateRecords;
 use crate::operator::{Push, StageContext, UserCall};
 use crate::record::NO_TIMESTAMP;
-use crate::window::{AlignedWindows, TimeWindow, WindowError};
+use crate::window::{AlignedWindows, TimeWindow};
 use std::rc::Rc;
 use thalweg_state::{Key, KeyHash, PrefetchTable};
 
@@ -113,12 +113,11 @@ where
         self.late.take(record, timestamp, self.watermark, &mut self.sides);
     }
 
-    /// Fails the job at an element without timestamp; true if it is one.
-    #[cold]
+    /// Fails the job at an element whose timestamp is missing or too near the end of time; true if it is one.
     pub(crate) fn refuses(&self, timestamp: i64) -> bool {
-        let refuses = timestamp == NO_TIMESTAMP;
+        let refuses = timestamp == NO_TIMESTAMP || !self.windows.fits(timestamp);
         if refuses {
-            self.stage.fail(self.node, WindowError::NoTimestamp.into());
+            self.stage.fail(self.node, AlignedWindows::misfit(timestamp).into());
         }
         refuses
     }

@@ -70,7 +70,7 @@ where
                 self.open_window(index, TimeWindow { start, end: start + size_ms });
             }
             index += 1;
-            start += slide_ms;
+            start = start.saturating_add(slide_ms);
         }
         self.current = first..index;
         // While a window among them has fired, each element has to be looked at.

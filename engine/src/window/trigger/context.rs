@@ -2,7 +2,9 @@
 
 use crate::Result;
 use crate::operator::keyed_services::KeyedServices;
-use thalweg_state::{KeyedContext, RowCursor, RowId, StateError, StateValue, Timer, ValueState};
+use thalweg_state::{
+    KeyedContext, ReducingState, RowCursor, RowId, StateError, StateValue, Timer, ValueState,
+};
 
 /// The state, the timers and the time of the window at hand.
 ///
@@ -108,5 +110,22 @@ impl OnMergeContext<'_> {
             state.update(&mut self.rows.lend(self.target)?, value.clone())?;
         }
         Ok(merged)
+    }
+
+    /// [`merge_value`](Self::merge_value) for reducing state, by the function of its descriptor.
+    ///
+    /// # Errors
+    /// Those of the handle.
+    pub fn merge_reducing<V: StateValue + Clone>(
+        &mut self,
+        state: &ReducingState<V>,
+    ) -> Result<Option<V>> {
+        for row in self.merged {
+            let mut merged = self.rows.lend(*row)?;
+            let Some(value) = state.get(&merged)? else { continue };
+            state.clear(&mut merged)?;
+            state.add(&mut self.rows.lend(self.target)?, value)?;
+        }
+        Ok(state.get(&self.rows.lend(self.target)?)?)
     }
 }

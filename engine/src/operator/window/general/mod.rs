@@ -162,6 +162,7 @@ where
     B: Body<T, S::Key, A::Window>,
     D: Push<B::Out>,
 {
+    store.tell_time();
     assigned.clear();
     let context = AssignerContext { now_ms: store.services.now_ms() };
     code.assigner.assign_windows(&record, timestamp, &context, assigned)?;

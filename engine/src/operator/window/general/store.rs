@@ -92,6 +92,17 @@ impl<K: Key, W: Window, S: StateValue> WindowStore<K, W, S> {
         Ok(cursor.row_id().expect("a cursor from a store has a row"))
     }
 
+    /// Tells state with a time to live what time it is.
+    #[inline]
+    pub(super) fn tell_time(&mut self) {
+        if self.windows.has_ttl() {
+            self.windows.set_now_ms(self.services.now_ms());
+        }
+        if self.keys.has_ttl() {
+            self.keys.set_now_ms(self.services.now_ms());
+        }
+    }
+
     pub(super) fn pop_due(&mut self, domain: TimeDomain) -> Option<Timer> {
         let services = &mut self.services;
         match domain {
@@ -150,6 +161,7 @@ impl<K: Key, W: Window, S: StateValue> WindowStore<K, W, S> {
         B: Body<T, K, W, State = S>,
         D: Push<B::Out>,
     {
+        self.tell_time();
         self.windows.cursor(row)?.0.unpin();
         let Some(contents_row) = self.contents_row(row)? else {
             // The trigger of a window that was merged into another one has left a timer.

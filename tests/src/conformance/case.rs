@@ -106,7 +106,7 @@ pub enum Step {
         /// To here.
         now_ms: i64,
     },
-    /// An asynchronous request completes.
+    /// An asynchronous request completes. One that is not open (it timed out, say) is left alone.
     Complete {
         /// Which.
         id: i64,

@@ -6,7 +6,7 @@
 //! 3. The output is a multiset of values and timestamps for each output and key; it must be equal for all variants.
 //!
 //! Not every job has such an output: what depends on the interleaving of subtasks is not drawn. The rules are with
-//! [`Knowledge`](plan::Knowledge), which says what is known of a stream's order at each point of the chain.
+//! `plan::Knowledge`, which says what is known of a stream's order at each point of the chain.
 //!
 //! **Invariant**: a seed names a job and its input for good; nothing else is random.
 

@@ -113,25 +113,16 @@ macro_rules! apply {
     }};
 }
 
-/// The windows of a job on a stream, keyed or not; `$window` and its kin are the stream's methods.
+/// The windows of a job on a stream, keyed or not, by types that choose at run time; `$window` and its kin are the
+/// stream's methods.
 macro_rules! windows {
     ($job:expr, $bench:expr, $stream:expr,
      $window:ident, $count_window:ident, $count_window_sliding:ident) => {{
         let (job, bench, stream) = ($job, $bench, $stream);
         let trigger = job.trigger.as_ref().map(TriggerSpec::to_trigger);
         let evictor = job.evictor.map(EvictorSpec::to_evictor);
-        match (job.window.of_time(), trigger, evictor) {
-            // The API's own types, whose windows may be kept in slices.
-            (Some(AnyAssigner::TumblingEvent(assigner)), None, None) => {
-                apply!(job, bench, stream.$window(assigner), TimeWindow);
-            }
-            (Some(AnyAssigner::SlidingEvent(assigner)), None, None) => {
-                apply!(job, bench, stream.$window(assigner), TimeWindow);
-            }
-            (Some(AnyAssigner::SessionEvent(assigner)), None, None) => {
-                apply!(job, bench, stream.$window(assigner), TimeWindow);
-            }
-            (Some(assigner), trigger, evictor) => {
+        match (job.window, job.window.of_time(), trigger, evictor) {
+            (_, Some(assigner), trigger, evictor) => {
                 let trigger = trigger.unwrap_or_else(|| assigner.own_trigger());
                 let windowed = stream.$window(assigner).trigger(trigger);
                 match evictor {
@@ -139,21 +130,14 @@ macro_rules! windows {
                     Some(evictor) => apply!(job, bench, windowed.evictor(evictor), TimeWindow),
                 }
             }
-            (None, None, None) => match job.window {
-                WindowSpec::CountTumbling { n } => {
-                    apply!(job, bench, stream.$count_window(n), GlobalWindow);
-                }
-                WindowSpec::CountSliding { n, slide } => {
-                    apply!(job, bench, stream.$count_window_sliding(n, slide), GlobalWindow);
-                }
-                WindowSpec::GlobalEndOfStream {} => {
-                    let windows = GlobalWindows::with_end_of_stream_trigger();
-                    apply!(job, bench, stream.$window(windows), GlobalWindow);
-                }
-                _ => apply!(job, bench, stream.$window(GlobalWindows::create()), GlobalWindow),
-            },
-            (None, trigger, evictor) => {
-                let (own_trigger, own_evictor) = job.window.of_global();
+            (WindowSpec::CountTumbling { n }, _, None, None) => {
+                apply!(job, bench, stream.$count_window(n), GlobalWindow);
+            }
+            (WindowSpec::CountSliding { n, slide }, _, None, None) => {
+                apply!(job, bench, stream.$count_window_sliding(n, slide), GlobalWindow);
+            }
+            (window, None, trigger, evictor) => {
+                let (own_trigger, own_evictor) = window.of_global();
                 let trigger = trigger.unwrap_or(own_trigger);
                 let windowed = stream.$window(GlobalWindows::create()).trigger(trigger);
                 match evictor.or(own_evictor) {
@@ -185,7 +169,24 @@ impl WindowJob {
 
     fn build_keyed(&self, bench: &Bench<'_>) {
         let keyed = bench.input(0).key_by_ref(|event| &event.key);
-        windows!(self, bench, keyed, window, count_window, count_window_sliding);
+        let has_defaults = self.trigger.is_none() && self.evictor.is_none();
+        // The API's own types, whose windows have operators of their own.
+        match self.window.of_time().filter(|_| has_defaults) {
+            Some(AnyAssigner::TumblingEvent(assigner)) => {
+                apply!(self, bench, keyed.window(assigner), TimeWindow);
+            }
+            Some(AnyAssigner::SlidingEvent(assigner)) => {
+                apply!(self, bench, keyed.window(assigner), TimeWindow);
+            }
+            Some(AnyAssigner::SessionEvent(assigner)) => {
+                apply!(self, bench, keyed.window(assigner), TimeWindow);
+            }
+            _ if has_defaults && matches!(self.window, WindowSpec::GlobalEndOfStream {}) => {
+                let windows = GlobalWindows::with_end_of_stream_trigger();
+                apply!(self, bench, keyed.window(windows), GlobalWindow);
+            }
+            _ => windows!(self, bench, keyed, window, count_window, count_window_sliding),
+        }
     }
 
     fn build_all(&self, bench: &Bench<'_>) {

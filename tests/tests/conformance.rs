@@ -1,22 +1,24 @@
-//! The whole conformance corpus in every combination of shell, parallelism and evaluation of windows. State lies in memory,
-//! the one backend there is.
+//! The whole conformance corpus, and more random cases, in every combination of shell, parallelism and evaluation of
+//! windows. State lies in memory, the one backend there is.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
 use std::io::sink;
 use thalweg::config::ShellKind;
-use thalweg_tests::conformance::{Report, Setup, Shell, Verdict, case_files, corpus, run_files};
+use thalweg_tests::conformance::{
+    Report, Setup, Shell, Verdict, case_files, corpus, more, run_files,
+};
 
 /// What is not built yet.
 const NOT_BUILT: [&str; 3] = ["cep", "restore", "sql"];
 /// Cases of the kinds that are.
-const CASES_MIN: usize = 160;
+const CASES_MIN: usize = 300;
 
 #[track_caller]
 fn corpus_passes(shell: Shell, parallelism: usize, is_per_pane: bool) {
     let setup = Setup { shell, parallelism, is_per_pane, seed: 1 };
-    let files = case_files(&[corpus()]).unwrap();
+    let files = case_files(&[corpus(), more()]).unwrap();
     let report = run_files(&files, setup, |_, _| {}, &mut sink()).unwrap();
     let failures: Vec<_> =
         report.failures.iter().map(|(name, why)| format!("{name}: {why}")).collect();

@@ -12,6 +12,7 @@ stepped![
     continuous_event_time_fires_at_multiples_and_at_the_end,
     continuous_event_time_goes_on_in_merged_sessions,
     continuous_processing_time_fires_by_the_clock,
+    continuous_processing_time_fires_once_at_an_end_that_has_passed,
     counts_replace_the_end_of_the_window,
     counts_add_up_when_sessions_merge,
     purging_leaves_the_late_elements_alone,
@@ -182,6 +183,20 @@ fn continuous_processing_time_fires_by_the_clock(steps: Steps) {
     assert_eq!(told(&mut test), vec![(99, vec![1, 2]); 2]);
     event(&mut test, 0, 3);
     test.end("in");
+    assert_eq!(told(&mut test), NOTHING);
+}
+
+/// The clock is ahead of the events, as it is when old data is read.
+fn continuous_processing_time_fires_once_at_an_end_that_has_passed(steps: Steps) {
+    let trigger = ContinuousProcessingTimeTrigger::of(milliseconds(40));
+    let windows = tumbling(10);
+    let mut test = windows!(steps, |keyed| keyed.window(windows).trigger(trigger).process(tell()));
+    test.set_clock_ms(1_000);
+    event(&mut test, 1, 1);
+    test.set_clock_ms(1_001);
+    assert_eq!(told(&mut test), [(9, vec![1])]);
+    event(&mut test, 2, 2);
+    test.set_clock_ms(1_100);
     assert_eq!(told(&mut test), NOTHING);
 }
 

@@ -28,6 +28,6 @@ pub use compare::{Difference, Rule, difference};
 pub use event::{
     AddCommand, Clock, Command, Event, ListCommand, MapCommand, Output, TimerCommand, ValueCommand,
 };
-pub use report::{Report, Verdict, case_files, corpus, run_files};
+pub use report::{Report, Verdict, case_files, corpus, more, run_files};
 pub use row::{Body, Row};
 pub use run::{RunError, Setup, Shell, run};

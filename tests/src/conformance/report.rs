@@ -77,6 +77,11 @@ pub fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/conformance")
 }
 
+/// Random cases, with results of real Flink too.
+pub fn more() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/conformance_more")
+}
+
 /// All case files under `directories`, in order.
 ///
 /// # Errors

@@ -207,6 +207,13 @@ impl<'a> Run<'a> {
         inputs.into_iter().for_each(|input| self.driver.end(&input_name(input)));
     }
 
+    /// What stands for no timestamp. A process function of Flink gives the records of its side outputs the timestamp that
+    /// means none, where those of its main output have none at all.
+    fn timestamp_of_none(&self, out: &str) -> Option<i64> {
+        let is_side = out != "main" && matches!(self.case.kind.as_str(), "process" | "side");
+        is_side.then_some(i64::MIN)
+    }
+
     /// Takes what came since the last step.
     fn collect(&mut self, at: usize) {
         for out in &self.outputs {
@@ -214,6 +221,7 @@ impl<'a> Run<'a> {
                 let body = match event {
                     OutputEvent::Record { value, timestamp_ms } => {
                         let value = value.value().expect("outputs are made of JSON values");
+                        let timestamp_ms = timestamp_ms.or(self.timestamp_of_none(out));
                         Body::Record { timestamp_ms, value }
                     }
                     _ if !self.case.common.record_watermarks => continue,

@@ -137,7 +137,9 @@ impl<T, W: Window> Trigger<T, W> for ContinuousEventTimeTrigger {
 
 /// Fires whenever the clock reaches a multiple of an interval; in processing-time windows also at their end.
 ///
-/// Event-time windows do not fire at their end: what came after the last multiple is given up with the window.
+/// Event-time windows do not fire when the watermark reaches their end: what came after the last multiple is given up with
+/// the window. One whose end the clock has passed (events of the past) fires once more, at the next tick of the clock,
+/// and not again.
 ///
 /// Cost: 8 bytes and a timer a key and window.
 #[derive(Clone, Debug)]
@@ -190,6 +192,9 @@ impl<T, W: Window> Trigger<T, W> for ContinuousProcessingTimeTrigger {
         window: &W,
         context: &mut TriggerContext<'_>,
     ) -> Result<TriggerResult> {
+        if time_ms == window.max_timestamp() {
+            return Ok(TriggerResult::Fire);
+        }
         let is_next = self.next.value(context)? == Some(time_ms);
         if is_next {
             self.schedule(time_ms.saturating_add(self.interval_ms), window, context)?;

@@ -266,8 +266,12 @@ impl Obey {
                 scene.tell("entries", entries);
             }
             MapCommand::IncrementAll(more) => {
+                // Flink iterates over copies of the entries of a map with time to live: a value set there is lost.
+                let sets = self.ttl.is_none_or(|ttl| matches!(ttl.update, Update::Disabled));
                 for (key, value) in state.entries(scene.context)? {
-                    state.put(scene.context, key, value.wrapping_add(*more))?;
+                    if sets {
+                        state.put(scene.context, key, value.wrapping_add(*more))?;
+                    }
                 }
             }
             MapCommand::RemoveIfGreater(most) => {

@@ -63,44 +63,28 @@ impl WindowJob {
     }
 }
 
-/// Ends a windowed stream in the job's function.
+/// The settings that all windows have.
+macro_rules! settle {
+    ($job:expr, $bench:expr, $windowed:expr) => {{
+        let windowed = $windowed
+            .allowed_lateness(duration($job.allowed_lateness_ms))
+            .evaluation($bench.evaluation());
+        match $job.late_output {
+            true => windowed.side_output_late_data(&OutputTag::<Event>::new("late")),
+            false => windowed,
+        }
+    }};
+}
+/// Ends a windowed stream in the job's function. The named reductions go as one type, a pointer to a function: each stream
+/// and function that meet are a window operator to compile.
 macro_rules! apply {
     ($job:expr, $bench:expr, $windowed:expr, $window:ty) => {{
-        let (job, bench) = ($job, $bench);
-        let late = OutputTag::<Event>::new("late");
-        let lateness = duration(job.allowed_lateness_ms);
-        let windowed = $windowed.allowed_lateness(lateness).evaluation(bench.evaluation());
-        let windowed = match job.late_output {
-            true => windowed.side_output_late_data(&late),
-            false => windowed,
-        };
-        let elements = |tells| Elements::<$window>::new(tells, job.sort_vs);
-        match (job.function, job.tie.unwrap_or_default()) {
-            (Function::Sum, _) => job.events(bench, windowed.sum(|event| &mut event.v)),
-            (Function::Min, _) => job.events(bench, windowed.min(|event| &mut event.v)),
-            (Function::Max, _) => job.events(bench, windowed.max(|event| &mut event.v)),
-            (Function::MinBy, Tie::First) => job.events(bench, windowed.min_by(|event| event.v)),
-            (Function::MinBy, Tie::Last) => {
-                job.events(bench, windowed.min_by_last(|event| event.v));
-            }
-            (Function::MaxBy, Tie::First) => job.events(bench, windowed.max_by(|event| event.v)),
-            (Function::MaxBy, Tie::Last) => {
-                job.events(bench, windowed.max_by_last(|event| event.v));
-            }
-            (Function::Reduce, _) => job.events(bench, windowed.reduce(add)),
+        let (job, bench, windowed) = ($job, $bench, settle!($job, $bench, $windowed));
+        match (job.function, job.reduction()) {
             (Function::Aggregate, _) => {
                 let counts = windowed.aggregate(CountAndSum).boxed();
                 job.late(bench, &counts);
                 bench.outputs("main", counts.map(counted));
-            }
-            (Function::Process, _) => {
-                job.outputs(bench, windowed.process(elements(Tells::Elements)));
-            }
-            (Function::ProcessWm, _) => {
-                job.outputs(bench, windowed.process(elements(Tells::Watermark)));
-            }
-            (Function::ProcessState, _) => {
-                job.outputs(bench, windowed.process(elements(Tells::Fires)));
             }
             (Function::ReduceProcess, _) => {
                 job.outputs(bench, windowed.reduce_process(add, Reduced::<$window>::new()));
@@ -109,20 +93,59 @@ macro_rules! apply {
                 let function = Aggregated::<$window>::new();
                 job.outputs(bench, windowed.aggregate_process(CountAndSum, function));
             }
+            (_, Some(reduction)) => job.events(bench, windowed.reduce(reduction)),
+            (function, None) => {
+                let tells = match function {
+                    Function::ProcessWm => Tells::Watermark,
+                    Function::ProcessState => Tells::Fires,
+                    _ => Tells::Elements,
+                };
+                let elements = Elements::<$window>::new(tells, job.sort_vs);
+                job.outputs(bench, windowed.process(elements));
+            }
         }
     }};
 }
 
-/// The windows of a job on a stream, keyed or not, by types that choose at run time; `$window` and its kin are the
-/// stream's methods.
+/// [`apply!`] with the API's own reductions.
+macro_rules! apply_named {
+    ($job:expr, $bench:expr, $windowed:expr, $window:ty) => {{
+        let (job, bench, windowed) = ($job, $bench, $windowed);
+        match (job.function, job.tie.unwrap_or_default()) {
+            (Function::Sum, _) => {
+                job.events(bench, settle!(job, bench, windowed).sum(|event| &mut event.v));
+            }
+            (Function::Min, _) => {
+                job.events(bench, settle!(job, bench, windowed).min(|event| &mut event.v));
+            }
+            (Function::Max, _) => {
+                job.events(bench, settle!(job, bench, windowed).max(|event| &mut event.v));
+            }
+            (Function::MinBy, Tie::First) => {
+                job.events(bench, settle!(job, bench, windowed).min_by(|event| event.v));
+            }
+            (Function::MinBy, Tie::Last) => {
+                job.events(bench, settle!(job, bench, windowed).min_by_last(|event| event.v));
+            }
+            (Function::MaxBy, Tie::First) => {
+                job.events(bench, settle!(job, bench, windowed).max_by(|event| event.v));
+            }
+            (Function::MaxBy, Tie::Last) => {
+                job.events(bench, settle!(job, bench, windowed).max_by_last(|event| event.v));
+            }
+            _ => apply!(job, bench, windowed, $window),
+        }
+    }};
+}
+
+/// Triggers and evictors of a job on a stream, keyed or not; `$window` is the stream's method.
 macro_rules! windows {
-    ($job:expr, $bench:expr, $stream:expr,
-     $window:ident, $count_window:ident, $count_window_sliding:ident) => {{
+    ($job:expr, $bench:expr, $stream:expr, $window:ident) => {{
         let (job, bench, stream) = ($job, $bench, $stream);
         let trigger = job.trigger.as_ref().map(TriggerSpec::to_trigger);
         let evictor = job.evictor.map(EvictorSpec::to_evictor);
-        match (job.window, job.window.of_time(), trigger, evictor) {
-            (_, Some(assigner), trigger, evictor) => {
+        match job.window.of_time() {
+            Some(assigner) => {
                 let trigger = trigger.unwrap_or_else(|| assigner.own_trigger());
                 let windowed = stream.$window(assigner).trigger(trigger);
                 match evictor {
@@ -130,14 +153,8 @@ macro_rules! windows {
                     Some(evictor) => apply!(job, bench, windowed.evictor(evictor), TimeWindow),
                 }
             }
-            (WindowSpec::CountTumbling { n }, _, None, None) => {
-                apply!(job, bench, stream.$count_window(n), GlobalWindow);
-            }
-            (WindowSpec::CountSliding { n, slide }, _, None, None) => {
-                apply!(job, bench, stream.$count_window_sliding(n, slide), GlobalWindow);
-            }
-            (window, None, trigger, evictor) => {
-                let (own_trigger, own_evictor) = window.of_global();
+            None => {
+                let (own_trigger, own_evictor) = job.window.of_global();
                 let trigger = trigger.unwrap_or(own_trigger);
                 let windowed = stream.$window(GlobalWindows::create()).trigger(trigger);
                 match evictor.or(own_evictor) {
@@ -167,13 +184,30 @@ impl WindowJob {
         bench.events("main", results);
     }
 
+    /// Windows that the engine may keep in slices or without timers: those of one of its own types, as they are.
+    fn is_plain(&self) -> bool {
+        self.trigger.is_none() && self.evictor.is_none()
+    }
+
+    /// The functions that reduce events to an event.
+    fn reduction(&self) -> Option<fn(Event, Event) -> Event> {
+        Some(match (self.function, self.tie.unwrap_or_default()) {
+            (Function::Sum | Function::Reduce, _) => add,
+            (Function::Min, _) => |a, b| Event { v: a.v.min(b.v), ..a },
+            (Function::Max, _) => |a, b| Event { v: a.v.max(b.v), ..a },
+            (Function::MinBy, Tie::First) => |a, b| if b.v < a.v { b } else { a },
+            (Function::MinBy, Tie::Last) => |a, b| if b.v <= a.v { b } else { a },
+            (Function::MaxBy, Tie::First) => |a, b| if b.v > a.v { b } else { a },
+            (Function::MaxBy, Tie::Last) => |a, b| if b.v >= a.v { b } else { a },
+            _ => return None,
+        })
+    }
+
     fn build_keyed(&self, bench: &Bench<'_>) {
         let keyed = bench.input(0).key_by_ref(|event| &event.key);
-        let has_defaults = self.trigger.is_none() && self.evictor.is_none();
-        // The API's own types, whose windows have operators of their own.
-        match self.window.of_time().filter(|_| has_defaults) {
+        match self.window.of_time().filter(|_| self.is_plain()) {
             Some(AnyAssigner::TumblingEvent(assigner)) => {
-                apply!(self, bench, keyed.window(assigner), TimeWindow);
+                apply_named!(self, bench, keyed.window(assigner), TimeWindow);
             }
             Some(AnyAssigner::SlidingEvent(assigner)) => {
                 apply!(self, bench, keyed.window(assigner), TimeWindow);
@@ -181,17 +215,18 @@ impl WindowJob {
             Some(AnyAssigner::SessionEvent(assigner)) => {
                 apply!(self, bench, keyed.window(assigner), TimeWindow);
             }
-            _ if has_defaults && matches!(self.window, WindowSpec::GlobalEndOfStream {}) => {
-                let windows = GlobalWindows::with_end_of_stream_trigger();
-                apply!(self, bench, keyed.window(windows), GlobalWindow);
-            }
-            _ => windows!(self, bench, keyed, window, count_window, count_window_sliding),
+            _ => windows!(self, bench, keyed, window),
         }
     }
 
     fn build_all(&self, bench: &Bench<'_>) {
         let all = bench.input(0);
-        windows!(self, bench, all, window_all, count_window_all, count_window_all_sliding);
+        match self.window.of_time().filter(|_| self.is_plain()) {
+            Some(AnyAssigner::TumblingEvent(assigner)) => {
+                apply!(self, bench, all.window_all(assigner), TimeWindow);
+            }
+            _ => windows!(self, bench, all, window_all),
+        }
     }
 }
 

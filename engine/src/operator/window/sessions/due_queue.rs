@@ -208,13 +208,14 @@ mod tests {
         let (mut queue, mut model) = (DueQueue::new(distance_ms), BTreeMap::<i64, Vec<u32>>::new());
         let (mut now_ms, mut state) = (start_ms, seed);
         for step in 0..40_000_u32 {
-            let reach = if random(&mut state) % 50 == 0 { reach_ms * 20 } else { reach_ms };
+            let reach =
+                if random(&mut state).is_multiple_of(50) { reach_ms * 20 } else { reach_ms };
             let due_ms = now_ms.saturating_add(1 + (random(&mut state) % reach) as i64);
             if due_ms < i64::MAX {
                 queue.push(due_ms, step);
                 model.entry(due_ms).or_default().push(step);
             }
-            if random(&mut state) % 8 == 0 {
+            if random(&mut state).is_multiple_of(8) {
                 now_ms = now_ms.saturating_add((random(&mut state) % (reach_ms / 2 + 1)) as i64);
                 while let Some((due_ms, mut ids)) = queue.take(now_ms) {
                     let (expected_ms, mut expected) = model.pop_first().expect("the model has it");

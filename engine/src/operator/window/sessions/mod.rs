@@ -264,6 +264,16 @@ where
         merged
     }
 
+    /// Prefetches what removing this session will need, if it will go at `due_ms`.
+    #[inline(always)]
+    fn hint_removal(&self, due_ms: i64, number: u32) {
+        if let Some(session) = self.sessions.get(number)
+            && session.last_ms() == due_ms
+        {
+            self.index.hint(session.key.key_hash());
+        }
+    }
+
     /// Looks at the session of this number, if it is scheduled at `due_ms`.
     #[inline]
     fn visit<D: Push<E::Out>>(&mut self, due_ms: i64, number: u32, next: &mut D) {
@@ -346,6 +356,9 @@ where
             while at < numbers.len() && left > 0 {
                 if let Some(number) = numbers.get(at + AHEAD) {
                     self.sessions.hint(*number);
+                }
+                if let Some(number) = numbers.get(at + AHEAD / 2) {
+                    self.hint_removal(due_ms, *number);
                 }
                 self.visit(due_ms, numbers[at], next);
                 at += 1;

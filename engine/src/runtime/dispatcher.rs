@@ -137,6 +137,11 @@ pub(crate) struct Dispatcher {
     done: u64,
 }
 
+/// While jobs run and nothing is heard for so long, the cores are nudged: what ends a sleep that glommio began with a
+/// runnable task (see its shell) when the core's own heartbeats were left lying too. That was seen once, on a machine
+/// so busy that both had expired together.
+const QUIET_MAX: Duration = Duration::from_millis(250);
+
 /// Linux shows 15 characters of it.
 const THREAD_NAME: &str = "thalweg-control";
 
@@ -197,15 +202,20 @@ impl Dispatcher {
         self.done > before
     }
 
-    /// The next event, or nothing when an enumerator is due.
+    /// The next event, or nothing when an enumerator is due or it has been quiet for long; then it nudges the cores.
     fn next_event(&self) -> Option<ControlEvent> {
-        let due_ns = self.jobs.values().filter_map(JobMaster::next_discovery_ns).min();
-        let Some(due_ns) = due_ns else {
+        if self.jobs.is_empty() {
             // `control` is a sender, so the channel is never disconnected.
             return self.events.recv().ok();
-        };
-        let patience = Duration::from_nanos(due_ns.saturating_sub(self.clock.monotonic_ns()));
-        self.events.recv_timeout(patience).ok()
+        }
+        let due_ns = self.jobs.values().filter_map(JobMaster::next_discovery_ns).min();
+        let until_due = due_ns.map(|due_ns| due_ns.saturating_sub(self.clock.monotonic_ns()));
+        let patience = until_due.map_or(QUIET_MAX, Duration::from_nanos).min(QUIET_MAX);
+        let event = self.events.recv_timeout(patience).ok();
+        if event.is_none() && patience == QUIET_MAX {
+            self.task_manager.cores().for_each(|core| core.waker().nudge());
+        }
+        event
     }
 
     fn handle(&mut self, event: ControlEvent) {

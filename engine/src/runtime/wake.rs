@@ -114,6 +114,14 @@ impl CoreWaker {
         }
     }
 
+    /// Makes an executor look around whether its core sleeps or not; a thread that runs the core alone needs none. For
+    /// sleeps that an executor should not have begun: a core that rightly sleeps goes on sleeping.
+    pub(crate) fn nudge(&self) {
+        if let Some(Unparker::Task(waker)) = lock(&self.unparker).as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
     /// Says how to get this core up; on the core, before it first sleeps.
     pub(crate) fn bind(&self, unparker: Unparker) {
         *lock(&self.unparker) = Some(unparker);

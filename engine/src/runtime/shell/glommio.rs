@@ -15,7 +15,8 @@
 //!   for our flag is down already. With that one line of glommio mended 0 of 150 runs of the ping-pong test stalled;
 //!   as published, 8 of 210. Timers that are always armed end such a sleep: it becomes a delay of up to
 //!   [`HEARTBEATS`]' shortest instead of a stall. This bounds the fault, it does not remove it; two periods, because a
-//!   beat that has just fired can itself be the task that is left lying.
+//!   beat that has just fired can itself be the task that is left lying. Where a busy machine let both lie, the
+//!   dispatcher's nudge (a wake-up from a foreign thread, which glommio always passes on) ends the sleep.
 //! - **One waker** for the life of the task. glommio counts wakers in 16 bits and frees a task on its own thread only,
 //!   so the waker is bound once and unbound by the loop's drop, on the executor.
 //!

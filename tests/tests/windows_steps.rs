@@ -10,6 +10,7 @@ use thalweg_tests::{Steps, stepped};
 
 stepped![
     continuous_event_time_fires_at_multiples_and_at_the_end,
+    continuous_event_time_ends_in_windows_without_end,
     continuous_event_time_goes_on_in_merged_sessions,
     continuous_processing_time_fires_by_the_clock,
     continuous_processing_time_fires_once_at_an_end_that_has_passed,
@@ -151,6 +152,17 @@ fn continuous_event_time_fires_at_multiples_and_at_the_end(steps: Steps) {
     event(&mut test, 2, 4);
     test.end("in");
     assert_eq!(told(&mut test), NOTHING);
+}
+
+fn continuous_event_time_ends_in_windows_without_end(steps: Steps) {
+    let trigger = ContinuousEventTimeTrigger::of(milliseconds(10));
+    let windows = GlobalWindows::create();
+    let mut test = windows!(steps, |keyed| keyed.window(windows).trigger(trigger).process(tell()));
+    event(&mut test, 3, 1);
+    test.watermark("in", 25); // 10 and 20
+    assert_eq!(told(&mut test), vec![(i64::MAX, vec![1]); 2]);
+    test.end("in"); // 30, and the end
+    assert_eq!(told(&mut test), vec![(i64::MAX, vec![1]); 2]);
 }
 
 fn continuous_event_time_goes_on_in_merged_sessions(steps: Steps) {

@@ -29,7 +29,8 @@ fn validate(interval_ms: i64) -> Result<(), WindowError> {
 /// windows.
 ///
 /// From its first element on a window fires at every multiple, whether new elements came or not; a watermark that passes
-/// several multiples fires the window for each of them.
+/// several multiples fires the window for each of them. At the end of the input a global window fires for the next
+/// multiple and for its end, and not, as in Flink, until the end of time.
 ///
 /// Cost: 8 bytes and two timers a key and window.
 ///
@@ -72,7 +73,10 @@ impl ContinuousEventTimeTrigger {
         window: &W,
         context: &mut TriggerContext<'_>,
     ) -> Result<()> {
-        let at_ms = at_ms.min(window.max_timestamp());
+        let last_ms = window.max_timestamp();
+        // At the end of the input a window without an end would fire for each multiple until the end of time.
+        let is_last = last_ms == i64::MAX && context.current_watermark() == i64::MAX;
+        let at_ms = if is_last { last_ms } else { at_ms.min(last_ms) };
         self.next.update(context, at_ms)?;
         context.register_event_time_timer(at_ms);
         Ok(())

@@ -45,6 +45,7 @@ impl<T> KeySelector<T> for NoKey {
 /// use thalweg::prelude::*;
 ///
 /// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
 /// let totals = env
 ///     .from_elements([(1, 10i64), (4, 20), (12, 5)])
 ///     .assign_timestamps_and_watermarks(

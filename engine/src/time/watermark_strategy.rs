@@ -155,6 +155,23 @@ impl<T: 'static, G, A> WatermarkStrategy<T, G, A> {
     /// no record starts the countdown, and the first one *more* than `timeout` later finds the stream idle: up to two
     /// intervals after the timeout. While watermarks leave after each batch it is found after `timeout`. Time in which
     /// the operator could take no records, because what follows it was busy, does not count; nor does setting the wall clock.
+    ///
+    /// Costs a look at the clock a batch.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// use thalweg::testing::{OperatorHarness, OutputEvent};
+    ///
+    /// let mut harness = OperatorHarness::new_two(|quiet: DataStream<i64>, busy: DataStream<i64>| {
+    ///     let strategy = WatermarkStrategy::monotonous().with_idleness(milliseconds(10));
+    ///     quiet.assign_timestamps_and_watermarks(strategy).union(busy)
+    /// });
+    /// harness.watermark_second(50);
+    /// assert!(harness.events().is_empty());
+    /// harness.advance_clock(milliseconds(20));
+    /// assert_eq!(harness.events(), [OutputEvent::Watermark(50)]);
+    /// ```
     pub fn with_idleness(mut self, timeout: Duration) -> Self {
         self.idle_timeout = Some(timeout);
         self

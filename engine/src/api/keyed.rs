@@ -163,6 +163,9 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     /// Keeps one value of state a key, beginning with `initial`: `function` changes it in place and returns what goes on.
     /// The fastest keyed operator.
     ///
+    /// Cost: a key and its value for each key, for as long as the job runs; no timers. What must be given up some day is for
+    /// [`process`](Self::process).
+    ///
     /// # Examples
     /// ```
     /// use thalweg::prelude::*;
@@ -217,6 +220,9 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     }
 
     /// [`process`](Self::process) with functions that each subtask makes on its core.
+    ///
+    /// So functions may hold what is neither `Clone` nor `Send`;
+    /// [`map_with_factory`](crate::api::DataStream::map_with_factory) has an example of such a one.
     #[track_caller]
     pub fn process_factory<P, M>(self, factory: M) -> DataStream<P::Out, impl Chain<P::Out>>
     where

@@ -28,6 +28,8 @@ where
 {
     /// Combines each record with what its key has so far and emits the result.
     ///
+    /// Cost: one record a key, for as long as the job runs; a clone a record.
+    ///
     /// # Examples
     /// ```
     /// use thalweg::prelude::*;

@@ -139,6 +139,34 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// [`map_with`](Self::map_with) for functions that are neither `Clone` nor `Send`: each subtask calls `factory` on its core.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// use std::{cell::Cell, rc::Rc};
+    ///
+    /// /// What it holds cannot leave its core.
+    /// struct Numbered { count: Rc<Cell<u64>> }
+    ///
+    /// impl MapFunction for Numbered {
+    ///     type In = i32;
+    ///     type Out = (u64, i32);
+    ///     fn map(&mut self, record: i32) -> thalweg::Result<(u64, i32)> {
+    ///         self.count.set(self.count.get() + 1);
+    ///         Ok((self.count.get(), record))
+    ///     }
+    /// }
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let counted = env
+    ///     .from_elements([7, 7])
+    ///     .map_with_factory(|| Numbered { count: Rc::new(Cell::new(0)) })
+    ///     .collect();
+    /// env.execute("numbered")?;
+    /// assert_eq!(counted.take(), [(1, 7), (2, 7)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn map_with_factory<F, M>(self, factory: M) -> DataStream<F::Out, impl Chain<F::Out>>
     where
@@ -211,6 +239,8 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// [`filter_with`](Self::filter_with) made by each subtask on its core.
+    ///
+    /// [`map_with_factory`](Self::map_with_factory) has an example.
     #[track_caller]
     pub fn filter_with_factory<F, M>(self, factory: M) -> DataStream<T, impl Chain<T>>
     where
@@ -287,6 +317,8 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// [`flat_map_with`](Self::flat_map_with) made by each subtask on its core.
+    ///
+    /// [`map_with_factory`](Self::map_with_factory) has an example.
     #[track_caller]
     pub fn flat_map_with_factory<F, M>(self, factory: M) -> DataStream<F::Out, impl Chain<F::Out>>
     where
@@ -591,6 +623,22 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// Number of parallel instances of the operator. Where it differs from its neighbours' records are exchanged.
+    ///
+    /// Where it does not differ it costs nothing; an exchange keeps no order between its producers.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let doubled = env.from_elements([1, 2, 3]).map(|n| 2 * n).set_parallelism(2).collect();
+    /// env.execute("by two")?;
+    /// let mut doubled = doubled.take();
+    /// doubled.sort();
+    /// assert_eq!(doubled, [2, 4, 6]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn set_parallelism(self, parallelism: usize) -> DataStream<T> {
         self.separate(move |node| node.parallelism = Some(parallelism))
     }

@@ -18,6 +18,13 @@ use crate::function::{Collector, RuntimeContext};
 ///         Ok((fahrenheit - 32.0) / 1.8)
 ///     }
 /// }
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let celsius = env.from_elements([32.0, 212.0]).map_with(Celsius).collect();
+/// env.execute("celsius")?;
+/// assert_eq!(celsius.take(), [0.0, 100.0]);
+/// # Ok::<(), thalweg::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a MapFunction")]
 pub trait MapFunction: 'static {

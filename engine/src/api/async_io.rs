@@ -28,6 +28,34 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     ///
     /// Cost: the record and about 100 bytes a request in flight; an answer costs a lock that is hardly ever contended, and
     /// a wake-up if the core sleeps. One slow request holds up the results of all after it, up to the capacity.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// #[derive(Clone)]
+    /// struct Double;
+    ///
+    /// impl AsyncFunction for Double {
+    ///     type In = u64;
+    ///     type Out = u64;
+    ///     fn invoke(&mut self, n: &u64, result: ResultFuture<u64>) -> thalweg::Result {
+    ///         let n = *n;
+    ///         std::thread::spawn(move || result.complete(vec![2 * n]));
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let doubled = env
+    ///     .from_elements([1_u64, 2, 3])
+    ///     .async_ordered(Double, AsyncOptions::timeout(seconds(60)))
+    ///     .collect();
+    /// env.execute("doubled")?;
+    /// assert_eq!(doubled.take(), [2, 4, 6]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn async_ordered<F>(
         self,
@@ -45,6 +73,38 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     /// between two watermarks results may come in any order, but none passes a watermark, in neither direction.
     ///
     /// A slow request holds up only what is behind the next watermark.
+    ///
+    /// Cost: as `async_ordered`.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// #[derive(Clone)]
+    /// struct Double;
+    ///
+    /// impl AsyncFunction for Double {
+    ///     type In = u64;
+    ///     type Out = u64;
+    ///     fn invoke(&mut self, n: &u64, result: ResultFuture<u64>) -> thalweg::Result {
+    ///         let n = *n;
+    ///         std::thread::spawn(move || result.complete(vec![2 * n]));
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let doubled = env
+    ///     .from_elements([1_u64, 2, 3])
+    ///     .async_unordered(Double, AsyncOptions::timeout(seconds(60)).capacity(2))
+    ///     .collect();
+    /// env.execute("doubled")?;
+    /// let mut doubled = doubled.take();
+    /// doubled.sort();
+    /// assert_eq!(doubled, [2, 4, 6]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn async_unordered<F>(
         self,
@@ -101,6 +161,25 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// [`async_map_ordered`](Self::async_map_ordered), but outputs leave as futures become ready; none passes a watermark.
+    ///
+    /// Limits and cost: as there.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let squares = env
+    ///     .from_elements([1_u64, 2, 3])
+    ///     .async_map_unordered(AsyncOptions::timeout(seconds(60)), |n| async move { Ok(n * n) })
+    ///     .collect();
+    /// env.execute("squares")?;
+    /// let mut squares = squares.take();
+    /// squares.sort();
+    /// assert_eq!(squares, [1, 4, 9]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn async_map_unordered<U, F, Fut>(
         self,

@@ -84,6 +84,8 @@ pub struct KeyedBroadcastConnectedStreams<A, B, S> {
 macro_rules! stateless_verbs {
     () => {
         /// One record in, one record out, a closure for each side.
+        ///
+        /// As [`ConnectedStreams::map`], where there is an example.
         #[track_caller]
         pub fn map<U, F, G>(self, first: F, second: G) -> DataStream<U, impl Chain<U>>
         where
@@ -95,6 +97,8 @@ macro_rules! stateless_verbs {
         }
 
         /// One record in, one record out, with a rich function.
+        ///
+        /// An example is at [`CoMapFunction`].
         #[track_caller]
         pub fn map_with<F>(self, function: F) -> DataStream<F::Out, impl Chain<F::Out>>
         where
@@ -104,6 +108,8 @@ macro_rules! stateless_verbs {
         }
 
         /// One record in, any number out, with a rich function.
+        ///
+        /// An example is at [`CoFlatMapFunction`].
         #[track_caller]
         pub fn flat_map_with<F>(self, function: F) -> DataStream<F::Out, impl Chain<F::Out>>
         where
@@ -116,6 +122,8 @@ macro_rules! stateless_verbs {
 
 impl<A: Send + 'static, B: Send + 'static> BroadcastConnectedStreams<A, B> {
     /// Processes both streams with broadcast state. See [`BroadcastProcessFunction`].
+    ///
+    /// That trait has an example. Cost: one copy of each broadcast record, and of the state made from it, for each subtask.
     #[track_caller]
     pub fn process<P>(self, function: P) -> DataStream<P::Out, impl Chain<P::Out>>
     where
@@ -139,6 +147,9 @@ where
     S: KeySelector<A>,
 {
     /// Processes both streams with keyed state, timers and broadcast state. See [`KeyedBroadcastProcessFunction`].
+    ///
+    /// That trait has an example. Cost: one row for each key with state or timers; one copy of each broadcast record, and of the
+    /// broadcast state, for each subtask.
     #[track_caller]
     pub fn process<P>(self, function: P) -> DataStream<P::Out, impl Chain<P::Out>>
     where

@@ -61,6 +61,24 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// The records of both streams, in no particular order between them; watermarks by minimum.
+    ///
+    /// Cost: an exchange for each input; no state.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let small = env.from_elements([1, 2]);
+    /// let large = env.from_elements([100]);
+    /// let all = small.union(large).collect();
+    /// env.execute("union")?;
+    /// let mut all = all.take();
+    /// all.sort();
+    /// assert_eq!(all, [1, 2, 100]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn union<C2: Chain<T>>(self, other: DataStream<T, C2>) -> DataStream<T, impl Chain<T>> {
         let (plan, location) = (self.plan.clone(), Location::caller());
@@ -69,6 +87,22 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// [`union`](Self::union) of any number of boxed streams.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let one = env.from_elements([1]);
+    /// let others = [2, 3].map(|n| env.from_elements([n]).boxed());
+    /// let all = one.union_all(others).collect();
+    /// env.execute("union")?;
+    /// let mut all = all.take();
+    /// all.sort();
+    /// assert_eq!(all, [1, 2, 3]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn union_all(
         self,
@@ -82,6 +116,24 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
 
     /// Brings two streams together in one operator, each with its own type. A keyed stream is connected with a stream
     /// without keys as [`partitioned`](KeyedStream::partitioned).
+    ///
+    /// There is no order between the two sides; the watermark is the lower one of both. Cost: an exchange for each side.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let numbers = env.from_elements([1, 2]);
+    /// let words = env.from_elements(["three".to_string()]);
+    /// let lengths = numbers.connect(words).map(|n| n, |word| word.len()).collect();
+    /// env.execute("lengths")?;
+    /// let mut lengths = lengths.take();
+    /// lengths.sort();
+    /// assert_eq!(lengths, [1, 2, 5]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn connect<U: Send + 'static, C2: Chain<U>>(
         self,
         other: DataStream<U, C2>,
@@ -142,6 +194,8 @@ impl<A: Send + 'static, B: Send + 'static> ConnectedStreams<A, B> {
     }
 
     /// One record in, one record out, with a rich function.
+    ///
+    /// An example is at [`CoMapFunction`]. Each subtask gets a clone of the function.
     #[track_caller]
     pub fn map_with<F>(self, function: F) -> DataStream<F::Out, impl Chain<F::Out>>
     where
@@ -151,6 +205,8 @@ impl<A: Send + 'static, B: Send + 'static> ConnectedStreams<A, B> {
     }
 
     /// One record in, any number out, with a rich function.
+    ///
+    /// An example is at [`CoFlatMapFunction`]. Each subtask gets a clone of the function, and fields of it are not shared.
     #[track_caller]
     pub fn flat_map_with<F>(self, function: F) -> DataStream<F::Out, impl Chain<F::Out>>
     where
@@ -161,6 +217,9 @@ impl<A: Send + 'static, B: Send + 'static> ConnectedStreams<A, B> {
 
     /// Sees the records of both sides with their time; emits any number of records, also to side outputs. See
     /// [`CoProcessFunction`].
+    ///
+    /// An example is at that trait. No keyed state and no timers: those need keys on both sides. Each subtask gets a clone of the
+    /// function.
     #[track_caller]
     pub fn process<P>(self, function: P) -> DataStream<P::Out, impl Chain<P::Out>>
     where
@@ -308,6 +367,25 @@ impl<A: Send + 'static, S1: KeySelector<A>> KeyedStream<A, S1> {
     }
 
     /// Brings two keyed streams together: records of one key meet in one subtask and share its state.
+    ///
+    /// Both keys must be of one type. [`KeyedCoProcessFunction`] has an example with state and timers. Cost: the two exchanges that
+    /// `key_by` asked for.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let clicks = env.from_elements([('a', 1), ('b', 2)]).key_by(|click| click.0);
+    /// let views = env.from_elements([('a', 3)]).key_by(|view| view.0);
+    /// let all = clicks.connect(views).map(|click| click.1, |view| view.1).collect();
+    /// env.execute("clicks and views")?;
+    /// let mut all = all.take();
+    /// all.sort();
+    /// assert_eq!(all, [1, 2, 3]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn connect<B, S2>(self, other: KeyedStream<B, S2>) -> KeyedConnectedStreams<A, B, S1, S2>
     where
         B: Send + 'static,
@@ -335,6 +413,9 @@ where
     S2: KeySelector<B, Key = S1::Key>,
 {
     /// Processes both streams with shared keyed state and timers.
+    ///
+    /// An example is at [`KeyedCoProcessFunction`]. Cost: one row for each key with state or timers, which both sides share, and two
+    /// entries of 16 bytes a timer.
     #[track_caller]
     pub fn process<P>(self, function: P) -> DataStream<P::Out, impl Chain<P::Out>>
     where
@@ -377,6 +458,8 @@ where
     }
 
     /// One record in, one record out, a closure for each side; records of one key meet in one subtask.
+    ///
+    /// No keyed state. [`KeyedStream::connect`] has an example.
     #[track_caller]
     pub fn map<U, F, G>(self, first: F, second: G) -> DataStream<U, impl Chain<U>>
     where
@@ -388,6 +471,8 @@ where
     }
 
     /// One record in, any number out, with a rich function; records of one key meet in one subtask.
+    ///
+    /// No keyed state. An example is at [`CoFlatMapFunction`].
     #[track_caller]
     pub fn flat_map_with<F>(self, function: F) -> DataStream<F::Out, impl Chain<F::Out>>
     where

@@ -91,6 +91,23 @@ where
     /// [`before`](crate::time::before) makes it earlier: `between(before(seconds(2)), seconds(1))`.
     ///
     /// A lower bound above the upper one is a mistake of the plan, which `execute` reports.
+    ///
+    /// Cost: each side is kept for as long as the bounds reach, see [`interval_join`](KeyedStream::interval_join).
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let at = || WatermarkStrategy::none().with_timestamp(|t: &i64| *t);
+    /// let left = env.from_elements([10_i64]).assign_timestamps_and_watermarks(at()).key_by(|_| 0_u8);
+    /// let right = env.from_elements([5_i64, 10, 15]).assign_timestamps_and_watermarks(at()).key_by(|_| 0_u8);
+    /// let met = left.interval_join(right).between(before(milliseconds(5)), milliseconds(2)).apply(|_, right| *right).collect();
+    /// env.execute("between")?;
+    /// assert_eq!(met.take(), [5, 10]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn between(
         self,
@@ -101,6 +118,21 @@ where
     }
 
     /// [`between`](Self::between) in milliseconds; negative is earlier.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let at = || WatermarkStrategy::none().with_timestamp(|t: &i64| *t);
+    /// let left = env.from_elements([10_i64]).assign_timestamps_and_watermarks(at()).key_by(|_| 0_u8);
+    /// let right = env.from_elements([5_i64, 10, 15]).assign_timestamps_and_watermarks(at()).key_by(|_| 0_u8);
+    /// let met = left.interval_join(right).between_ms(-5, 2).apply(|_, right| *right).collect();
+    /// env.execute("between")?;
+    /// assert_eq!(met.take(), [5, 10]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn between_ms(self, lower_ms: i64, upper_ms: i64) -> IntervalJoined<A, B, S1, S2> {
         IntervalJoined {
@@ -135,12 +167,42 @@ where
     S2: KeySelector<B, Key = S1::Key>,
 {
     /// A record exactly at the lower bound does not match. Default: it does.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let at = || WatermarkStrategy::none().with_timestamp(|t: &i64| *t);
+    /// let left = env.from_elements([10_i64]).assign_timestamps_and_watermarks(at()).key_by(|_| 0_u8);
+    /// let right = env.from_elements([5_i64, 10, 15]).assign_timestamps_and_watermarks(at()).key_by(|_| 0_u8);
+    /// let met = left.interval_join(right).between_ms(-5, 5).lower_bound_exclusive().apply(|_, right| *right).collect();
+    /// env.execute("bounds")?;
+    /// assert_eq!(met.take(), [10, 15]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn lower_bound_exclusive(mut self) -> Self {
         self.lower_exclusive = true;
         self
     }
 
     /// A record exactly at the upper bound does not match. Default: it does.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let at = || WatermarkStrategy::none().with_timestamp(|t: &i64| *t);
+    /// let left = env.from_elements([10_i64]).assign_timestamps_and_watermarks(at()).key_by(|_| 0_u8);
+    /// let right = env.from_elements([5_i64, 10, 15]).assign_timestamps_and_watermarks(at()).key_by(|_| 0_u8);
+    /// let met = left.interval_join(right).between_ms(-5, 5).upper_bound_exclusive().apply(|_, right| *right).collect();
+    /// env.execute("bounds")?;
+    /// assert_eq!(met.take(), [5, 10]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn upper_bound_exclusive(mut self) -> Self {
         self.upper_exclusive = true;
         self
@@ -148,6 +210,23 @@ where
 
     /// Sends left records that come too late to `tag`, to be read by `side_output(&tag)` on the result, with their own
     /// timestamps. Default: they are dropped and counted.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// use thalweg::testing::OperatorHarness;
+    ///
+    /// let late = OutputTag::<i64>::new("late");
+    /// let join = |left: DataStream<i64>, right: DataStream<i64>| {
+    ///     let (left, right) = (left.key_by(|_| 0_u8), right.key_by(|_| 0_u8));
+    ///     left.interval_join(right).between_ms(-5, 5).side_output_left_late(&late).apply(|a, b| a + b)
+    /// };
+    /// let mut harness = OperatorHarness::builder().side_output(&late).build_two(join)?;
+    /// harness.watermark(10);
+    /// harness.push(1, 9);
+    /// assert_eq!(harness.side_outputs(&late), [1]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn side_output_left_late(mut self, tag: &OutputTag<A>) -> Self {
         self.late.left = Some(tag.clone());
         self
@@ -155,12 +234,31 @@ where
 
     /// Sends right records that come too late to `tag`, to be read by `side_output(&tag)` on the result, with their own
     /// timestamps. Default: they are dropped and counted.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// use thalweg::testing::OperatorHarness;
+    ///
+    /// let late = OutputTag::<i64>::new("late");
+    /// let join = |left: DataStream<i64>, right: DataStream<i64>| {
+    ///     let (left, right) = (left.key_by(|_| 0_u8), right.key_by(|_| 0_u8));
+    ///     left.interval_join(right).between_ms(-5, 5).side_output_right_late(&late).apply(|a, b| a + b)
+    /// };
+    /// let mut harness = OperatorHarness::builder().side_output(&late).build_two(join)?;
+    /// harness.watermark(10);
+    /// harness.push_second(1, 9);
+    /// assert_eq!(harness.side_outputs(&late), [1]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn side_output_right_late(mut self, tag: &OutputTag<B>) -> Self {
         self.late.right = Some(tag.clone());
         self
     }
 
     /// Emits what `function` makes of each pair.
+    ///
+    /// Examples are at [`interval_join`](KeyedStream::interval_join) and [`between`](IntervalJoin::between).
     #[track_caller]
     pub fn apply<U, F>(self, function: F) -> DataStream<U, impl Chain<U>>
     where
@@ -172,6 +270,9 @@ where
 
     /// Gives each pair to a rich function, which sees its timestamps and may emit any number of records, also to side
     /// outputs, and keep state of the key.
+    ///
+    /// An example is at [`ProcessJoinFunction`]. State of the function comes on top of what the join keeps; it is not dropped with the
+    /// records, so clear it or give it a [time to live](crate::state::StateTtl).
     #[track_caller]
     pub fn process<P>(self, function: P) -> DataStream<P::Out, impl Chain<P::Out>>
     where

@@ -58,6 +58,28 @@ impl<T: 'static, S: KeySelector<T>> Route<T> for HashRoute<S> {
 
 impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     /// Partitions the stream by the key that `selector` returns.
+    ///
+    /// `selector` must give the same key for the same record each time; it is called once before the exchange and once behind it.
+    /// Cost: that, a hash, and an exchange of all with all.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let counts = env
+    ///     .from_elements([1, 2, 3])
+    ///     .key_by(|n| n % 2)
+    ///     .scan(0, |count, n| {
+    ///         *count += 1;
+    ///         (n, *count)
+    ///     })
+    ///     .collect();
+    /// env.execute("odd and even")?;
+    /// assert_eq!(counts.take(), [(1, 1), (2, 1), (3, 2)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn key_by<K, F>(self, selector: F) -> KeyedStream<T, ByValue<F, K>>
     where
@@ -69,6 +91,25 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// Partitions the stream by a key inside the record: no clone a record, which pays for `String` keys.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let words = env
+    ///     .from_elements(["to", "be", "to"].map(String::from))
+    ///     .key_by_ref(|word| word)
+    ///     .scan(0, |count, word| {
+    ///         *count += 1;
+    ///         (word, *count)
+    ///     })
+    ///     .collect();
+    /// env.execute("words")?;
+    /// assert_eq!(words.take().last(), Some(&("to".to_string(), 2)));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn key_by_ref<K, F>(self, selector: F) -> KeyedStream<T, ByReference<F, K>>
     where
@@ -122,6 +163,9 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     /// Keeps one value of state a key, beginning with `initial`: `function` changes it in place and returns what goes on.
     /// The fastest keyed operator.
     ///
+    /// Cost: a key and its value for each key, for as long as the job runs; no timers. What must be given up some day is for
+    /// [`process`](Self::process).
+    ///
     /// # Examples
     /// ```
     /// use thalweg::prelude::*;
@@ -159,6 +203,9 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
 
 impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     /// Processes the records of each key with its state and timers. See [`KeyedProcessFunction`].
+    ///
+    /// An example is at that trait. Cost: one row for each key with state or timers, and two entries of 16 bytes a timer. State stays
+    /// until it is cleared, or its [time to live](crate::state::StateTtl) is over.
     #[track_caller]
     pub fn process<P>(self, function: P) -> DataStream<P::Out, impl Chain<P::Out>>
     where
@@ -173,6 +220,9 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     }
 
     /// [`process`](Self::process) with functions that each subtask makes on its core.
+    ///
+    /// So functions may hold what is neither `Clone` nor `Send`;
+    /// [`map_with_factory`](crate::api::DataStream::map_with_factory) has an example of such a one.
     #[track_caller]
     pub fn process_factory<P, M>(self, factory: M) -> DataStream<P::Out, impl Chain<P::Out>>
     where

@@ -28,6 +28,8 @@ where
 {
     /// Combines each record with what its key has so far and emits the result.
     ///
+    /// Cost: one record a key, for as long as the job runs; a clone a record.
+    ///
     /// # Examples
     /// ```
     /// use thalweg::prelude::*;
@@ -51,6 +53,20 @@ where
     }
 
     /// Adds up a field; the other fields are those of the key's first record.
+    ///
+    /// Cost: one record a key, for as long as the job runs; a clone a record.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let sums = env.from_elements([(5, 1), (3, 2), (3, 3)]).key_by(|_| 0_u8).sum(|record: &mut (i32, i32)| &mut record.0).collect();
+    /// env.execute("sum")?;
+    /// assert_eq!(sums.take(), [(5, 1), (8, 1), (11, 1)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn sum<V, F>(self, mut field: F) -> DataStream<T, impl Chain<T>>
     where
@@ -66,6 +82,20 @@ where
     }
 
     /// Keeps the smallest value of a field; the other fields are those of the key's first record.
+    ///
+    /// Cost: one record a key, for as long as the job runs; a clone a record.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let least = env.from_elements([(5, 1), (3, 2), (3, 3)]).key_by(|_| 0_u8).min(|record: &mut (i32, i32)| &mut record.0).collect();
+    /// env.execute("min")?;
+    /// assert_eq!(least.take(), [(5, 1), (3, 1), (3, 1)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn min<V, F>(self, mut field: F) -> DataStream<T, impl Chain<T>>
     where
@@ -84,6 +114,20 @@ where
     }
 
     /// Keeps the largest value of a field; the other fields are those of the key's first record.
+    ///
+    /// Cost: one record a key, for as long as the job runs; a clone a record.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let most = env.from_elements([(3, 1), (5, 2), (5, 3)]).key_by(|_| 0_u8).max(|record: &mut (i32, i32)| &mut record.0).collect();
+    /// env.execute("max")?;
+    /// assert_eq!(most.take(), [(3, 1), (5, 1), (5, 1)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn max<V, F>(self, mut field: F) -> DataStream<T, impl Chain<T>>
     where
@@ -102,6 +146,20 @@ where
     }
 
     /// Keeps the whole record with the smallest value; among equals the first.
+    ///
+    /// Cost: one record a key, for as long as the job runs; a clone a record.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let least = env.from_elements([(5, 1), (3, 2), (3, 3)]).key_by(|_| 0_u8).min_by(|record: &(i32, i32)| record.0).collect();
+    /// env.execute("min by")?;
+    /// assert_eq!(least.take(), [(5, 1), (3, 2), (3, 2)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn min_by<V, F>(self, mut value: F) -> DataStream<T, impl Chain<T>>
     where
@@ -112,6 +170,20 @@ where
     }
 
     /// [`min_by`](Self::min_by), but among equals the last.
+    ///
+    /// Cost: one record a key, for as long as the job runs; a clone a record.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let least = env.from_elements([(5, 1), (3, 2), (3, 3)]).key_by(|_| 0_u8).min_by_last(|record: &(i32, i32)| record.0).collect();
+    /// env.execute("min by last")?;
+    /// assert_eq!(least.take(), [(5, 1), (3, 2), (3, 3)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn min_by_last<V, F>(self, mut value: F) -> DataStream<T, impl Chain<T>>
     where
@@ -124,6 +196,20 @@ where
     }
 
     /// Keeps the whole record with the largest value; among equals the first.
+    ///
+    /// Cost: one record a key, for as long as the job runs; a clone a record.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let most = env.from_elements([(3, 1), (5, 2), (5, 3)]).key_by(|_| 0_u8).max_by(|record: &(i32, i32)| record.0).collect();
+    /// env.execute("max by")?;
+    /// assert_eq!(most.take(), [(3, 1), (5, 2), (5, 2)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn max_by<V, F>(self, mut value: F) -> DataStream<T, impl Chain<T>>
     where
@@ -134,6 +220,20 @@ where
     }
 
     /// [`max_by`](Self::max_by), but among equals the last.
+    ///
+    /// Cost: one record a key, for as long as the job runs; a clone a record.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let most = env.from_elements([(3, 1), (5, 2), (5, 3)]).key_by(|_| 0_u8).max_by_last(|record: &(i32, i32)| record.0).collect();
+    /// env.execute("max by last")?;
+    /// assert_eq!(most.take(), [(3, 1), (5, 2), (5, 3)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn max_by_last<V, F>(self, mut value: F) -> DataStream<T, impl Chain<T>>
     where

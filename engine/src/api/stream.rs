@@ -105,6 +105,18 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// [`map`](Self::map) with a closure that may fail; an error fails the job and names the operator and the record.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let numbers = env.from_elements(["1", "2"].map(String::from)).try_map(|word| Ok(word.parse::<i32>()?)).collect();
+    /// env.execute("parse")?;
+    /// assert_eq!(numbers.take(), [1, 2]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn try_map<U: Send + 'static, F>(self, function: F) -> DataStream<U, impl Chain<U>>
     where
@@ -115,6 +127,8 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// [`map`](Self::map) with a rich function; each subtask gets a clone.
+    ///
+    /// An example is at [`MapFunction`].
     #[track_caller]
     pub fn map_with<F>(self, function: F) -> DataStream<F::Out, impl Chain<F::Out>>
     where
@@ -125,6 +139,34 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// [`map_with`](Self::map_with) for functions that are neither `Clone` nor `Send`: each subtask calls `factory` on its core.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// use std::{cell::Cell, rc::Rc};
+    ///
+    /// /// What it holds cannot leave its core.
+    /// struct Numbered { count: Rc<Cell<u64>> }
+    ///
+    /// impl MapFunction for Numbered {
+    ///     type In = i32;
+    ///     type Out = (u64, i32);
+    ///     fn map(&mut self, record: i32) -> thalweg::Result<(u64, i32)> {
+    ///         self.count.set(self.count.get() + 1);
+    ///         Ok((self.count.get(), record))
+    ///     }
+    /// }
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let counted = env
+    ///     .from_elements([7, 7])
+    ///     .map_with_factory(|| Numbered { count: Rc::new(Cell::new(0)) })
+    ///     .collect();
+    /// env.execute("numbered")?;
+    /// assert_eq!(counted.take(), [(1, 7), (2, 7)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn map_with_factory<F, M>(self, factory: M) -> DataStream<F::Out, impl Chain<F::Out>>
     where
@@ -136,6 +178,20 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// Keeps the records for which `function` is true.
+    ///
+    /// Fused with its neighbours: it costs what the closure costs.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let even = env.from_elements([1, 2, 3, 4]).filter(|n| n % 2 == 0).collect();
+    /// env.execute("even")?;
+    /// assert_eq!(even.take(), [2, 4]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn filter<F>(self, function: F) -> DataStream<T, impl Chain<T>>
     where
@@ -146,6 +202,21 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// [`filter`](Self::filter) with a closure that may fail.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let large = env
+    ///     .from_elements(["1", "20"].map(String::from))
+    ///     .try_filter(|word| Ok(word.parse::<i32>()? > 9))
+    ///     .collect();
+    /// env.execute("large")?;
+    /// assert_eq!(large.take(), ["20"]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn try_filter<F>(self, function: F) -> DataStream<T, impl Chain<T>>
     where
@@ -156,6 +227,8 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// [`filter`](Self::filter) with a rich function; each subtask gets a clone.
+    ///
+    /// An example is at [`FilterFunction`].
     #[track_caller]
     pub fn filter_with<F>(self, function: F) -> DataStream<T, impl Chain<T>>
     where
@@ -166,6 +239,8 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// [`filter_with`](Self::filter_with) made by each subtask on its core.
+    ///
+    /// [`map_with_factory`](Self::map_with_factory) has an example.
     #[track_caller]
     pub fn filter_with_factory<F, M>(self, factory: M) -> DataStream<T, impl Chain<T>>
     where
@@ -177,6 +252,20 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// One record in, any number out. The iterator is pulled as there is room downstream, so it may be long, even endless.
+    ///
+    /// Fused with its neighbours: it costs what the closure costs.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let numbers = env.from_elements([2, 0, 3]).flat_map(|n| 0..n).collect();
+    /// env.execute("ranges")?;
+    /// assert_eq!(numbers.take(), [0, 1, 0, 1, 2]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn flat_map<I, F>(self, function: F) -> DataStream<I::Item, impl Chain<I::Item>>
     where
@@ -188,6 +277,23 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// [`flat_map`](Self::flat_map) with a closure that may fail; what one call returns is emitted at once.
+    ///
+    /// Costs memory for what one call returns, however many those are.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let numbers = env
+    ///     .from_elements(["1 2", "3"].map(String::from))
+    ///     .try_flat_map(|line| Ok(line.split(' ').map(str::parse).collect::<Result<Vec<i32>, _>>()?))
+    ///     .collect();
+    /// env.execute("numbers")?;
+    /// assert_eq!(numbers.take(), [1, 2, 3]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn try_flat_map<I, F>(self, function: F) -> DataStream<I::Item, impl Chain<I::Item>>
     where
@@ -199,6 +305,8 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// [`flat_map`](Self::flat_map) with a rich function that collects; each subtask gets a clone.
+    ///
+    /// An example is at [`FlatMapFunction`].
     #[track_caller]
     pub fn flat_map_with<F>(self, function: F) -> DataStream<F::Out, impl Chain<F::Out>>
     where
@@ -209,6 +317,8 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// [`flat_map_with`](Self::flat_map_with) made by each subtask on its core.
+    ///
+    /// [`map_with_factory`](Self::map_with_factory) has an example.
     #[track_caller]
     pub fn flat_map_with_factory<F, M>(self, factory: M) -> DataStream<F::Out, impl Chain<F::Out>>
     where
@@ -220,6 +330,9 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// Sees each record with its time; emits any number of records, also to side outputs.
+    ///
+    /// An example is at [`ProcessFunction`]. No keyed state and no timers: those are of
+    /// [keyed streams](crate::api::KeyedStream::process). Fused with its neighbours; each subtask gets a clone of the function.
     #[track_caller]
     pub fn process<P>(self, function: P) -> DataStream<P::Out, impl Chain<P::Out>>
     where
@@ -232,6 +345,33 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// What this operator emits to the side output `tag`. Ask the operator itself, before the next one is put on top.
+    ///
+    /// Processing functions, windows and joins have side outputs; asking others is a mistake that `execute` reports. A
+    /// record costs a virtual call; without a reader it is dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let late = OutputTag::new("late");
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let windows = env
+    ///     .from_elements([5_i64, 12, 3])
+    ///     .assign_timestamps_and_watermarks(
+    ///         WatermarkStrategy::punctuated(|at: &i64, _| Some(at - 1)).with_timestamp(|at: &i64| *at),
+    ///     )
+    ///     .key_by(|_| 0_u8)
+    ///     .window(TumblingEventTimeWindows::of(milliseconds(10)))
+    ///     .side_output_late_data(&late)
+    ///     .aggregate(Count);
+    /// let late = windows.side_output(&late).collect();
+    /// let counts = windows.collect();
+    /// env.execute("counts")?;
+    /// assert_eq!(counts.take(), [1, 1]);
+    /// assert_eq!(late.take(), [3]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn side_output<X: Clone + Send + 'static>(&self, tag: &OutputTag<X>) -> DataStream<X> {
         self.read_side(tag)
@@ -239,6 +379,21 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
 
     /// Erases the chain: one virtual call a batch from here on. The stream can then be cloned (if its records can) and so feed
     /// several consumers; what is upstream runs once. It also cuts the depth of types in very long chains.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let numbers = env.from_elements([1, 2]).boxed();
+    /// let doubled = numbers.clone().map(|n| 2 * n).collect();
+    /// let squared = numbers.map(|n| n * n).collect();
+    /// env.execute("two consumers")?;
+    /// assert_eq!(doubled.take(), [2, 4]);
+    /// assert_eq!(squared.take(), [1, 4]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn boxed(self) -> DataStream<T> {
         let DataStream { plan, node, operator, side_output, chain, _record } = self;
         let chain = chain.into_boxed(&plan);
@@ -255,6 +410,22 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// Round robin over all consumers.
+    ///
+    /// Evens out what the producers give unevenly. Costs an exchange of all with all.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(2);
+    /// let doubled = env.from_elements([1, 2, 3]).rebalance().map(|n| 2 * n).collect();
+    /// env.execute("doubled")?;
+    /// let mut doubled = doubled.take();
+    /// doubled.sort();
+    /// assert_eq!(doubled, [2, 4, 6]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn rebalance(self) -> DataStream<T>
     where
@@ -268,6 +439,22 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// Round robin over the consumers nearest to each producer.
+    ///
+    /// Where one parallelism is a multiple of the other each producer has consumers of its own; costs fewer channels than [`rebalance`](Self::rebalance).
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(2);
+    /// let doubled = env.from_elements([1, 2, 3]).rescale().map(|n| 2 * n).collect();
+    /// env.execute("doubled")?;
+    /// let mut doubled = doubled.take();
+    /// doubled.sort();
+    /// assert_eq!(doubled, [2, 4, 6]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn rescale(self) -> DataStream<T>
     where
@@ -278,6 +465,22 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// Subtask i to subtask i; the parallelism on both sides must be equal.
+    ///
+    /// Parallelisms that differ are a mistake that `execute` reports. Cheapest of all exchanges: no record changes its core.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let doubled = env.from_elements([1, 2, 3]).forward().map(|n| 2 * n).collect();
+    /// env.execute("doubled")?;
+    /// let mut doubled = doubled.take();
+    /// doubled.sort();
+    /// assert_eq!(doubled, [2, 4, 6]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn forward(self) -> DataStream<T>
     where
@@ -288,6 +491,22 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// All records to the first consumer.
+    ///
+    /// Does not scale: one subtask gets everything, the others nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(2);
+    /// let doubled = env.from_elements([1, 2, 3]).global().map(|n| 2 * n).collect();
+    /// env.execute("doubled")?;
+    /// let mut doubled = doubled.take();
+    /// doubled.sort();
+    /// assert_eq!(doubled, [2, 4, 6]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn global(self) -> DataStream<T>
     where
@@ -298,6 +517,22 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// To a random consumer; the choice is drawn from the job's seed.
+    ///
+    /// Costs a random number a record and an exchange of all with all; the same seed draws the same choices.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(2);
+    /// let doubled = env.from_elements([1, 2, 3]).shuffle().map(|n| 2 * n).collect();
+    /// env.execute("doubled")?;
+    /// let mut doubled = doubled.take();
+    /// doubled.sort();
+    /// assert_eq!(doubled, [2, 4, 6]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn shuffle(self) -> DataStream<T>
     where
@@ -309,6 +544,26 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
 
     /// `function` gives the index of the consumer from the record and the number of consumers. An index out of range
     /// fails the job.
+    ///
+    /// Costs a call of `function` a record and an exchange of all with all. Records of a key meet, but there is no keyed state.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(2);
+    /// let doubled = env
+    ///     .from_elements([1_usize, 2, 3])
+    ///     .partition_custom(|n, consumers| n % consumers)
+    ///     .map(|n| 2 * n)
+    ///     .collect();
+    /// env.execute("doubled")?;
+    /// let mut doubled = doubled.take();
+    /// doubled.sort();
+    /// assert_eq!(doubled, [2, 4, 6]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn partition_custom<F>(self, function: F) -> DataStream<T>
     where
@@ -323,6 +578,20 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
 
     /// Each record to every consumer. What follows runs on all of them; as the second stream of
     /// [`connect_broadcast`](Self::connect_broadcast) it brings rules to every subtask. Costs one copy of the record a consumer.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(2);
+    /// let seen = env.from_elements([1, 2]).broadcast().map(|n| n).collect();
+    /// env.execute("to both")?;
+    /// let mut seen = seen.take();
+    /// seen.sort();
+    /// assert_eq!(seen, [1, 1, 2, 2]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn broadcast(self) -> DataStream<T>
     where
@@ -354,6 +623,22 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     }
 
     /// Number of parallel instances of the operator. Where it differs from its neighbours' records are exchanged.
+    ///
+    /// Where it does not differ it costs nothing; an exchange keeps no order between its producers.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let doubled = env.from_elements([1, 2, 3]).map(|n| 2 * n).set_parallelism(2).collect();
+    /// env.execute("by two")?;
+    /// let mut doubled = doubled.take();
+    /// doubled.sort();
+    /// assert_eq!(doubled, [2, 4, 6]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn set_parallelism(self, parallelism: usize) -> DataStream<T> {
         self.separate(move |node| node.parallelism = Some(parallelism))
     }

@@ -184,6 +184,8 @@ where
     S2: KeySelector<B, Key = S1::Key>,
 {
     /// The windows in which records meet.
+    ///
+    /// Any [`WindowAssigner`] will do. [`join`](DataStream::join) has an example and says what windows cost.
     #[track_caller]
     pub fn window<W: WindowAssigner<TaggedUnion<A, B>>>(
         self,
@@ -229,6 +231,27 @@ where
     W: WindowAssigner<TaggedUnion<A, B>>,
 {
     /// Fires windows when `trigger` says so, and no more at their end unless it does.
+    ///
+    /// Cost: what the trigger says of itself, for each key and window.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// use thalweg::testing::OperatorHarness;
+    ///
+    /// let join = |left: DataStream<i64>, right: DataStream<i64>| {
+    ///     left.join(right)
+    ///         .where_key(|_| 0_u8)
+    ///         .equal_to(|_| 0_u8)
+    ///         .window(TumblingEventTimeWindows::of(milliseconds(10)))
+    ///         .trigger(CountTrigger::of(2))
+    ///         .apply(|a, b| a + b)
+    /// };
+    /// let mut harness = OperatorHarness::new_two(join);
+    /// harness.push(1, 1);
+    /// harness.push_second(10, 2);
+    /// assert_eq!(harness.outputs(), [11]); // before the window ends
+    /// ```
     #[track_caller]
     pub fn trigger<X>(self, trigger: X) -> JoinedWindows<J, A, B, S1, S2, W, Chosen<X>, V>
     where
@@ -247,6 +270,27 @@ where
 
     /// Drops elements of either stream around each firing. A window then keeps its elements one by one, and a firing copies
     /// those that are left.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// use thalweg::testing::OperatorHarness;
+    ///
+    /// let join = |left: DataStream<i64>, right: DataStream<i64>| {
+    ///     left.join(right)
+    ///         .where_key(|_| 0_u8)
+    ///         .equal_to(|_| 0_u8)
+    ///         .window(TumblingEventTimeWindows::of(milliseconds(10)))
+    ///         .evictor(CountEvictor::of(2))
+    ///         .apply(|a, b| a + b)
+    /// };
+    /// let mut harness = OperatorHarness::new_two(join);
+    /// harness.push(1, 1);
+    /// harness.push(2, 2);
+    /// harness.push_second(10, 3);
+    /// harness.watermark(9);
+    /// assert_eq!(harness.outputs(), [12]);
+    /// ```
     #[track_caller]
     pub fn evictor<X>(self, evictor: X) -> JoinedWindows<J, A, B, S1, S2, W, R, EvictedBy<X>>
     where
@@ -259,6 +303,30 @@ where
     }
 
     /// How long after its end a window still takes late records, each of which fires it again. Default 0.
+    ///
+    /// Cost: windows keep the elements of both streams that much longer.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// use thalweg::testing::OperatorHarness;
+    ///
+    /// let join = |left: DataStream<i64>, right: DataStream<i64>| {
+    ///     left.join(right)
+    ///         .where_key(|_| 0_u8)
+    ///         .equal_to(|_| 0_u8)
+    ///         .window(TumblingEventTimeWindows::of(milliseconds(10)))
+    ///         .allowed_lateness(milliseconds(5))
+    ///         .apply(|a, b| a + b)
+    /// };
+    /// let mut harness = OperatorHarness::new_two(join);
+    /// harness.push(1, 1);
+    /// harness.push_second(10, 2);
+    /// harness.watermark(9);
+    /// assert_eq!(harness.outputs(), [11]);
+    /// harness.push(2, 3);
+    /// assert_eq!(harness.outputs(), [11, 12]);
+    /// ```
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
         self.settings.lateness_ms = duration_ms(lateness);
         self
@@ -277,6 +345,27 @@ where
 
     /// Sends records of either stream that come too late to `tag`, to be read by `side_output(&tag)` on the result.
     /// Without it they are dropped and counted.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// use thalweg::testing::OperatorHarness;
+    ///
+    /// let late = OutputTag::<TaggedUnion<i64, i64>>::new("late");
+    /// let join = |left: DataStream<i64>, right: DataStream<i64>| {
+    ///     left.join(right)
+    ///         .where_key(|_| 0_u8)
+    ///         .equal_to(|_| 0_u8)
+    ///         .window(TumblingEventTimeWindows::of(milliseconds(10)))
+    ///         .side_output_late_data(&late)
+    ///         .apply(|a, b| a + b)
+    /// };
+    /// let mut harness = OperatorHarness::builder().side_output(&late).build_two(join)?;
+    /// harness.watermark(9);
+    /// harness.push(1, 1);
+    /// assert_eq!(harness.side_outputs(&late), [TaggedUnion::Left(1)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn side_output_late_data(mut self, tag: &OutputTag<TaggedUnion<A, B>>) -> Self {
         self.settings.late = Some(tag.clone());
         self
@@ -324,6 +413,8 @@ where
     V: ChooseEvictor<TaggedUnion<A, B>, W::Window>,
 {
     /// Emits what `function` makes of each pair.
+    ///
+    /// An example is at [`join`](DataStream::join). A firing calls `function` for every pair: their number is a product.
     #[track_caller]
     pub fn apply<U, F>(self, function: F) -> DataStream<U, impl Chain<U>>
     where
@@ -346,6 +437,8 @@ where
     V: ChooseEvictor<TaggedUnion<A, B>, W::Window>,
 {
     /// Gives both groups of each firing to `function`, each in order of arrival.
+    ///
+    /// An example is at [`co_group`](DataStream::co_group).
     #[track_caller]
     pub fn apply<U, F>(self, function: F) -> DataStream<U, impl Chain<U>>
     where
@@ -357,6 +450,8 @@ where
     }
 
     /// [`apply`](Self::apply) with a rich function. See [`CoGroupFunction`].
+    ///
+    /// An example is at that trait.
     #[track_caller]
     pub fn apply_with<P>(self, function: P) -> DataStream<P::Out, impl Chain<P::Out>>
     where

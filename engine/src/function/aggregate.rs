@@ -3,6 +3,20 @@
 pub use thalweg_state::AggregateFunction;
 
 /// Counts records.
+///
+/// Cost: 8 bytes a window; sliceable, so that overlapping windows share counts.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let counts = env.from_elements([5, 6, 7, 8]).count_window_all(2).aggregate(Count).collect();
+/// env.execute("counts")?;
+/// assert_eq!(counts.take(), [2, 2]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Count;
 

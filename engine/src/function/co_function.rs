@@ -4,6 +4,39 @@ use crate::Result;
 use crate::function::{Collector, RuntimeContext};
 
 /// One record in, one record out, on two streams of different types.
+///
+/// Each subtask has a clone; there is no keyed state, and no order between the streams. Costs what the calls cost.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// #[derive(Clone)]
+/// struct ToCelsius;
+///
+/// impl CoMapFunction for ToCelsius {
+///     type In1 = f64;
+///     type In2 = f32;
+///     type Out = f64;
+///     fn map1(&mut self, celsius: f64) -> thalweg::Result<f64> {
+///         Ok(celsius)
+///     }
+///     fn map2(&mut self, fahrenheit: f32) -> thalweg::Result<f64> {
+///         Ok((f64::from(fahrenheit) - 32.0) / 1.8)
+///     }
+/// }
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let celsius = env.from_elements([20.0]);
+/// let fahrenheit = env.from_elements([212.0_f32]);
+/// let all = celsius.connect(fahrenheit).map_with(ToCelsius).collect();
+/// env.execute("to celsius")?;
+/// let mut all = all.take();
+/// all.sort_by(f64::total_cmp);
+/// assert_eq!(all, [20.0, 100.0]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a CoMapFunction")]
 pub trait CoMapFunction: 'static {
     /// Records of the first stream.
@@ -39,6 +72,43 @@ pub trait CoMapFunction: 'static {
 }
 
 /// One record in, any number out, on two streams of different types. On one side the rules, say, on the other the events.
+///
+/// Each subtask has a clone: rules that all must know are [broadcast](crate::api::DataStream::broadcast). There is no keyed state,
+/// and no order between the streams. Costs what the calls cost, and memory for what one call emits beyond the room downstream.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+/// use thalweg::testing::OperatorHarness;
+///
+/// /// Passes numbers up to a limit that comes beside them.
+/// #[derive(Clone)]
+/// struct UpTo(i64);
+///
+/// impl CoFlatMapFunction for UpTo {
+///     type In1 = i64;
+///     type In2 = i64;
+///     type Out = i64;
+///     fn flat_map1(&mut self, n: i64, out: &mut Collector<'_, i64>) -> thalweg::Result {
+///         if n <= self.0 {
+///             out.collect(n);
+///         }
+///         Ok(())
+///     }
+///     fn flat_map2(&mut self, limit: i64, _: &mut Collector<'_, i64>) -> thalweg::Result {
+///         self.0 = limit;
+///         Ok(())
+///     }
+/// }
+///
+/// let mut harness = OperatorHarness::new_two(|numbers: DataStream<i64>, limits: DataStream<i64>| {
+///     numbers.connect(limits).flat_map_with(UpTo(10))
+/// });
+/// harness.push_untimed(12);
+/// harness.push_second_untimed(15);
+/// harness.push_untimed(12);
+/// assert_eq!(harness.outputs(), [12]);
+/// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a CoFlatMapFunction")]
 pub trait CoFlatMapFunction: 'static {
     /// Records of the first stream.

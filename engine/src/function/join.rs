@@ -34,6 +34,24 @@ use thalweg_state::{KeyedContext, RowCursor};
 ///         Ok(())
 ///     }
 /// }
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let orders = env
+///     .from_elements([7_u64])
+///     .assign_timestamps_and_watermarks(WatermarkStrategy::none().with_timestamp(|_: &u64| 1_000));
+/// let payments = env
+///     .from_elements([(7_u64, 9.5)])
+///     .assign_timestamps_and_watermarks(WatermarkStrategy::none().with_timestamp(|_: &(u64, f64)| 1_400));
+/// let times = orders
+///     .key_by(|order| *order)
+///     .interval_join(payments.key_by(|payment| payment.0))
+///     .between(seconds(0), seconds(1))
+///     .process(TimeToPay)
+///     .collect();
+/// env.execute("time to pay")?;
+/// assert_eq!(times.take(), [(7, 400)]);
+/// # Ok::<(), thalweg::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a ProcessJoinFunction")]
 pub trait ProcessJoinFunction: 'static {
@@ -164,6 +182,47 @@ impl<A, B> TaggedUnion<A, B> {
 
 /// Sees the elements of both streams in one window of one key; see
 /// [`DataStream::co_group`](crate::api::DataStream::co_group).
+///
+/// No keyed state. Cost: the window keeps a copy of each element of both streams.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// #[derive(Clone)]
+/// struct Sizes;
+///
+/// impl CoGroupFunction for Sizes {
+///     type Left = i64;
+///     type Right = i64;
+///     type Out = (usize, usize);
+///     fn co_group(
+///         &mut self,
+///         lefts: &[i64],
+///         rights: &[i64],
+///         out: &mut Collector<'_, (usize, usize)>,
+///     ) -> thalweg::Result {
+///         out.collect((lefts.len(), rights.len()));
+///         Ok(())
+///     }
+/// }
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let at = || WatermarkStrategy::none().with_timestamp(|t: &i64| *t);
+/// let counts = env
+///     .from_elements([1_i64, 2])
+///     .assign_timestamps_and_watermarks(at())
+///     .co_group(env.from_elements([3_i64]).assign_timestamps_and_watermarks(at()))
+///     .where_key(|_| 0_u8)
+///     .equal_to(|_| 0_u8)
+///     .window(TumblingEventTimeWindows::of(milliseconds(10)))
+///     .apply_with(Sizes)
+///     .collect();
+/// env.execute("sizes")?;
+/// assert_eq!(counts.take(), [(2, 1)]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a CoGroupFunction")]
 pub trait CoGroupFunction: 'static {
     /// Records of the left stream.

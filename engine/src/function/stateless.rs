@@ -18,6 +18,13 @@ use crate::function::{Collector, RuntimeContext};
 ///         Ok((fahrenheit - 32.0) / 1.8)
 ///     }
 /// }
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let celsius = env.from_elements([32.0, 212.0]).map_with(Celsius).collect();
+/// env.execute("celsius")?;
+/// assert_eq!(celsius.take(), [0.0, 100.0]);
+/// # Ok::<(), thalweg::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a MapFunction")]
 pub trait MapFunction: 'static {
@@ -47,6 +54,31 @@ pub trait MapFunction: 'static {
 }
 
 /// Keeps the records it says `true` to.
+///
+/// Each subtask has one of its own. Costs what the call costs.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// /// Drops what is equal to the record before.
+/// #[derive(Clone)]
+/// struct Changes(i32);
+///
+/// impl FilterFunction for Changes {
+///     type In = i32;
+///     fn filter(&mut self, record: &i32) -> thalweg::Result<bool> {
+///         Ok(std::mem::replace(&mut self.0, *record) != *record)
+///     }
+/// }
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let changed = env.from_elements([1, 1, 2, 1]).filter_with(Changes(0)).collect();
+/// env.execute("changes")?;
+/// assert_eq!(changed.take(), [1, 2, 1]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a FilterFunction")]
 pub trait FilterFunction: 'static {
     /// Records looked at.
@@ -76,6 +108,30 @@ pub trait FilterFunction: 'static {
 ///
 /// What one call emits may outgrow the edge's credit and is then kept in memory; `flat_map` with a closure that returns
 /// an iterator has no such limit, since the engine pulls from it as there is room.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// #[derive(Clone)]
+/// struct Words;
+///
+/// impl FlatMapFunction for Words {
+///     type In = String;
+///     type Out = String;
+///     fn flat_map(&mut self, line: String, out: &mut Collector<'_, String>) -> thalweg::Result {
+///         line.split(' ').for_each(|word| out.collect(word.to_string()));
+///         Ok(())
+///     }
+/// }
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let words = env.from_elements(["to be".to_string()]).flat_map_with(Words).collect();
+/// env.execute("words")?;
+/// assert_eq!(words.take(), ["to", "be"]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a FlatMapFunction")]
 pub trait FlatMapFunction: 'static {
     /// Records taken.

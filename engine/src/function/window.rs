@@ -112,6 +112,45 @@ pub trait ProcessWindowFunction: 'static {
 }
 
 /// [`ProcessWindowFunction`] for windows over a whole stream, without keys.
+///
+/// Cost: as there; everything goes through one subtask.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// #[derive(Clone)]
+/// struct Median;
+///
+/// impl ProcessAllWindowFunction for Median {
+///     type In = i64;
+///     type Out = (i64, i64);
+///     type Window = TimeWindow;
+///     fn process(
+///         &mut self,
+///         context: &mut WindowContext<'_, TimeWindow>,
+///         elements: &[i64],
+///         out: &mut Collector<'_, (i64, i64)>,
+///     ) -> thalweg::Result {
+///         let mut sorted = elements.to_vec();
+///         sorted.sort();
+///         out.collect((context.window().start(), sorted[sorted.len() / 2]));
+///         Ok(())
+///     }
+/// }
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let medians = env
+///     .from_elements([3_i64, 1, 2, 14])
+///     .assign_timestamps_and_watermarks(WatermarkStrategy::none().with_timestamp(|t: &i64| *t))
+///     .window_all(TumblingEventTimeWindows::of(milliseconds(10)))
+///     .process(Median)
+///     .collect();
+/// env.execute("medians")?;
+/// assert_eq!(medians.take(), [(0, 2), (10, 14)]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a ProcessAllWindowFunction")]
 pub trait ProcessAllWindowFunction: 'static {
     /// The elements of the window, or what the incremental function before this one gives.

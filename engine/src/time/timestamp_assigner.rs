@@ -1,6 +1,37 @@
 //! [`TimestampAssigner`] and the assigners that come with the engine.
 
 /// Assigns event timestamps.
+///
+/// Costs a call a record, which is compiled into the operator. [`WatermarkStrategy::with_timestamp`](crate::time::WatermarkStrategy::with_timestamp)
+/// takes a closure where the record tells all.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+/// use thalweg::record::NO_TIMESTAMP;
+/// use thalweg::testing::{OperatorHarness, OutputEvent};
+/// use thalweg::time::TimestampAssigner;
+///
+/// /// Trusts the source, and where it is silent the record.
+/// #[derive(Clone)]
+/// struct SourceFirst;
+///
+/// impl TimestampAssigner<i64> for SourceFirst {
+///     fn timestamp_ms(&mut self, record: &i64, recorded_ms: i64) -> i64 {
+///         if recorded_ms == NO_TIMESTAMP { *record } else { recorded_ms }
+///     }
+/// }
+///
+/// let mut harness = OperatorHarness::new(|records: DataStream<i64>| {
+///     let strategy = WatermarkStrategy::none().with_timestamp_assigner(SourceFirst);
+///     records.assign_timestamps_and_watermarks(strategy)
+/// });
+/// harness.push(5, 100);
+/// harness.push_untimed(6);
+/// let stamped = [(5, 100), (6, 6)];
+/// let stamped = stamped.map(|(value, at)| OutputEvent::Record { value, timestamp_ms: Some(at) });
+/// assert_eq!(harness.events(), stamped);
+/// ```
 pub trait TimestampAssigner<T>: 'static {
     /// The timestamp in milliseconds; `recorded_ms` is the one that the source or an earlier assigner gave
     /// ([`NO_TIMESTAMP`](crate::record::NO_TIMESTAMP) for none).
@@ -36,6 +67,24 @@ impl<T: 'static, F: FnMut(&T) -> i64 + 'static> TimestampAssigner<T> for ByFunct
 }
 
 /// The wall clock as of the batch in which the record came; where the clock is set back, the latest one so far.
+///
+/// Results differ from run to run. Costs a comparison a record: the clock is read once a batch.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+/// use thalweg::testing::{OperatorHarness, OutputEvent};
+///
+/// let mut harness = OperatorHarness::new(|clicks: DataStream<char>| {
+///     clicks.assign_timestamps_and_watermarks(WatermarkStrategy::ingestion_time())
+/// });
+/// harness.set_clock_ms(1_000);
+/// harness.push_untimed('a');
+/// assert_eq!(
+///     harness.events(),
+///     [OutputEvent::Record { value: 'a', timestamp_ms: Some(1_000) }, OutputEvent::Watermark(999)]
+/// );
+/// ```
 #[derive(Clone, Debug)]
 pub struct IngestionTime {
     latest_ms: i64,

@@ -62,11 +62,41 @@ impl<T, G: Clone, A: Clone> Clone for WatermarkStrategy<T, G, A> {
 
 impl<T: 'static> WatermarkStrategy<T> {
     /// Records may come up to `delay` after others with later timestamps: watermark = largest timestamp − delay − 1 ms.
+    ///
+    /// What comes later still is late. Costs a comparison a record; windows and joins behind it keep what they have for `delay` longer.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// use thalweg::testing::{OperatorHarness, OutputEvent};
+    ///
+    /// let mut harness = OperatorHarness::new(|records: DataStream<i64>| {
+    ///     records.assign_timestamps_and_watermarks(WatermarkStrategy::bounded_out_of_orderness(milliseconds(10)))
+    /// });
+    /// harness.push(7, 1_000);
+    /// assert_eq!(harness.events().last(), Some(&OutputEvent::Watermark(989)));
+    /// harness.push(8, 995); // does not raise it
+    /// assert_eq!(harness.events(), [OutputEvent::Record { value: 8, timestamp_ms: Some(995) }]);
+    /// ```
     pub fn bounded_out_of_orderness(delay: Duration) -> Self {
         WatermarkStrategy::for_generator(BoundedOutOfOrderness::new(delay))
     }
 
     /// Timestamps only rise: watermark = largest timestamp − 1 ms.
+    ///
+    /// A record whose timestamp is less than an earlier one may be late. Costs a comparison a record.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// use thalweg::testing::{OperatorHarness, OutputEvent};
+    ///
+    /// let mut harness = OperatorHarness::new(|records: DataStream<i64>| {
+    ///     records.assign_timestamps_and_watermarks(WatermarkStrategy::monotonous())
+    /// });
+    /// harness.push(7, 1_000);
+    /// assert_eq!(harness.events().last(), Some(&OutputEvent::Watermark(999)));
+    /// ```
     pub fn monotonous() -> Self {
         Self::bounded_out_of_orderness(Duration::ZERO)
     }
@@ -105,6 +135,20 @@ impl<T: 'static> WatermarkStrategy<T, BoundedOutOfOrderness, IngestionTime> {
 
 impl<T: 'static> WatermarkStrategy<T, NoWatermarks> {
     /// Timestamps without watermarks: event time stands still until the end of input.
+    ///
+    /// Costs nothing a record, but windows and joins behind it keep everything until then.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// use thalweg::testing::{OperatorHarness, OutputEvent};
+    ///
+    /// let mut harness = OperatorHarness::new(|records: DataStream<i64>| {
+    ///     records.assign_timestamps_and_watermarks(WatermarkStrategy::none())
+    /// });
+    /// harness.push(7, 1_000);
+    /// assert_eq!(harness.events(), [OutputEvent::Record { value: 7, timestamp_ms: Some(1_000) }]);
+    /// ```
     pub fn none() -> Self {
         WatermarkStrategy::for_generator(NoWatermarks)
     }
@@ -116,6 +160,21 @@ where
 {
     /// `function` sees each record with its timestamp and answers with a watermark where the record carries one; that
     /// leaves right behind the record.
+    ///
+    /// Costs a call a record, and a control for each watermark that is higher than the last.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// use thalweg::testing::{OperatorHarness, OutputEvent};
+    ///
+    /// let mut harness = OperatorHarness::new(|records: DataStream<i64>| {
+    ///     records.assign_timestamps_and_watermarks(WatermarkStrategy::punctuated(|n: &i64, at| (*n == 0).then_some(at)))
+    /// });
+    /// harness.push(7, 1_000);
+    /// harness.push(0, 1_005);
+    /// assert_eq!(harness.events().last(), Some(&OutputEvent::Watermark(1_005)));
+    /// ```
     pub fn punctuated(function: F) -> Self {
         WatermarkStrategy::for_generator(Punctuated(function))
     }
@@ -155,6 +214,23 @@ impl<T: 'static, G, A> WatermarkStrategy<T, G, A> {
     /// no record starts the countdown, and the first one *more* than `timeout` later finds the stream idle: up to two
     /// intervals after the timeout. While watermarks leave after each batch it is found after `timeout`. Time in which
     /// the operator could take no records, because what follows it was busy, does not count; nor does setting the wall clock.
+    ///
+    /// Costs a look at the clock a batch.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// use thalweg::testing::{OperatorHarness, OutputEvent};
+    ///
+    /// let mut harness = OperatorHarness::new_two(|quiet: DataStream<i64>, busy: DataStream<i64>| {
+    ///     let strategy = WatermarkStrategy::monotonous().with_idleness(milliseconds(10));
+    ///     quiet.assign_timestamps_and_watermarks(strategy).union(busy)
+    /// });
+    /// harness.watermark_second(50);
+    /// assert!(harness.events().is_empty());
+    /// harness.advance_clock(milliseconds(20));
+    /// assert_eq!(harness.events(), [OutputEvent::Watermark(50)]);
+    /// ```
     pub fn with_idleness(mut self, timeout: Duration) -> Self {
         self.idle_timeout = Some(timeout);
         self

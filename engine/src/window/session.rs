@@ -98,6 +98,23 @@ impl<T> WindowAssigner<T> for EventTimeSessionWindows {
 /// Windows that are open at the end of the input give nothing.
 ///
 /// Cost: two entries of the general operator for each open session, and one timer, registered again with each element.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+/// use thalweg::testing::OperatorHarness;
+///
+/// let mut harness = OperatorHarness::new(|records: DataStream<i64>| {
+///     records.key_by(|_| 0_u8).window(ProcessingTimeSessionWindows::with_gap(milliseconds(10))).aggregate(Count)
+/// });
+/// harness.push_untimed(7);
+/// harness.set_clock_ms(6);
+/// harness.push_untimed(8); // the session is now [0, 16)
+/// harness.set_clock_ms(14);
+/// assert!(harness.outputs().is_empty());
+/// harness.set_clock_ms(16);
+/// assert_eq!(harness.outputs(), [2]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessingTimeSessionWindows {
     gap_ms: i64,
@@ -153,6 +170,30 @@ impl<T> WindowAssigner<T> for ProcessingTimeSessionWindows {
 ///
 /// An element whose own window is exactly that of an open session joins it. (In Flink 2.3 the elements that such a
 /// session had gathered by merging are lost.)
+///
+/// Cost: two entries of the general operator for each open session, and its timer, registered again whenever it grows.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let sessions = env
+///     .from_elements([(0_i64, 5_i64), (4, 20), (15, 1), (40, 1)])
+///     .assign_timestamps_and_watermarks(
+///         WatermarkStrategy::monotonous().with_timestamp(|e: &(i64, i64)| e.0),
+///     )
+///     .key_by(|_| 0_u8)
+///     .window(EventTimeSessionWindows::with_dynamic_gap(|e: &(i64, i64)| e.1))
+///     .aggregate_with(Count, |_, window, count, out| {
+///         out.collect((window.start(), window.end(), count));
+///     })
+///     .collect();
+/// env.execute("sessions")?;
+/// assert_eq!(sessions.take(), [(0, 24, 3), (40, 41, 1)]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DynamicEventTimeSessionWindows<F> {
     gap_ms: F,
@@ -190,6 +231,25 @@ impl<T, F: FnMut(&T) -> i64 + UserFunction> WindowAssigner<T>
 }
 
 /// Processing-time sessions whose gap each element brings; see [`ProcessingTimeSessionWindows::with_dynamic_gap`].
+///
+/// Windows that are open at the end of the input give nothing. Cost: that of [`ProcessingTimeSessionWindows`].
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+/// use thalweg::testing::OperatorHarness;
+///
+/// let mut harness = OperatorHarness::new(|records: DataStream<i64>| {
+///     records.key_by(|_| 0_u8).window(ProcessingTimeSessionWindows::with_dynamic_gap(|gap_ms: &i64| *gap_ms)).aggregate(Count)
+/// });
+/// harness.push_untimed(10);
+/// harness.set_clock_ms(4);
+/// harness.push_untimed(20); // the session is now [0, 24)
+/// harness.set_clock_ms(22);
+/// assert!(harness.outputs().is_empty());
+/// harness.set_clock_ms(24);
+/// assert_eq!(harness.outputs(), [2]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DynamicProcessingTimeSessionWindows<F> {
     gap_ms: F,

@@ -15,6 +15,24 @@ use std::time::Duration;
 /// Cost with an incremental function and the default trigger: one table for each slice of time and one update an element
 /// (for aggregates that are sliceable), or a table and an update for each window. Otherwise an entry of the general operator for each
 /// key and window: an element is then copied once for each of its windows.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let counts = env
+///     .from_elements([1_i64, 7])
+///     .assign_timestamps_and_watermarks(WatermarkStrategy::monotonous().with_timestamp(|t: &i64| *t))
+///     .key_by(|_| 0_u8)
+///     .window(SlidingEventTimeWindows::of(milliseconds(10), milliseconds(5)))
+///     .aggregate_with(Count, |_, window, count, out| out.collect((window.start(), count)))
+///     .collect();
+/// env.execute("counts")?;
+/// assert_eq!(counts.take(), [(-5, 1), (0, 2), (5, 1)]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlidingEventTimeWindows(AlignedWindows);
 
@@ -68,6 +86,22 @@ impl<T> WindowAssigner<T> for SlidingEventTimeWindows {
 /// Windows that are open at the end of the input give nothing.
 ///
 /// Cost: for each window of an element an entry of the general operator and one timer.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+/// use thalweg::testing::OperatorHarness;
+///
+/// let mut harness = OperatorHarness::new(|records: DataStream<i64>| {
+///     records.key_by(|_| 0_u8).window(SlidingProcessingTimeWindows::of(milliseconds(10), milliseconds(5))).aggregate(Count)
+/// });
+/// harness.push_untimed(7); // at 0: in [-5, 5) and [0, 10)
+/// harness.set_clock_ms(5);
+/// assert_eq!(harness.outputs(), [1]);
+/// harness.push_untimed(8); // at 5: in [0, 10) and [5, 15)
+/// harness.set_clock_ms(10);
+/// assert_eq!(harness.outputs(), [2]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlidingProcessingTimeWindows(AlignedWindows);
 

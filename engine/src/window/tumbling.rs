@@ -83,6 +83,22 @@ impl<T> WindowAssigner<T> for TumblingEventTimeWindows {
 /// Windows that are open at the end of the input give nothing.
 ///
 /// Cost: an entry of the general operator for each key and open window, and one timer.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+/// use thalweg::testing::OperatorHarness;
+///
+/// let mut harness = OperatorHarness::new(|records: DataStream<i64>| {
+///     records.key_by(|_| 0_u8).window(TumblingProcessingTimeWindows::of(milliseconds(10))).aggregate(Count)
+/// });
+/// harness.push_untimed(7);
+/// harness.push_untimed(8);
+/// harness.set_clock_ms(8);
+/// assert!(harness.outputs().is_empty());
+/// harness.set_clock_ms(10);
+/// assert_eq!(harness.outputs(), [2]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TumblingProcessingTimeWindows(AlignedWindows);
 

@@ -61,6 +61,25 @@ fn replace_field<T, V: Copy>(
 macro_rules! named_reductions {
     ($output:ty) => {
         /// Adds up a field; the other fields are those of the window's first record.
+        ///
+        /// Cost: one record for each key and window.
+        ///
+        /// # Examples
+        /// ```
+        /// use thalweg::prelude::*;
+        ///
+        /// let env = StreamExecutionEnvironment::new();
+        /// env.set_parallelism(1);
+        /// let sums = env
+        ///     .from_elements([(5, 1), (3, 2), (3, 3)])
+        ///     .key_by(|_| 0_u8)
+        ///     .count_window(3)
+        ///     .sum(|record: &mut (i32, i32)| &mut record.0)
+        ///     .collect();
+        /// env.execute("sum")?;
+        /// assert_eq!(sums.take(), [(11, 1)]);
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
         #[track_caller]
         pub fn sum<X, F>(self, field: F) -> $output
         where
@@ -75,6 +94,25 @@ macro_rules! named_reductions {
         }
 
         /// The smallest value of a field; the other fields are those of the window's first record.
+        ///
+        /// Cost: one record for each key and window.
+        ///
+        /// # Examples
+        /// ```
+        /// use thalweg::prelude::*;
+        ///
+        /// let env = StreamExecutionEnvironment::new();
+        /// env.set_parallelism(1);
+        /// let least = env
+        ///     .from_elements([(5, 1), (3, 2), (3, 3)])
+        ///     .key_by(|_| 0_u8)
+        ///     .count_window(3)
+        ///     .min(|record: &mut (i32, i32)| &mut record.0)
+        ///     .collect();
+        /// env.execute("min")?;
+        /// assert_eq!(least.take(), [(3, 1)]);
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
         #[track_caller]
         pub fn min<X, F>(self, field: F) -> $output
         where
@@ -85,6 +123,25 @@ macro_rules! named_reductions {
         }
 
         /// The largest value of a field; the other fields are those of the window's first record.
+        ///
+        /// Cost: one record for each key and window.
+        ///
+        /// # Examples
+        /// ```
+        /// use thalweg::prelude::*;
+        ///
+        /// let env = StreamExecutionEnvironment::new();
+        /// env.set_parallelism(1);
+        /// let most = env
+        ///     .from_elements([(3, 1), (5, 2), (5, 3)])
+        ///     .key_by(|_| 0_u8)
+        ///     .count_window(3)
+        ///     .max(|record: &mut (i32, i32)| &mut record.0)
+        ///     .collect();
+        /// env.execute("max")?;
+        /// assert_eq!(most.take(), [(5, 1)]);
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
         #[track_caller]
         pub fn max<X, F>(self, field: F) -> $output
         where
@@ -95,6 +152,25 @@ macro_rules! named_reductions {
         }
 
         /// The whole record with the smallest value; among equals the first.
+        ///
+        /// Cost: one record for each key and window.
+        ///
+        /// # Examples
+        /// ```
+        /// use thalweg::prelude::*;
+        ///
+        /// let env = StreamExecutionEnvironment::new();
+        /// env.set_parallelism(1);
+        /// let least = env
+        ///     .from_elements([(5, 1), (3, 2), (3, 3)])
+        ///     .key_by(|_| 0_u8)
+        ///     .count_window(3)
+        ///     .min_by(|record: &(i32, i32)| record.0)
+        ///     .collect();
+        /// env.execute("min by")?;
+        /// assert_eq!(least.take(), [(3, 2)]);
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
         #[track_caller]
         pub fn min_by<X, F>(self, value: F) -> $output
         where
@@ -105,6 +181,25 @@ macro_rules! named_reductions {
         }
 
         /// [`min_by`](Self::min_by), but among equals the last.
+        ///
+        /// Cost: one record for each key and window.
+        ///
+        /// # Examples
+        /// ```
+        /// use thalweg::prelude::*;
+        ///
+        /// let env = StreamExecutionEnvironment::new();
+        /// env.set_parallelism(1);
+        /// let least = env
+        ///     .from_elements([(5, 1), (3, 2), (3, 3)])
+        ///     .key_by(|_| 0_u8)
+        ///     .count_window(3)
+        ///     .min_by_last(|record: &(i32, i32)| record.0)
+        ///     .collect();
+        /// env.execute("min by last")?;
+        /// assert_eq!(least.take(), [(3, 3)]);
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
         #[track_caller]
         pub fn min_by_last<X, F>(self, value: F) -> $output
         where
@@ -115,6 +210,25 @@ macro_rules! named_reductions {
         }
 
         /// The whole record with the largest value; among equals the first.
+        ///
+        /// Cost: one record for each key and window.
+        ///
+        /// # Examples
+        /// ```
+        /// use thalweg::prelude::*;
+        ///
+        /// let env = StreamExecutionEnvironment::new();
+        /// env.set_parallelism(1);
+        /// let most = env
+        ///     .from_elements([(3, 1), (5, 2), (5, 3)])
+        ///     .key_by(|_| 0_u8)
+        ///     .count_window(3)
+        ///     .max_by(|record: &(i32, i32)| record.0)
+        ///     .collect();
+        /// env.execute("max by")?;
+        /// assert_eq!(most.take(), [(5, 2)]);
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
         #[track_caller]
         pub fn max_by<X, F>(self, value: F) -> $output
         where
@@ -125,6 +239,25 @@ macro_rules! named_reductions {
         }
 
         /// [`max_by`](Self::max_by), but among equals the last.
+        ///
+        /// Cost: one record for each key and window.
+        ///
+        /// # Examples
+        /// ```
+        /// use thalweg::prelude::*;
+        ///
+        /// let env = StreamExecutionEnvironment::new();
+        /// env.set_parallelism(1);
+        /// let most = env
+        ///     .from_elements([(3, 1), (5, 2), (5, 3)])
+        ///     .key_by(|_| 0_u8)
+        ///     .count_window(3)
+        ///     .max_by_last(|record: &(i32, i32)| record.0)
+        ///     .collect();
+        /// env.execute("max by last")?;
+        /// assert_eq!(most.take(), [(5, 3)]);
+        /// # Ok::<(), thalweg::Error>(())
+        /// ```
         #[track_caller]
         pub fn max_by_last<X, F>(self, value: F) -> $output
         where

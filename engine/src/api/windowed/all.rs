@@ -45,6 +45,7 @@ impl<T> KeySelector<T> for NoKey {
 /// use thalweg::prelude::*;
 ///
 /// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
 /// let totals = env
 ///     .from_elements([(1, 10i64), (4, 20), (12, 5)])
 ///     .assign_timestamps_and_watermarks(
@@ -62,12 +63,43 @@ pub struct AllWindowedStream<T, A, R = ByDefault, V = NoEvictor>(WindowedStream<
 
 impl<T: Record, C: Chain<T>> DataStream<T, C> {
     /// Cuts the whole stream into windows, without keys; everything goes through one subtask.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let sums = env
+    ///     .from_elements([1_i64, 2, 12])
+    ///     .assign_timestamps_and_watermarks(WatermarkStrategy::monotonous().with_timestamp(|t: &i64| *t))
+    ///     .window_all(TumblingEventTimeWindows::of(milliseconds(10)))
+    ///     .reduce(|a, b| a + b)
+    ///     .collect();
+    /// env.execute("sums")?;
+    /// assert_eq!(sums.take(), [3, 12]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn window_all<A: WindowAssigner<T>>(self, assigner: A) -> AllWindowedStream<T, A> {
         AllWindowedStream(self.key_by_selector(NoKey).window(assigner))
     }
 
     /// Cuts the whole stream into windows of `n` elements. What is left at the end of the input gives nothing.
+    ///
+    /// 0 elements are refused when the job starts. Everything goes through one subtask. Cost: one accumulator and 8 bytes.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let sums = env.from_elements([1, 2, 3, 4, 5]).count_window_all(2).reduce(|a, b| a + b).collect();
+    /// env.execute("sums of two")?;
+    /// assert_eq!(sums.take(), [3, 7]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn count_window_all(
         self,
@@ -77,6 +109,22 @@ impl<T: Record, C: Chain<T>> DataStream<T, C> {
     }
 
     /// Gives every `slide` elements of the stream a window of its last `n`.
+    ///
+    /// 0 elements are refused when the job starts. Everything goes through one subtask. Cost: the last `n` elements are kept, and
+    /// those since the last firing.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let sums =
+    ///     env.from_elements([1, 2, 3, 4, 5]).count_window_all_sliding(3, 2).reduce(|a, b| a + b).collect();
+    /// env.execute("the last three, every two")?;
+    /// assert_eq!(sums.take(), [3, 9]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn count_window_all_sliding(
         self,
@@ -143,6 +191,8 @@ where
     }
 
     /// Folds each window by `aggregate` and emits its result.
+    ///
+    /// Costs and limits are those of [`WindowedStream::aggregate`], with one key for all.
     #[track_caller]
     pub fn aggregate<G>(self, aggregate: G) -> DataStream<G::Result>
     where
@@ -152,6 +202,8 @@ where
     }
 
     /// Folds each window by `aggregate` and gives the result to `function`, with the window.
+    ///
+    /// The type has an example. Costs and limits are those of [`WindowedStream::aggregate_with`], with one key for all.
     #[track_caller]
     pub fn aggregate_with<G, U, F>(self, aggregate: G, function: F) -> DataStream<U>
     where
@@ -164,6 +216,8 @@ where
     }
 
     /// Folds each window by `aggregate` and gives the result to a rich function, with window and state.
+    ///
+    /// Costs and limits are those of [`WindowedStream::aggregate_process`], with one key for all.
     #[track_caller]
     pub fn aggregate_process<G, P>(self, aggregate: G, function: P) -> DataStream<P::Out>
     where
@@ -176,6 +230,8 @@ where
     }
 
     /// Combines the elements of each window, two into one, and emits the last. With one element `function` is not called.
+    ///
+    /// Costs and limits are those of [`WindowedStream::reduce`], with one key for all.
     #[track_caller]
     pub fn reduce<F>(self, function: F) -> DataStream<T>
     where
@@ -187,6 +243,8 @@ where
     }
 
     /// Combines the elements of each window and gives the last to a rich function, with window and state.
+    ///
+    /// Costs and limits are those of [`WindowedStream::reduce_process`], with one key for all.
     #[track_caller]
     pub fn reduce_process<F, P>(self, reduce: F, function: P) -> DataStream<P::Out>
     where
@@ -200,6 +258,8 @@ where
     }
 
     /// Gives all elements of each window to a rich function. See [`ProcessAllWindowFunction`].
+    ///
+    /// Function and example: [`ProcessAllWindowFunction`]. Costs and limits are those of [`WindowedStream::process`], with one key for all.
     #[track_caller]
     pub fn process<P>(self, function: P) -> DataStream<P::Out>
     where

@@ -12,6 +12,8 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     ///
     /// 0 elements are refused when the job starts.
     ///
+    /// Cost: one accumulator (for `process` the elements of a window) and 8 bytes a key; no timers.
+    ///
     /// # Examples
     /// ```
     /// use thalweg::prelude::*;
@@ -39,6 +41,8 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     /// Gives every `slide` elements of a key a window of its last `n`.
     ///
     /// Windows keep their elements, also for incremental functions. 0 elements are refused when the job starts.
+    ///
+    /// Cost: up to `n + slide` elements and 8 bytes a key, for as long as the job runs; no timers.
     ///
     /// # Examples
     /// ```

@@ -26,6 +26,26 @@ where
     V: ChooseEvictor<T, A::Window>,
 {
     /// Folds each key's window by `aggregate` and emits its result.
+    ///
+    /// Aggregates of your own implement [`AggregateFunction`]. Cost: an accumulator for each key and window; elements are not kept.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let counts = env
+    ///     .from_elements([1_i64, 2, 12])
+    ///     .assign_timestamps_and_watermarks(WatermarkStrategy::monotonous().with_timestamp(|t: &i64| *t))
+    ///     .key_by(|_| 0_u8)
+    ///     .window(TumblingEventTimeWindows::of(milliseconds(10)))
+    ///     .aggregate(Count)
+    ///     .collect();
+    /// env.execute("counts")?;
+    /// assert_eq!(counts.take(), [2, 1]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn aggregate<G>(self, aggregate: G) -> DataStream<G::Result, impl Chain<G::Result>>
     where
@@ -71,6 +91,48 @@ where
     }
 
     /// Folds each key's window by `aggregate` and gives the result to a rich function, with key, window and state.
+    ///
+    /// `function` sees the result as the only element. Cost: an entry of the general operator for each key and window, with the
+    /// accumulator and the function's state, and its timers. Where state is not needed [`aggregate_with`](Self::aggregate_with) is
+    /// cheaper.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// #[derive(Clone)]
+    /// struct WithEnd;
+    ///
+    /// impl ProcessWindowFunction for WithEnd {
+    ///     type Key = u8;
+    ///     type In = u64;
+    ///     type Out = (i64, u64);
+    ///     type Window = TimeWindow;
+    ///     fn process(
+    ///         &mut self,
+    ///         _: &u8,
+    ///         context: &mut WindowContext<'_, TimeWindow>,
+    ///         count: &[u64],
+    ///         out: &mut Collector<'_, (i64, u64)>,
+    ///     ) -> thalweg::Result {
+    ///         out.collect((context.window().end(), count[0]));
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let counts = env
+    ///     .from_elements([1_i64, 2, 12])
+    ///     .assign_timestamps_and_watermarks(WatermarkStrategy::monotonous().with_timestamp(|t: &i64| *t))
+    ///     .key_by(|_| 0_u8)
+    ///     .window(TumblingEventTimeWindows::of(milliseconds(10)))
+    ///     .aggregate_process(Count, WithEnd)
+    ///     .collect();
+    /// env.execute("counts")?;
+    /// assert_eq!(counts.take(), [(10, 2), (20, 1)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn aggregate_process<G, P>(
         self,
@@ -119,6 +181,46 @@ where
     }
 
     /// Combines the elements of each key's window and gives the last to a rich function, with key, window and state.
+    ///
+    /// Cost: an entry of the general operator for each key and window, with one record and the function's state, and its timers.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// #[derive(Clone)]
+    /// struct WithEnd;
+    ///
+    /// impl ProcessWindowFunction for WithEnd {
+    ///     type Key = u8;
+    ///     type In = i64;
+    ///     type Out = (i64, i64);
+    ///     type Window = TimeWindow;
+    ///     fn process(
+    ///         &mut self,
+    ///         _: &u8,
+    ///         context: &mut WindowContext<'_, TimeWindow>,
+    ///         most: &[i64],
+    ///         out: &mut Collector<'_, (i64, i64)>,
+    ///     ) -> thalweg::Result {
+    ///         out.collect((context.window().end(), most[0]));
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let most = env
+    ///     .from_elements([1_i64, 2, 12])
+    ///     .assign_timestamps_and_watermarks(WatermarkStrategy::monotonous().with_timestamp(|t: &i64| *t))
+    ///     .key_by(|_| 0_u8)
+    ///     .window(TumblingEventTimeWindows::of(milliseconds(10)))
+    ///     .reduce_process(|a, b| a.max(b), WithEnd)
+    ///     .collect();
+    /// env.execute("most")?;
+    /// assert_eq!(most.take(), [(10, 2), (20, 12)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn reduce_process<F, P>(
         self,
@@ -136,6 +238,47 @@ where
     }
 
     /// Gives all elements of each key's window to a rich function. See [`ProcessWindowFunction`].
+    ///
+    /// Cost: a copy of each element until its window is given up, once in each of its windows; a firing goes over all of them.
+    /// What can be folded is cheaper with `aggregate` or `reduce`.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// #[derive(Clone)]
+    /// struct WithEnd;
+    ///
+    /// impl ProcessWindowFunction for WithEnd {
+    ///     type Key = u8;
+    ///     type In = i64;
+    ///     type Out = (i64, i64);
+    ///     type Window = TimeWindow;
+    ///     fn process(
+    ///         &mut self,
+    ///         _: &u8,
+    ///         context: &mut WindowContext<'_, TimeWindow>,
+    ///         all: &[i64],
+    ///         out: &mut Collector<'_, (i64, i64)>,
+    ///     ) -> thalweg::Result {
+    ///         out.collect((context.window().end(), all[all.len() - 1] - all[0]));
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let spans = env
+    ///     .from_elements([1_i64, 2, 7, 12])
+    ///     .assign_timestamps_and_watermarks(WatermarkStrategy::monotonous().with_timestamp(|t: &i64| *t))
+    ///     .key_by(|_| 0_u8)
+    ///     .window(TumblingEventTimeWindows::of(milliseconds(10)))
+    ///     .process(WithEnd)
+    ///     .collect();
+    /// env.execute("spans")?;
+    /// assert_eq!(spans.take(), [(10, 6), (20, 0)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn process<P>(self, function: P) -> DataStream<P::Out, impl Chain<P::Out>>
     where

@@ -89,6 +89,29 @@ pub enum Evaluation {
 
 impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     /// Cuts the stream of each key into windows.
+    ///
+    /// Costs nothing by itself: the exchange is the one of `key_by`; what windows keep is said at [`WindowedStream`]. Bad sizes and
+    /// offsets are reported by `execute`.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let counts = env
+    ///     .from_elements([('a', 1_i64), ('b', 2), ('a', 12)])
+    ///     .assign_timestamps_and_watermarks(WatermarkStrategy::monotonous().with_timestamp(|e: &(char, i64)| e.1))
+    ///     .key_by(|e| e.0)
+    ///     .window(TumblingEventTimeWindows::of(milliseconds(10)))
+    ///     .aggregate_with(Count, |key, window, count, out| out.collect((*key, window.start(), count)))
+    ///     .collect();
+    /// env.execute("counts")?;
+    /// let mut counts = counts.take();
+    /// counts.sort();
+    /// assert_eq!(counts, [('a', 0, 1), ('a', 10, 1), ('b', 0, 1)]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn window<A: WindowAssigner<T>>(self, assigner: A) -> WindowedStream<T, S, A> {
         let checked = assigner.validate();
@@ -133,6 +156,28 @@ where
     V: ChooseEvictor<T, A::Window>,
 {
     /// Fires windows when `trigger` says so, and no more at their end unless it does.
+    ///
+    /// Cost: an entry for each key and window instead of a table for each window, and what the trigger says of itself. In windows
+    /// that merge the trigger must be able to; `execute` reports one that is not.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let counts = env
+    ///     .from_elements([1_i64, 2, 3])
+    ///     .assign_timestamps_and_watermarks(WatermarkStrategy::monotonous().with_timestamp(|t: &i64| *t))
+    ///     .key_by(|_| 0_u8)
+    ///     .window(TumblingEventTimeWindows::of(milliseconds(10)))
+    ///     .trigger(CountTrigger::of(2))
+    ///     .aggregate(Count)
+    ///     .collect();
+    /// env.execute("every two")?;
+    /// assert_eq!(counts.take(), [2]); // a count trigger does not fire at the end of the window
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn trigger<X>(mut self, trigger: X) -> WindowedStream<T, S, A, Chosen<X>, V>
     where
@@ -167,6 +212,27 @@ where
     }
 
     /// Drops elements around each firing. Windows then keep all their elements, also for incremental functions.
+    ///
+    /// Cost: a copy of each element with its timestamp until the window is given up; each firing goes over all that are left.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let sums = env
+    ///     .from_elements([1_i64, 2, 3])
+    ///     .assign_timestamps_and_watermarks(WatermarkStrategy::monotonous().with_timestamp(|t: &i64| *t))
+    ///     .key_by(|_| 0_u8)
+    ///     .window(TumblingEventTimeWindows::of(milliseconds(10)))
+    ///     .evictor(CountEvictor::of(2))
+    ///     .reduce(|a, b| a + b)
+    ///     .collect();
+    /// env.execute("last two")?;
+    /// assert_eq!(sums.take(), [5]); // the last two
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     #[track_caller]
     pub fn evictor<X>(mut self, evictor: X) -> WindowedStream<T, S, A, R, EvictedBy<X>>
     where
@@ -200,6 +266,34 @@ where
     /// How long after its end a window still takes late records, each of which fires it again for its key. Default 0.
     ///
     /// Means nothing to windows that are not of event time.
+    ///
+    /// Cost: every window is kept that much longer.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    /// use thalweg::testing::OperatorHarness;
+    ///
+    /// let late = OutputTag::<i64>::new("late");
+    /// let windows = |numbers: DataStream<i64>| {
+    ///     numbers
+    ///         .key_by(|_| 0_u8)
+    ///         .window(TumblingEventTimeWindows::of(milliseconds(10)))
+    ///         .allowed_lateness(milliseconds(5))
+    ///         .side_output_late_data(&late)
+    ///         .reduce(|a, b| a + b)
+    /// };
+    /// let mut harness = OperatorHarness::builder().side_output(&late).build(windows)?;
+    /// harness.push(1, 3);
+    /// harness.watermark(9);
+    /// assert_eq!(harness.outputs(), [1]);
+    /// harness.push(10, 4); // late, and allowed
+    /// assert_eq!(harness.outputs(), [11]);
+    /// harness.watermark(14);
+    /// harness.push(100, 5); // too late
+    /// assert_eq!(harness.side_outputs(&late), [100]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
         self.lateness_ms = duration_ms(lateness);
         self
@@ -217,12 +311,34 @@ where
 
     /// Sends records that come too late to `tag`, to be read by `side_output(&tag)` on the result, with their own timestamps.
     /// Without it they are dropped and counted.
+    ///
+    /// See [`allowed_lateness`](Self::allowed_lateness) for an example, and [`WindowedStream`] for what is late. Costs nothing for
+    /// records that are in time.
     pub fn side_output_late_data(mut self, tag: &OutputTag<T>) -> Self {
         self.late = Some(tag.clone());
         self
     }
 
     /// How windows are kept: for measurements and tests; the answers are the same.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// let counts = env
+    ///     .from_elements([1_i64, 7])
+    ///     .assign_timestamps_and_watermarks(WatermarkStrategy::monotonous().with_timestamp(|t: &i64| *t))
+    ///     .key_by(|_| 0_u8)
+    ///     .window(SlidingEventTimeWindows::of(milliseconds(10), milliseconds(5)))
+    ///     .evaluation(thalweg::api::Evaluation::PerPane)
+    ///     .aggregate(Count)
+    ///     .collect();
+    /// env.execute("pane by pane")?;
+    /// assert_eq!(counts.take(), [1, 2, 1]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
     pub fn evaluation(mut self, evaluation: Evaluation) -> Self {
         self.evaluation = evaluation;
         self

@@ -6,10 +6,24 @@ use crate::window::Window;
 
 /// Keeps the last n elements of a window.
 ///
+/// Cost: the window keeps its elements with their timestamps.
+///
 /// # Examples
 /// ```
 /// use thalweg::prelude::*;
-/// let last_ten = CountEvictor::of(10);
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let sums = env
+///     .from_elements([1_i64, 2, 3])
+///     .key_by(|_| 0_u8)
+///     .window(GlobalWindows::with_end_of_stream_trigger())
+///     .evictor(CountEvictor::of(2))
+///     .reduce(|a, b| a + b)
+///     .collect();
+/// env.execute("the last two")?;
+/// assert_eq!(sums.take(), [5]);
+/// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CountEvictor {

@@ -7,6 +7,26 @@ use crate::window::{Window, WindowError};
 use std::marker::PhantomData;
 
 /// Drops the elements that differ from the last one of the window by a threshold or more.
+///
+/// Cost: the window keeps its elements with their timestamps; each firing calls the function for all of them.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let sums = env
+///     .from_elements([1_i64, 100, 98, 99])
+///     .key_by(|_| 0_u8)
+///     .window(GlobalWindows::with_end_of_stream_trigger())
+///     .evictor(DeltaEvictor::of(5.0, |element: &i64, last: &i64| (last - element).abs() as f64))
+///     .reduce(|a, b| a + b)
+///     .collect();
+/// env.execute("near the last")?;
+/// assert_eq!(sums.take(), [297]); // all but 1
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 pub struct DeltaEvictor<T, F> {
     threshold: f64,
     delta: F,

@@ -9,6 +9,27 @@ use std::time::Duration;
 
 /// Keeps the elements that are younger than a time, counted back from the youngest of the window. Elements without
 /// timestamps are all kept.
+///
+/// Cost: the window keeps its elements with their timestamps; each firing goes over all of them twice.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let sums = env
+///     .from_elements([1_i64, 6, 8])
+///     .assign_timestamps_and_watermarks(WatermarkStrategy::monotonous().with_timestamp(|t: &i64| *t))
+///     .key_by(|_| 0_u8)
+///     .window(TumblingEventTimeWindows::of(milliseconds(10)))
+///     .evictor(TimeEvictor::of(milliseconds(5)))
+///     .reduce(|a, b| a + b)
+///     .collect();
+/// env.execute("the youngest")?;
+/// assert_eq!(sums.take(), [14]); // 6 and 8
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeEvictor {
     keep_ms: i64,

@@ -146,6 +146,26 @@ impl<T, W: Window> Trigger<T, W> for ContinuousEventTimeTrigger {
 /// and not again.
 ///
 /// Cost: 8 bytes and a timer a key and window.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+/// use thalweg::testing::OperatorHarness;
+///
+/// let mut harness = OperatorHarness::new(|numbers: DataStream<i64>| {
+///     numbers
+///         .key_by(|_| 0_u8)
+///         .window(TumblingProcessingTimeWindows::of(milliseconds(100)))
+///         .trigger(ContinuousProcessingTimeTrigger::of(milliseconds(10)))
+///         .aggregate(Count)
+/// });
+/// harness.push_untimed(7);
+/// harness.set_clock_ms(10);
+/// assert_eq!(harness.outputs(), [1]);
+/// harness.push_untimed(8);
+/// harness.set_clock_ms(20);
+/// assert_eq!(harness.outputs(), [2]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct ContinuousProcessingTimeTrigger {
     interval_ms: i64,

@@ -11,6 +11,24 @@ use crate::window::{OnMergeContext, Trigger, TriggerContext, TriggerResult, Wind
 /// The end of a window does not fire it: elements after the last firing are given up with the window.
 ///
 /// Cost: 8 bytes a key and window, no timers.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let sums = env
+///     .from_elements([1_i64, 2, 3, 4])
+///     .key_by(|_| 0_u8)
+///     .window(GlobalWindows::create())
+///     .trigger(CountTrigger::of(2))
+///     .reduce(|a, b| a + b)
+///     .collect();
+/// env.execute("every two")?;
+/// assert_eq!(sums.take(), [3, 10]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct CountTrigger {
     at: u64,

@@ -7,6 +7,26 @@ use crate::window::{OnMergeContext, Trigger, TriggerContext, TriggerResult, Wind
 /// default of event-time windows.
 ///
 /// Cost: one timer a window.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+/// use thalweg::testing::OperatorHarness;
+///
+/// let mut harness = OperatorHarness::new(|numbers: DataStream<i64>| {
+///     numbers
+///         .key_by(|_| 0_u8)
+///         .window(TumblingEventTimeWindows::of(milliseconds(10)))
+///         .trigger(PurgingTrigger::of(EventTimeTrigger)) // forgets what it has told
+///         .allowed_lateness(milliseconds(5))
+///         .reduce(|a, b| a + b)
+/// });
+/// harness.push(1, 3);
+/// harness.watermark(9);
+/// assert_eq!(harness.outputs(), [1]);
+/// harness.push(10, 4);
+/// assert_eq!(harness.outputs(), [10]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventTimeTrigger;
 
@@ -52,6 +72,24 @@ impl<T, W: Window> Trigger<T, W> for EventTimeTrigger {
 /// Fires when the clock reaches the last instant of the window. The default of processing-time windows.
 ///
 /// Cost: one timer a window.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+/// use thalweg::testing::OperatorHarness;
+///
+/// let mut harness = OperatorHarness::new(|numbers: DataStream<i64>| {
+///     numbers
+///         .key_by(|_| 0_u8)
+///         .window(TumblingProcessingTimeWindows::of(milliseconds(10)))
+///         .trigger(PurgingTrigger::of(ProcessingTimeTrigger))
+///         .reduce(|a, b| a + b)
+/// });
+/// harness.push_untimed(1);
+/// harness.push_untimed(2);
+/// harness.set_clock_ms(10);
+/// assert_eq!(harness.outputs(), [3]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcessingTimeTrigger;
 
@@ -91,6 +129,26 @@ impl<T, W: Window> Trigger<T, W> for ProcessingTimeTrigger {
 }
 
 /// Never fires. The default of [`GlobalWindows`](crate::window::GlobalWindows).
+///
+/// Costs nothing; but what never fires nor ends is kept until the job ends.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let sums = env
+///     .from_elements([1_i64, 2, 3])
+///     .key_by(|_| 0_u8)
+///     .window(GlobalWindows::create())
+///     .trigger(NeverTrigger)
+///     .reduce(|a, b| a + b)
+///     .collect();
+/// env.execute("never")?;
+/// assert!(sums.take().is_empty());
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NeverTrigger;
 
@@ -109,6 +167,24 @@ impl<T, W: Window> Trigger<T, W> for NeverTrigger {
 /// Fires at the watermark that ends event time, for windows without end.
 ///
 /// Cost: one timer a key.
+///
+/// # Examples
+/// ```
+/// use thalweg::prelude::*;
+///
+/// let env = StreamExecutionEnvironment::new();
+/// env.set_parallelism(1);
+/// let sums = env
+///     .from_elements([1_i64, 2, 3])
+///     .key_by(|_| 0_u8)
+///     .window(GlobalWindows::create())
+///     .trigger(EndOfStreamTrigger)
+///     .reduce(|a, b| a + b)
+///     .collect();
+/// env.execute("total")?;
+/// assert_eq!(sums.take(), [6]);
+/// # Ok::<(), thalweg::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndOfStreamTrigger;
 

@@ -62,7 +62,11 @@ where
     ///
     /// let env = StreamExecutionEnvironment::new();
     /// env.set_parallelism(1);
-    /// let sums = env.from_elements([(5, 1), (3, 2), (3, 3)]).key_by(|_| 0_u8).sum(|record: &mut (i32, i32)| &mut record.0).collect();
+    /// let sums = env
+    ///     .from_elements([(5, 1), (3, 2), (3, 3)])
+    ///     .key_by(|_| 0_u8)
+    ///     .sum(|record: &mut (i32, i32)| &mut record.0)
+    ///     .collect();
     /// env.execute("sum")?;
     /// assert_eq!(sums.take(), [(5, 1), (8, 1), (11, 1)]);
     /// # Ok::<(), thalweg::Error>(())
@@ -91,7 +95,11 @@ where
     ///
     /// let env = StreamExecutionEnvironment::new();
     /// env.set_parallelism(1);
-    /// let least = env.from_elements([(5, 1), (3, 2), (3, 3)]).key_by(|_| 0_u8).min(|record: &mut (i32, i32)| &mut record.0).collect();
+    /// let least = env
+    ///     .from_elements([(5, 1), (3, 2), (3, 3)])
+    ///     .key_by(|_| 0_u8)
+    ///     .min(|record: &mut (i32, i32)| &mut record.0)
+    ///     .collect();
     /// env.execute("min")?;
     /// assert_eq!(least.take(), [(5, 1), (3, 1), (3, 1)]);
     /// # Ok::<(), thalweg::Error>(())
@@ -123,7 +131,11 @@ where
     ///
     /// let env = StreamExecutionEnvironment::new();
     /// env.set_parallelism(1);
-    /// let most = env.from_elements([(3, 1), (5, 2), (5, 3)]).key_by(|_| 0_u8).max(|record: &mut (i32, i32)| &mut record.0).collect();
+    /// let most = env
+    ///     .from_elements([(3, 1), (5, 2), (5, 3)])
+    ///     .key_by(|_| 0_u8)
+    ///     .max(|record: &mut (i32, i32)| &mut record.0)
+    ///     .collect();
     /// env.execute("max")?;
     /// assert_eq!(most.take(), [(3, 1), (5, 1), (5, 1)]);
     /// # Ok::<(), thalweg::Error>(())
@@ -155,7 +167,11 @@ where
     ///
     /// let env = StreamExecutionEnvironment::new();
     /// env.set_parallelism(1);
-    /// let least = env.from_elements([(5, 1), (3, 2), (3, 3)]).key_by(|_| 0_u8).min_by(|record: &(i32, i32)| record.0).collect();
+    /// let least = env
+    ///     .from_elements([(5, 1), (3, 2), (3, 3)])
+    ///     .key_by(|_| 0_u8)
+    ///     .min_by(|record: &(i32, i32)| record.0)
+    ///     .collect();
     /// env.execute("min by")?;
     /// assert_eq!(least.take(), [(5, 1), (3, 2), (3, 2)]);
     /// # Ok::<(), thalweg::Error>(())
@@ -179,7 +195,11 @@ where
     ///
     /// let env = StreamExecutionEnvironment::new();
     /// env.set_parallelism(1);
-    /// let least = env.from_elements([(5, 1), (3, 2), (3, 3)]).key_by(|_| 0_u8).min_by_last(|record: &(i32, i32)| record.0).collect();
+    /// let least = env
+    ///     .from_elements([(5, 1), (3, 2), (3, 3)])
+    ///     .key_by(|_| 0_u8)
+    ///     .min_by_last(|record: &(i32, i32)| record.0)
+    ///     .collect();
     /// env.execute("min by last")?;
     /// assert_eq!(least.take(), [(5, 1), (3, 2), (3, 3)]);
     /// # Ok::<(), thalweg::Error>(())
@@ -205,7 +225,11 @@ where
     ///
     /// let env = StreamExecutionEnvironment::new();
     /// env.set_parallelism(1);
-    /// let most = env.from_elements([(3, 1), (5, 2), (5, 3)]).key_by(|_| 0_u8).max_by(|record: &(i32, i32)| record.0).collect();
+    /// let most = env
+    ///     .from_elements([(3, 1), (5, 2), (5, 3)])
+    ///     .key_by(|_| 0_u8)
+    ///     .max_by(|record: &(i32, i32)| record.0)
+    ///     .collect();
     /// env.execute("max by")?;
     /// assert_eq!(most.take(), [(3, 1), (5, 2), (5, 2)]);
     /// # Ok::<(), thalweg::Error>(())
@@ -229,7 +253,11 @@ where
     ///
     /// let env = StreamExecutionEnvironment::new();
     /// env.set_parallelism(1);
-    /// let most = env.from_elements([(3, 1), (5, 2), (5, 3)]).key_by(|_| 0_u8).max_by_last(|record: &(i32, i32)| record.0).collect();
+    /// let most = env
+    ///     .from_elements([(3, 1), (5, 2), (5, 3)])
+    ///     .key_by(|_| 0_u8)
+    ///     .max_by_last(|record: &(i32, i32)| record.0)
+    ///     .collect();
     /// env.execute("max by last")?;
     /// assert_eq!(most.take(), [(3, 1), (5, 2), (5, 3)]);
     /// # Ok::<(), thalweg::Error>(())

@@ -440,7 +440,8 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
 
     /// Round robin over the consumers nearest to each producer.
     ///
-    /// Where one parallelism is a multiple of the other each producer has consumers of its own; costs fewer channels than [`rebalance`](Self::rebalance).
+    /// Where one parallelism is a multiple of the other each producer has consumers of its own; costs fewer channels than
+    /// [`rebalance`](Self::rebalance).
     ///
     /// # Examples
     /// ```

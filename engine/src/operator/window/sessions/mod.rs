@@ -45,7 +45,7 @@ use std::rc::Rc;
 use thalweg_state::{Key, KeyHash, PrefetchSlab, PrefetchTable};
 
 /// Numbers between a hint and its use, while sessions are visited.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 /// Sessions beyond this size are prefetched; see `PrefetchTable`.
 const DEEP_BYTES: usize = 512 << 10;
 

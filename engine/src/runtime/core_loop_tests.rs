@@ -1,3 +1,5 @@
+//! The loop of a core, driven by hand on a clock that is moved by hand.
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Mutex;

@@ -1,3 +1,5 @@
+//! The registry of executors: leases, sharing, and what its cores answer.
+
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 

@@ -15,8 +15,8 @@ use std::time::Duration;
 ///
 /// An element behind the watermark that touches an open session is not late.
 ///
-/// Cost with an incremental function and the default trigger: one entry a key, inline for its one open session, and one
-/// update an element. With another trigger, an evictor or a function over all elements: two entries of the general
+/// Cost with an incremental function and the default trigger: one entry for each open session, one update an element, no
+/// timers. With another trigger, an evictor or a function over all elements: two entries of the general
 /// operator for each session, and its timers, registered again whenever it grows.
 ///
 /// # Examples

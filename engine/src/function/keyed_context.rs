@@ -4,7 +4,7 @@ use crate::function::OutputTag;
 use crate::operator::keyed_services::KeyedServices;
 use crate::record::NO_TIMESTAMP;
 use thalweg_state::{
-    KeyedContext, OperatorContext, OperatorContextMut, OperatorStateStore, RowCursor, RowId, Timer,
+    KeyedContext, OperatorContext, OperatorContextMut, OperatorStateStore, RowCursor, RowId,
 };
 
 /// The key at hand, its state, its timers, and time.
@@ -193,10 +193,6 @@ pub struct TimerService<'a> {
 }
 
 impl TimerService<'_> {
-    fn timer(&self, timestamp_ms: i64) -> Timer {
-        Timer { timestamp_ms, row: self.row }
-    }
-
     /// Event time: the last watermark, `i64::MIN` before the first.
     pub fn current_watermark(&self) -> i64 {
         self.services.watermark
@@ -207,30 +203,22 @@ impl TimerService<'_> {
     }
     /// Asks for `on_timer` when the watermark passes `at_ms`.
     pub fn register_event_time_timer(&mut self, at_ms: i64) {
-        let timer = self.timer(at_ms);
-        if self.services.event_timers.register(timer) {
-            self.cursor.pin();
-        }
+        let at = (&mut self.cursor, self.row);
+        self.services.register_timer(TimeDomain::EventTime, at_ms, at);
     }
     /// Takes an event-time timer of this key back; no effect if there is none.
     pub fn delete_event_time_timer(&mut self, at_ms: i64) {
-        let timer = self.timer(at_ms);
-        if self.services.event_timers.delete(timer) {
-            self.cursor.unpin();
-        }
+        let at = (&mut self.cursor, self.row);
+        self.services.delete_timer(TimeDomain::EventTime, at_ms, at);
     }
     /// Asks for `on_timer` when the wall clock reaches `at_ms`.
     pub fn register_processing_time_timer(&mut self, at_ms: i64) {
-        let timer = self.timer(at_ms);
-        if self.services.processing_timers.register(timer) {
-            self.cursor.pin();
-        }
+        let at = (&mut self.cursor, self.row);
+        self.services.register_timer(TimeDomain::ProcessingTime, at_ms, at);
     }
     /// Takes a processing-time timer of this key back; no effect if there is none.
     pub fn delete_processing_time_timer(&mut self, at_ms: i64) {
-        let timer = self.timer(at_ms);
-        if self.services.processing_timers.delete(timer) {
-            self.cursor.unpin();
-        }
+        let at = (&mut self.cursor, self.row);
+        self.services.delete_timer(TimeDomain::ProcessingTime, at_ms, at);
     }
 }

@@ -148,28 +148,12 @@ impl<P, K: Key> Host<P, K> {
         mut code: impl FnMut(&mut P, i64, &mut OnTimerContext<'_, K>) -> Result<()>,
     ) -> bool {
         for _ in 0..budget {
-            let timer = match domain {
-                TimeDomain::EventTime => {
-                    self.services.event_timers.pop_due(self.services.watermark)
-                }
-                TimeDomain::ProcessingTime => {
-                    let now_ms = self.services.now_ms();
-                    self.services.processing_timers.pop_due(now_ms)
-                }
-            };
-            let Some(timer) = timer else { return true };
+            let Some(timer) = self.services.pop_due(domain) else { return true };
             self.call_timer(timer, domain, |function, context| {
                 code(function, timer.timestamp_ms, context)
             });
         }
         false
-    }
-
-    fn next_processing_time_ms(&mut self) -> i64 {
-        if self.services.processing_timers.is_empty() {
-            return i64::MAX;
-        }
-        self.services.processing_timers.next_ms().unwrap_or(i64::MAX)
     }
 }
 
@@ -237,7 +221,7 @@ impl<F: OnTimer, S: 'static> KeyedLogic for KeyedProcess<F, S> {
         })
     }
     fn next_processing_time_ms(&mut self) -> i64 {
-        self.host.next_processing_time_ms()
+        self.host.services.next_processing_time_ms()
     }
     fn sides(&mut self) -> Option<&mut SideOutputs> {
         Some(&mut self.host.services.sides)

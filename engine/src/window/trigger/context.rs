@@ -1,9 +1,10 @@
 //! What triggers are given: state, timers and time of a key's window.
 
 use crate::Result;
+use crate::function::TimeDomain;
 use crate::operator::keyed_services::KeyedServices;
 use thalweg_state::{
-    KeyedContext, ReducingState, RowCursor, RowId, StateError, StateValue, Timer, ValueState,
+    KeyedContext, ReducingState, RowCursor, RowId, StateError, StateValue, ValueState,
 };
 
 /// The state, the timers and the time of the window at hand.
@@ -26,31 +27,27 @@ impl TriggerContext<'_> {
     }
     /// Asks for `on_event_time` when the watermark passes `at_ms`.
     pub fn register_event_time_timer(&mut self, at_ms: i64) {
-        let timer = Timer { timestamp_ms: at_ms, row: self.row };
-        if self.services.event_timers.register(timer) {
-            self.cursor.pin();
-        }
+        self.register_timer(TimeDomain::EventTime, at_ms);
     }
     /// Takes an event-time timer of this window back; no effect if there is none.
     pub fn delete_event_time_timer(&mut self, at_ms: i64) {
-        let timer = Timer { timestamp_ms: at_ms, row: self.row };
-        if self.services.event_timers.delete(timer) {
-            self.cursor.unpin();
-        }
+        self.delete_timer(TimeDomain::EventTime, at_ms);
     }
     /// Asks for `on_processing_time` when the clock reaches `at_ms`.
     pub fn register_processing_time_timer(&mut self, at_ms: i64) {
-        let timer = Timer { timestamp_ms: at_ms, row: self.row };
-        if self.services.processing_timers.register(timer) {
-            self.cursor.pin();
-        }
+        self.register_timer(TimeDomain::ProcessingTime, at_ms);
     }
     /// Takes a processing-time timer of this window back; no effect if there is none.
     pub fn delete_processing_time_timer(&mut self, at_ms: i64) {
-        let timer = Timer { timestamp_ms: at_ms, row: self.row };
-        if self.services.processing_timers.delete(timer) {
-            self.cursor.unpin();
-        }
+        self.delete_timer(TimeDomain::ProcessingTime, at_ms);
+    }
+
+    pub(crate) fn register_timer(&mut self, domain: TimeDomain, at_ms: i64) {
+        self.services.register_timer(domain, at_ms, (&mut self.cursor, self.row));
+    }
+
+    pub(crate) fn delete_timer(&mut self, domain: TimeDomain, at_ms: i64) {
+        self.services.delete_timer(domain, at_ms, (&mut self.cursor, self.row));
     }
 }
 

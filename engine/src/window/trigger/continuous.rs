@@ -2,7 +2,7 @@
 
 use super::time::fire_if;
 use crate::Result;
-use crate::function::RuntimeContext;
+use crate::function::{RuntimeContext, TimeDomain};
 use crate::state::{ValueState, ValueStateDescriptor};
 use crate::time::duration_ms;
 use crate::window::{OnMergeContext, Trigger, TriggerContext, TriggerResult, Window, WindowError};
@@ -17,12 +17,91 @@ fn next_multiple(at_ms: i64, interval_ms: i64) -> i64 {
     at_ms.wrapping_sub(at_ms % interval_ms).saturating_add(interval_ms)
 }
 
-fn validate(interval_ms: i64) -> Result<(), WindowError> {
-    if interval_ms < 1 {
-        let what = "interval of a continuous trigger";
-        return Err(WindowError::TooSmall { what, value_ms: interval_ms });
+/// What both triggers do, each by its clock.
+#[derive(Clone, Debug)]
+struct Continuous {
+    domain: TimeDomain,
+    interval_ms: i64,
+    next: NextFire,
+}
+
+impl Continuous {
+    fn new(domain: TimeDomain, interval: Duration) -> Self {
+        Continuous { domain, interval_ms: duration_ms(interval), next: NextFire::default() }
     }
-    Ok(())
+
+    fn open(&mut self, context: &mut RuntimeContext<'_>) -> Result<()> {
+        self.next = context.value_state(ValueStateDescriptor::new("trigger: next fire"))?;
+        Ok(())
+    }
+
+    /// An element has come at `at_ms`: the first one schedules the first firing.
+    fn begin<W: Window>(
+        &self,
+        at_ms: i64,
+        window: &W,
+        context: &mut TriggerContext<'_>,
+    ) -> Result<TriggerResult> {
+        if self.next.value(context)?.is_none() {
+            self.schedule(next_multiple(at_ms, self.interval_ms), window, context)?;
+        }
+        Ok(TriggerResult::Continue)
+    }
+
+    fn schedule<W: Window>(
+        &self,
+        at_ms: i64,
+        window: &W,
+        context: &mut TriggerContext<'_>,
+    ) -> Result<()> {
+        let last_ms = window.max_timestamp();
+        // At the end of the input a window without an end would fire for each multiple until the end of time.
+        let is_last = self.domain == TimeDomain::EventTime
+            && last_ms == i64::MAX
+            && context.current_watermark() == i64::MAX;
+        let at_ms = if is_last { last_ms } else { at_ms.min(last_ms) };
+        self.next.update(context, at_ms)?;
+        context.register_timer(self.domain, at_ms);
+        Ok(())
+    }
+
+    fn on_time<W: Window>(
+        &self,
+        time_ms: i64,
+        window: &W,
+        context: &mut TriggerContext<'_>,
+    ) -> Result<TriggerResult> {
+        if time_ms == window.max_timestamp() {
+            return Ok(TriggerResult::Fire);
+        }
+        let is_next = self.next.value(context)? == Some(time_ms);
+        if is_next {
+            self.schedule(time_ms.saturating_add(self.interval_ms), window, context)?;
+        }
+        Ok(fire_if(is_next))
+    }
+
+    fn on_merge(&self, context: &mut OnMergeContext<'_>) -> Result<()> {
+        if let Some(next_ms) = context.merge_value(&self.next, i64::min)? {
+            context.window()?.register_timer(self.domain, next_ms);
+        }
+        Ok(())
+    }
+
+    fn clear(&self, context: &mut TriggerContext<'_>) -> Result<()> {
+        if let Some(next_ms) = self.next.take(context)? {
+            context.delete_timer(self.domain, next_ms);
+        }
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<(), WindowError> {
+        if self.interval_ms < 1 {
+            let what = "interval of a continuous trigger";
+            return Err(WindowError::TooSmall { what, value_ms: self.interval_ms });
+        }
+        Ok(())
+    }
 }
 
 /// Fires whenever the watermark passes a multiple of an interval, and at the end of the window: early results of long
@@ -55,38 +134,18 @@ fn validate(interval_ms: i64) -> Result<(), WindowError> {
 /// # Ok::<(), thalweg::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct ContinuousEventTimeTrigger {
-    interval_ms: i64,
-    next: NextFire,
-}
+pub struct ContinuousEventTimeTrigger(Continuous);
 
 impl ContinuousEventTimeTrigger {
     /// Fires at every multiple of `interval`. Less than 1 ms is refused when the job starts.
     pub fn of(interval: Duration) -> Self {
-        let (interval_ms, next) = (duration_ms(interval), NextFire::default());
-        ContinuousEventTimeTrigger { interval_ms, next }
-    }
-
-    fn schedule<W: Window>(
-        &self,
-        at_ms: i64,
-        window: &W,
-        context: &mut TriggerContext<'_>,
-    ) -> Result<()> {
-        let last_ms = window.max_timestamp();
-        // At the end of the input a window without an end would fire for each multiple until the end of time.
-        let is_last = last_ms == i64::MAX && context.current_watermark() == i64::MAX;
-        let at_ms = if is_last { last_ms } else { at_ms.min(last_ms) };
-        self.next.update(context, at_ms)?;
-        context.register_event_time_timer(at_ms);
-        Ok(())
+        ContinuousEventTimeTrigger(Continuous::new(TimeDomain::EventTime, interval))
     }
 }
 
 impl<T, W: Window> Trigger<T, W> for ContinuousEventTimeTrigger {
     fn open(&mut self, context: &mut RuntimeContext<'_>) -> Result<()> {
-        self.next = context.value_state(ValueStateDescriptor::new("trigger: next fire"))?;
-        Ok(())
+        self.0.open(context)
     }
     fn on_element(
         &mut self,
@@ -99,10 +158,7 @@ impl<T, W: Window> Trigger<T, W> for ContinuousEventTimeTrigger {
             return Ok(TriggerResult::Fire);
         }
         context.register_event_time_timer(window.max_timestamp());
-        if self.next.value(context)?.is_none() {
-            self.schedule(next_multiple(timestamp, self.interval_ms), window, context)?;
-        }
-        Ok(TriggerResult::Continue)
+        self.0.begin(timestamp, window, context)
     }
     fn on_event_time(
         &mut self,
@@ -110,32 +166,19 @@ impl<T, W: Window> Trigger<T, W> for ContinuousEventTimeTrigger {
         window: &W,
         context: &mut TriggerContext<'_>,
     ) -> Result<TriggerResult> {
-        if time_ms == window.max_timestamp() {
-            return Ok(TriggerResult::Fire);
-        }
-        let is_next = self.next.value(context)? == Some(time_ms);
-        if is_next {
-            self.schedule(time_ms.saturating_add(self.interval_ms), window, context)?;
-        }
-        Ok(fire_if(is_next))
+        self.0.on_time(time_ms, window, context)
     }
     fn can_merge(&self) -> bool {
         true
     }
     fn on_merge(&mut self, _: &W, context: &mut OnMergeContext<'_>) -> Result<()> {
-        if let Some(next_ms) = context.merge_value(&self.next, i64::min)? {
-            context.window()?.register_event_time_timer(next_ms);
-        }
-        Ok(())
+        self.0.on_merge(context)
     }
     fn clear(&mut self, _: &W, context: &mut TriggerContext<'_>) -> Result<()> {
-        if let Some(next_ms) = self.next.take(context)? {
-            context.delete_event_time_timer(next_ms);
-        }
-        Ok(())
+        self.0.clear(context)
     }
     fn validate(&self) -> Result<(), WindowError> {
-        validate(self.interval_ms)
+        self.0.validate()
     }
 }
 
@@ -167,35 +210,18 @@ impl<T, W: Window> Trigger<T, W> for ContinuousEventTimeTrigger {
 /// assert_eq!(harness.outputs(), [2]);
 /// ```
 #[derive(Clone, Debug)]
-pub struct ContinuousProcessingTimeTrigger {
-    interval_ms: i64,
-    next: NextFire,
-}
+pub struct ContinuousProcessingTimeTrigger(Continuous);
 
 impl ContinuousProcessingTimeTrigger {
     /// Fires at every multiple of `interval`. Less than 1 ms is refused when the job starts.
     pub fn of(interval: Duration) -> Self {
-        let (interval_ms, next) = (duration_ms(interval), NextFire::default());
-        ContinuousProcessingTimeTrigger { interval_ms, next }
-    }
-
-    fn schedule<W: Window>(
-        &self,
-        at_ms: i64,
-        window: &W,
-        context: &mut TriggerContext<'_>,
-    ) -> Result<()> {
-        let at_ms = at_ms.min(window.max_timestamp());
-        self.next.update(context, at_ms)?;
-        context.register_processing_time_timer(at_ms);
-        Ok(())
+        ContinuousProcessingTimeTrigger(Continuous::new(TimeDomain::ProcessingTime, interval))
     }
 }
 
 impl<T, W: Window> Trigger<T, W> for ContinuousProcessingTimeTrigger {
     fn open(&mut self, context: &mut RuntimeContext<'_>) -> Result<()> {
-        self.next = context.value_state(ValueStateDescriptor::new("trigger: next fire"))?;
-        Ok(())
+        self.0.open(context)
     }
     fn on_element(
         &mut self,
@@ -204,11 +230,7 @@ impl<T, W: Window> Trigger<T, W> for ContinuousProcessingTimeTrigger {
         window: &W,
         context: &mut TriggerContext<'_>,
     ) -> Result<TriggerResult> {
-        if self.next.value(context)?.is_none() {
-            let now_ms = context.current_processing_time();
-            self.schedule(next_multiple(now_ms, self.interval_ms), window, context)?;
-        }
-        Ok(TriggerResult::Continue)
+        self.0.begin(context.current_processing_time(), window, context)
     }
     fn on_processing_time(
         &mut self,
@@ -216,32 +238,19 @@ impl<T, W: Window> Trigger<T, W> for ContinuousProcessingTimeTrigger {
         window: &W,
         context: &mut TriggerContext<'_>,
     ) -> Result<TriggerResult> {
-        if time_ms == window.max_timestamp() {
-            return Ok(TriggerResult::Fire);
-        }
-        let is_next = self.next.value(context)? == Some(time_ms);
-        if is_next {
-            self.schedule(time_ms.saturating_add(self.interval_ms), window, context)?;
-        }
-        Ok(fire_if(is_next))
+        self.0.on_time(time_ms, window, context)
     }
     fn can_merge(&self) -> bool {
         true
     }
     fn on_merge(&mut self, _: &W, context: &mut OnMergeContext<'_>) -> Result<()> {
-        if let Some(next_ms) = context.merge_value(&self.next, i64::min)? {
-            context.window()?.register_processing_time_timer(next_ms);
-        }
-        Ok(())
+        self.0.on_merge(context)
     }
     fn clear(&mut self, _: &W, context: &mut TriggerContext<'_>) -> Result<()> {
-        if let Some(next_ms) = self.next.take(context)? {
-            context.delete_processing_time_timer(next_ms);
-        }
-        Ok(())
+        self.0.clear(context)
     }
     fn validate(&self) -> Result<(), WindowError> {
-        validate(self.interval_ms)
+        self.0.validate()
     }
 }
 

@@ -137,7 +137,7 @@ where
     ) -> bool {
         let GeneralWindows { user, store, .. } = self;
         for _ in 0..budget {
-            let Some(timer) = store.pop_due(domain) else { return true };
+            let Some(timer) = store.services.pop_due(domain) else { return true };
             user.call(|code| store.on_timer(code, domain, timer, next));
         }
         false
@@ -218,11 +218,7 @@ where
         self.fire_timers(TimeDomain::ProcessingTime, budget, next)
     }
     fn next_processing_time_ms(&mut self) -> i64 {
-        let timers = &mut self.store.services.processing_timers;
-        if timers.is_empty() {
-            return i64::MAX;
-        }
-        timers.next_ms().unwrap_or(i64::MAX)
+        self.store.services.next_processing_time_ms()
     }
     fn sides(&mut self) -> Option<&mut SideOutputs> {
         Some(&mut self.store.services.sides)

@@ -28,6 +28,11 @@ impl Limits {
             false => window.max_timestamp(),
         }
     }
+
+    /// The clock that gives windows up.
+    fn domain(&self) -> TimeDomain {
+        if self.is_event_time { TimeDomain::EventTime } else { TimeDomain::ProcessingTime }
+    }
 }
 
 /// An element that a window takes: for itself, or shared with others.
@@ -103,17 +108,6 @@ impl<K: Key, W: Window, S: StateValue> WindowStore<K, W, S> {
         }
     }
 
-    pub(super) fn pop_due(&mut self, domain: TimeDomain) -> Option<Timer> {
-        let services = &mut self.services;
-        match domain {
-            TimeDomain::EventTime => services.event_timers.pop_due(services.watermark),
-            TimeDomain::ProcessingTime => {
-                let now_ms = services.now_ms();
-                services.processing_timers.pop_due(now_ms)
-            }
-        }
-    }
-
     /// The context of the trigger at a window, and the window.
     pub(super) fn at(&mut self, row: RowId) -> Result<(TriggerContext<'_>, W), StateError> {
         let (cursor, at) = self.windows.cursor(row)?;
@@ -178,8 +172,7 @@ impl<K: Key, W: Window, S: StateValue> WindowStore<K, W, S> {
             }
         };
         self.fire_and_purge(code, rows, result, next)?;
-        let is_domain = (domain == TimeDomain::EventTime) == self.limits.is_event_time;
-        if is_domain && timestamp_ms == self.limits.cleanup_ms(&window) {
+        if domain == self.limits.domain() && timestamp_ms == self.limits.cleanup_ms(&window) {
             self.give_up(code, rows, window)?;
         }
         self.release(rows);
@@ -264,8 +257,7 @@ impl<K: Key, W: Window, S: StateValue> WindowStore<K, W, S> {
         let (mut context, window) = self.at(row)?;
         match limits.cleanup_ms(&window) {
             i64::MAX => {}
-            at_ms if limits.is_event_time => context.register_event_time_timer(at_ms),
-            at_ms => context.register_processing_time_timer(at_ms),
+            at_ms => context.register_timer(limits.domain(), at_ms),
         }
         Ok(())
     }
@@ -276,8 +268,7 @@ impl<K: Key, W: Window, S: StateValue> WindowStore<K, W, S> {
         let (mut context, window) = self.at(row)?;
         match limits.cleanup_ms(&window) {
             i64::MAX => {}
-            at_ms if limits.is_event_time => context.delete_event_time_timer(at_ms),
-            at_ms => context.delete_processing_time_timer(at_ms),
+            at_ms => context.delete_timer(limits.domain(), at_ms),
         }
         Ok(())
     }

@@ -15,11 +15,10 @@ use crate::function::{
 };
 use crate::graph::NodeId;
 use crate::operator::Push;
-use crate::operator::broadcast::BroadcastProcess;
+use crate::operator::broadcast::BesideBroadcast;
 use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedOperator, KeyedOperatorTwo};
 use crate::operator::keyed_process::KeyedProcess;
-use crate::operator::unkeyed_services::UnkeyedServices;
 use std::panic::Location;
 
 impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
@@ -129,12 +128,8 @@ impl<A: Send + 'static, B: Send + 'static> BroadcastConnectedStreams<A, B> {
     where
         P: BroadcastProcessFunction<In = A, Broadcast = B, Out: Send + 'static> + UserFunction,
     {
-        let location = Location::caller();
-        let (plan, node, first, second) =
-            self.streams.add_node("broadcast_process", false, location);
-        plan.with(|plan| plan.allow_side_outputs(node));
-        let factory = BroadcastFactory { function, node };
-        DataStream::new(plan, node, TwoHead { node, first, second, factory })
+        let function = BesideBroadcast(function);
+        self.streams.process_as("broadcast_process", function, Location::caller())
     }
 
     stateless_verbs!();
@@ -165,29 +160,6 @@ where
     }
 
     stateless_verbs!();
-}
-
-#[derive(Clone)]
-struct BroadcastFactory<P> {
-    function: P,
-    node: NodeId,
-}
-
-impl<P> TwoHeadFactory<P::In, P::Broadcast> for BroadcastFactory<P>
-where
-    P: BroadcastProcessFunction<Out: Send + 'static> + UserFunction,
-{
-    type Out = P::Out;
-    fn build<D: Push<P::Out>>(
-        self,
-        context: &mut BuildContext,
-        next: D,
-    ) -> Result<Box<dyn ConsumeTwo<P::In, P::Broadcast>>> {
-        let BroadcastFactory { function, node } = self;
-        let opened = UnkeyedServices::open(function, context, node, P::open, P::close);
-        let (function, services) = opened?;
-        Ok(Box::new(BroadcastProcess { function, next, services }))
-    }
 }
 
 #[derive(Clone)]

@@ -225,7 +225,20 @@ impl<A: Send + 'static, B: Send + 'static> ConnectedStreams<A, B> {
     where
         P: CoProcessFunction<In1 = A, In2 = B, Out: Send + 'static> + UserFunction,
     {
-        let (plan, node, first, second) = self.add_node("co_process", false, Location::caller());
+        self.process_as("co_process", function, Location::caller())
+    }
+
+    /// [`process`](Self::process) under the name of another operator.
+    pub(crate) fn process_as<P>(
+        self,
+        operator: &'static str,
+        function: P,
+        location: &'static Location<'static>,
+    ) -> DataStream<P::Out, impl Chain<P::Out> + use<A, B, P>>
+    where
+        P: CoProcessFunction<In1 = A, In2 = B, Out: Send + 'static> + UserFunction,
+    {
+        let (plan, node, first, second) = self.add_node(operator, false, location);
         plan.with(|plan| plan.allow_side_outputs(node));
         let factory = UnkeyedCoProcessFactory { function, node };
         let chain = TwoHead { node, first, second, factory };

@@ -2,12 +2,13 @@
 //!
 //! **Invariants**
 //! - Only the context of a broadcast record lends the operator's state to change: it alone is an [`OperatorContextMut`]. The
-//!   others give no way to a [`Context`] or [`ProcessContext`](crate::function::ProcessContext), which are.
+//!   others give no way to a [`Context`] or [`ProcessContext`], which are.
 
 use crate::Result;
-use crate::function::{Context, OutputTag, TimeDomain, TimerService, UnkeyedTimerService};
+use crate::function::{
+    Context, OutputTag, ProcessContext, TimeDomain, TimerService, UnkeyedTimerService,
+};
 use crate::operator::keyed_services::KeyedServices;
-use crate::operator::side_outputs::SideOutputs;
 use crate::record::NO_TIMESTAMP;
 use thalweg_state::{
     Key, KeyedContext, KeyedState, OperatorContext, OperatorContextMut, OperatorStateStore,
@@ -20,40 +21,35 @@ fn some_timestamp(timestamp: i64) -> Option<i64> {
 
 /// The context of a record of the stream without keys: time, side outputs, and broadcast state to read.
 pub struct ReadOnlyContext<'a> {
-    pub(crate) timestamp: i64,
-    pub(crate) watermark: i64,
-    pub(crate) now_ms: i64,
-    pub(crate) sides: &'a mut SideOutputs,
-    pub(crate) states: &'a OperatorStateStore,
+    pub(crate) context: ProcessContext<'a>,
 }
 
 impl ReadOnlyContext<'_> {
     /// The record's timestamp in milliseconds, if it has one.
     pub fn timestamp(&self) -> Option<i64> {
-        some_timestamp(self.timestamp)
+        self.context.timestamp()
     }
     /// Event time: the last watermark, `i64::MIN` before the first.
     pub fn current_watermark(&self) -> i64 {
-        self.watermark
+        self.context.current_watermark()
     }
     /// Wall clock in milliseconds, as of this batch.
     pub fn current_processing_time(&self) -> i64 {
-        self.now_ms
+        self.context.current_processing_time()
     }
     /// The time again, and timers, which are refused: they need a key.
     pub fn timer_service(&mut self) -> UnkeyedTimerService<'_> {
-        let ReadOnlyContext { watermark, now_ms, ref sides, .. } = *self;
-        UnkeyedTimerService { operator: sides.operator(), watermark, now_ms }
+        self.context.timer_service()
     }
     /// Emits to a side output, with the record's timestamp.
     pub fn output<T: 'static>(&mut self, tag: &OutputTag<T>, record: T) {
-        self.sides.output(tag, record, self.timestamp);
+        self.context.output(tag, record);
     }
 }
 
 impl OperatorContext for ReadOnlyContext<'_> {
     fn operator_states(&self) -> &OperatorStateStore {
-        self.states
+        self.context.operator_states()
     }
 }
 

@@ -120,6 +120,16 @@ impl ProcessContext<'_> {
     }
 }
 
+impl ProcessContext<'_> {
+    /// The same context for a shorter time.
+    #[inline(always)]
+    pub(crate) fn reborrow(&mut self) -> ProcessContext<'_> {
+        let ProcessContext { timestamp, watermark, now_ms, sides, states } = self;
+        let (timestamp, watermark, now_ms) = (*timestamp, *watermark, *now_ms);
+        ProcessContext { timestamp, watermark, now_ms, sides, states }
+    }
+}
+
 impl OperatorContext for ProcessContext<'_> {
     fn operator_states(&self) -> &OperatorStateStore {
         self.states

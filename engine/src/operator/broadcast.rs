@@ -1,55 +1,43 @@
-//! The head of a stage with a stream without keys and a broadcast one: see [`BroadcastProcessFunction`].
+//! A stream without keys beside a broadcast one, as a function of two streams: see [`BroadcastProcessFunction`].
 
-use crate::exchange::gate::ConsumeTwo;
-use crate::function::{BroadcastProcessFunction, Collector};
-use crate::operator::opened::Opened;
-use crate::operator::unkeyed_services::UnkeyedServices;
-use crate::operator::{Flow, Push};
-use crate::record::{Columns, Control};
+use crate::Result;
+use crate::function::{
+    BroadcastProcessFunction, CoProcessFunction, Collector, ProcessContext, ReadOnlyContext,
+    RuntimeContext,
+};
 
-/// See the module docs.
-pub(crate) struct BroadcastProcess<P: BroadcastProcessFunction, D> {
-    pub(crate) function: Opened<P>,
-    pub(crate) next: D,
-    pub(crate) services: UnkeyedServices,
-}
+/// Lends the operator's state to records of the broadcast side alone.
+#[derive(Clone)]
+pub(crate) struct BesideBroadcast<P>(pub(crate) P);
 
-impl<P, D> ConsumeTwo<P::In, P::Broadcast> for BroadcastProcess<P, D>
-where
-    P: BroadcastProcessFunction,
-    D: Push<P::Out>,
-{
-    #[inline(never)]
-    fn consume_first(&mut self, columns: Columns<'_, P::In>) {
-        let BroadcastProcess { function, next, services } = self;
-        let stage = function.stage().clone();
-        let now_ms = stage.task.core.now_ms.get();
-        columns.for_each(&stage.position, |_, _, record, timestamp| {
-            function.call(|function| {
-                let mut context = services.read_only(timestamp, now_ms);
-                let mut out = Collector::new(next, timestamp);
-                function.process_element(record, &mut context, &mut out)
-            });
-        });
+impl<P: BroadcastProcessFunction> CoProcessFunction for BesideBroadcast<P> {
+    type In1 = P::In;
+    type In2 = P::Broadcast;
+    type Out = P::Out;
+
+    fn open(&mut self, context: &mut RuntimeContext<'_>) -> Result<()> {
+        self.0.open(context)
     }
-    #[inline(never)]
-    fn consume_second(&mut self, columns: Columns<'_, P::Broadcast>) {
-        let BroadcastProcess { function, next, services } = self;
-        let stage = function.stage().clone();
-        let now_ms = stage.task.core.now_ms.get();
-        columns.for_each(&stage.position, |_, _, record, timestamp| {
-            function.call(|function| {
-                let mut context = services.context(timestamp, now_ms);
-                let mut out = Collector::new(next, timestamp);
-                function.process_broadcast_element(record, &mut context, &mut out)
-            });
-        });
+    #[inline(always)]
+    fn process_element1(
+        &mut self,
+        record: P::In,
+        context: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, P::Out>,
+    ) -> Result<()> {
+        let mut context = ReadOnlyContext { context: context.reborrow() };
+        self.0.process_element(record, &mut context, out)
     }
-    fn control(&mut self, control: Control) {
-        self.services.control(control);
-        self.next.control(control);
+    #[inline(always)]
+    fn process_element2(
+        &mut self,
+        record: P::Broadcast,
+        context: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, P::Out>,
+    ) -> Result<()> {
+        self.0.process_broadcast_element(record, context, out)
     }
-    fn drive(&mut self, dry: bool) -> Flow {
-        self.services.sides.join(self.next.drive(dry), dry)
+    fn close(&mut self) -> Result<()> {
+        self.0.close()
     }
 }

@@ -1,7 +1,7 @@
 //! What functions without keys share with their operator: time, side outputs, operator state.
 
 use crate::Result;
-use crate::function::{ProcessContext, ReadOnlyContext, RuntimeContext};
+use crate::function::{ProcessContext, RuntimeContext};
 use crate::graph::NodeId;
 use crate::operator::build::BuildContext;
 use crate::operator::opened::{OpenStates, Opened};
@@ -33,18 +33,11 @@ impl UnkeyedServices {
         Ok((function, UnkeyedServices { sides, states, watermark: i64::MIN }))
     }
 
-    /// The context of a record that may change operator state.
+    /// The context of a record.
     #[inline(always)]
     pub(crate) fn context(&mut self, timestamp: i64, now_ms: i64) -> ProcessContext<'_> {
         let UnkeyedServices { sides, states, watermark } = self;
         ProcessContext { timestamp, watermark: *watermark, now_ms, sides, states }
-    }
-
-    /// The context of a record that may read operator state.
-    #[inline(always)]
-    pub(crate) fn read_only(&mut self, timestamp: i64, now_ms: i64) -> ReadOnlyContext<'_> {
-        let UnkeyedServices { sides, states, watermark } = self;
-        ReadOnlyContext { timestamp, watermark: *watermark, now_ms, sides, states }
     }
 
     /// Notes the time, and tells the side outputs.

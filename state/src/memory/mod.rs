@@ -21,6 +21,7 @@
 //! - A slot works only with cursors of the operator whose registrar made it: addresses of
 //!   `OperatorInfo` are compared.
 
+mod content;
 mod expiring;
 pub(crate) mod huge_pages;
 mod map_table;

@@ -20,6 +20,7 @@
 //! - A reader does at most one chunk-sized read per call and never waits for data.
 //! - Bad bytes and full disks are typed errors, never panics.
 
+mod buffer;
 pub mod file;
 pub mod memory;
 pub mod ring;

@@ -20,6 +20,7 @@
 //! - A reader does at most one chunk-sized read per call and never waits for data.
 //! - Bad bytes and full disks are typed errors, never panics.
 
+mod buffer;
 pub mod file;
 pub mod memory;
 pub mod ring;
@@ -29,6 +30,10 @@ pub mod testing;
 
 mod crash_point;
 mod error;
+mod spawner;
 
 pub use crash_point::{CRASH_POINT_VARIABLE, crash_point};
 pub use error::{AppendError, IoError, IoSite, Operation};
+pub use spawner::Spawner;
+#[cfg(any(test, feature = "testing"))]
+pub use spawner::ThreadSpawner;

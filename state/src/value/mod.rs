@@ -52,7 +52,11 @@ pub trait StateValue: Schema + Sized + 'static {
     /// # Errors
     ///
     /// [`StateError::Archive`] when rkyv refuses the value.
-    fn to_archived(&self) -> Result<AlignedVec, StateError>;
+    fn to_archived(&self) -> Result<AlignedVec, StateError> {
+        let mut bytes = AlignedVec::new();
+        self.archive_into(&mut bytes)?;
+        Ok(bytes)
+    }
 
     /// Appends the archived form to a buffer that is empty or ends aligned; cheaper than
     /// [`to_archived`](Self::to_archived) where many values are archived.
@@ -104,11 +108,6 @@ where
     T::Archived:
         for<'a> CheckBytes<HighValidator<'a, Error>> + Deserialize<T, HighDeserializer<Error>>,
 {
-    fn to_archived(&self) -> Result<AlignedVec, StateError> {
-        rkyv::to_bytes::<Error>(self)
-            .map_err(|source| StateError::Archive { type_name: type_name::<T>(), source })
-    }
-
     #[inline]
     fn archive_into(&self, out: &mut AlignedVec) -> Result<(), StateError> {
         if <T as Archive>::COPY_OPTIMIZATION.is_enabled() {

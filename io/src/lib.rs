@@ -22,6 +22,7 @@
 //! - Bad bytes and full disks are typed errors, never panics.
 
 pub mod block;
+mod buffer;
 pub mod checkpoint_file;
 pub mod file;
 pub mod memory;

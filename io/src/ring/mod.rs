@@ -20,6 +20,8 @@ mod driver;
 mod op;
 mod probe;
 mod reads;
+#[cfg(test)]
+mod unruly;
 mod wake;
 
 pub(crate) use allocate::allocate;
@@ -27,4 +29,6 @@ pub(crate) use driver::Driver;
 pub(crate) use op::{Completion, Kernel, Op, WriteBytes};
 pub use probe::{MEMLOCK_NEEDED_BYTES, UringRefusal, UringSupport, probe};
 pub(crate) use reads::{PlannedRead, ReadRing};
+#[cfg(test)]
+pub(crate) use unruly::{Faults, UnrulyKernel};
 pub(crate) use wake::Wake;

@@ -126,6 +126,7 @@ impl Lane {
     /// Puts a job where its sequence belongs, or parks it.
     fn queue(&mut self, job: WriteJob) {
         if self.has_failed {
+            // The file keeps the errno of its first fault, not this one.
             return self.file.park(job, libc::EIO);
         }
         let position = self.jobs.partition_point(|other| other.sequence < job.sequence);
@@ -187,8 +188,12 @@ impl Scheduler {
         }
     }
 
+    /// The lane of a file, which may have been forgiven since: its writer clears a fault only
+    /// when nothing is outstanding, and then gives the parked jobs first.
     fn lane_of(&mut self, file: &Arc<OpenFile>) -> &mut Lane {
-        self.lanes.entry(file.id()).or_insert_with(|| Lane::new(file))
+        let lane = self.lanes.entry(file.id()).or_insert_with(|| Lane::new(file));
+        lane.has_failed = lane.has_failed && file.has_fault();
+        lane
     }
 
     /// Lets every lane do what it may, and drops those that have no work left.

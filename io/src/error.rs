@@ -42,6 +42,8 @@ pub enum Operation {
     SyncDirectory,
     /// Mapping a file into memory.
     Map,
+    /// Taking a lock file for oneself.
+    Lock,
 }
 
 impl fmt::Display for Operation {
@@ -61,6 +63,7 @@ impl fmt::Display for Operation {
             Operation::CreateDirectory => "create directory",
             Operation::SyncDirectory => "sync directory",
             Operation::Map => "map",
+            Operation::Lock => "lock",
         })
     }
 }
@@ -203,6 +206,17 @@ pub enum IoError {
         /// Where the refused call would have worked.
         site: IoSite,
     },
+    /// Somebody else holds the lock.
+    #[error(
+        "cannot {site}: {} holds it; stop that one first, or choose another directory",
+        Holder(*holder_process_id)
+    )]
+    Locked {
+        /// Where it failed.
+        site: IoSite,
+        /// The process that holds it, as far as the lock file tells.
+        holder_process_id: Option<u32>,
+    },
     /// Anything else the system said.
     #[error("cannot {site}: {source}")]
     Other {
@@ -254,6 +268,7 @@ impl IoError {
             | IoError::DeviceFailed { site, .. }
             | IoError::UnexpectedEnd { site, .. }
             | IoError::SyncFailedBefore { site }
+            | IoError::Locked { site, .. }
             | IoError::Other { site, .. } => site,
         }
     }
@@ -271,6 +286,19 @@ impl IoError {
     /// Whether the same call may succeed once somebody has freed space.
     pub fn is_no_space(&self) -> bool {
         matches!(self, IoError::NoSpace { .. })
+    }
+}
+
+/// The holder of a lock, in words.
+struct Holder(Option<u32>);
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) if id == std::process::id() => formatter.write_str("this process"),
+            Some(id) => write!(formatter, "process {id}"),
+            None => formatter.write_str("somebody else"),
+        }
     }
 }
 

@@ -29,6 +29,10 @@ pub mod testing;
 
 mod crash_point;
 mod error;
+mod spawner;
 
 pub use crash_point::{CRASH_POINT_VARIABLE, crash_point};
 pub use error::{AppendError, IoError, IoSite, Operation};
+pub use spawner::Spawner;
+#[cfg(any(test, feature = "testing"))]
+pub use spawner::ThreadSpawner;

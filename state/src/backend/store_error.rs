@@ -95,7 +95,9 @@ pub enum StoreError {
         found: Box<str>,
     },
     /// A setting that is fixed for the life of a store.
-    #[error("store '{store}' was written with {setting} {expected} and is opened with {found}; {remedy}")]
+    #[error(
+        "store '{store}' was written with {setting} {expected} and is opened with {found}; {remedy}"
+    )]
     SettingChanged {
         /// The store.
         store: Box<str>,
@@ -145,7 +147,9 @@ pub enum StoreError {
         limit: usize,
     },
     /// A table of this name was opened before.
-    #[error("table '{table}' of store '{store}' is open already; give every table a name of its own")]
+    #[error(
+        "table '{table}' of store '{store}' is open already; give every table a name of its own"
+    )]
     TableInUse {
         /// The store.
         store: Box<str>,
@@ -192,7 +196,10 @@ impl StoreError {
 
     /// The same error with what can be opened instead, if it is one of damage.
     #[must_use]
-    pub(crate) fn with_older(mut self, checkpoints: impl IntoIterator<Item = CheckpointId>) -> Self {
+    pub(crate) fn with_older(
+        mut self,
+        checkpoints: impl IntoIterator<Item = CheckpointId>,
+    ) -> Self {
         if let StoreError::Damaged { older, .. } | StoreError::Malformed { older, .. } = &mut self {
             *older = OlderCheckpoints(checkpoints.into_iter().collect());
         }

@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use thalweg_io::block::FileId;
-
 use super::edit::{EditRecord, Identity, Source, StoredSchema};
-use super::{FileMeta, Version};
+use super::{FileMeta, FilePart, Version};
 use crate::backend::Epoch;
 use crate::codec::{StateIndex, TableId};
-use crate::snapshot::CheckpointId;
+use crate::snapshot::{CheckpointId, DataFile};
 
 /// A store as of one edit.
 ///
@@ -26,8 +24,8 @@ pub(crate) struct Contents {
     pub(crate) live: Arc<Version>,
     /// The completed checkpoints that nobody released.
     pub(crate) checkpoints: BTreeMap<CheckpointId, StoredCheckpoint>,
-    /// Described files that are not live, until a checkpoint names them; by id and level.
-    retired: BTreeMap<(FileId, u8), Arc<FileMeta>>,
+    /// Described files that are not live, until a checkpoint names them; by name and level.
+    retired: BTreeMap<(FilePart, u8), Arc<FileMeta>>,
 }
 
 /// A table and its states, as first registered.
@@ -105,9 +103,9 @@ impl Contents {
             }
             EditRecord::Add { is_live: true, file } => live.try_insert(Arc::new(file.clone()))?,
             EditRecord::Add { is_live: false, file } => {
-                self.retired.insert((file.id(), file.level), Arc::new(file.clone()));
+                self.retired.insert((file.part(), file.level), Arc::new(file.clone()));
             }
-            EditRecord::Remove(id) => live.remove(*id)?,
+            EditRecord::Remove(part) => live.remove(*part)?,
             EditRecord::Epoch(epoch) => live.epoch = Some(*epoch),
             EditRecord::CheckpointOf { id, epoch, files } => {
                 let version = self.version_of(live, *epoch, files)?;
@@ -125,15 +123,18 @@ impl Contents {
         &self,
         live: &Version,
         epoch: Epoch,
-        names: &[(FileId, u8)],
+        names: &[(FilePart, u8)],
     ) -> Result<Version, Box<str>> {
-        let known = live.files().map(|file| ((file.id(), file.level), file));
-        let known: BTreeMap<_, _> = known.chain(self.retired.iter().map(|(k, f)| (*k, f))).collect();
+        let known = live.files().map(|file| ((file.part(), file.level), file));
+        let known: BTreeMap<_, _> =
+            known.chain(self.retired.iter().map(|(k, f)| (*k, f))).collect();
         let mut version = Version { epoch: Some(epoch), ..Version::default() };
         for name in names {
             let Some(file) = known.get(name) else {
-                let (id, level) = name;
-                let what = format!("expected a description of file {id} (level {level}), found none");
+                let (FilePart { id, first_group }, level) = name;
+                let what = format!(
+                    "expected a description of file {id} (level {level}, from key group {first_group}), found none"
+                );
                 return Err(what.into());
             };
             version.try_insert(Arc::clone(file))?;
@@ -141,11 +142,11 @@ impl Contents {
         Ok(version)
     }
 
-    /// The ids of all files that something refers to.
-    pub(crate) fn referenced(&self) -> BTreeSet<FileId> {
+    /// All files that something refers to.
+    pub(crate) fn referenced(&self) -> BTreeSet<DataFile> {
         let versions = self.checkpoints.values().map(|checkpoint| &checkpoint.version);
-        let versions = versions.chain([&self.live]);
-        versions.flat_map(|version| version.files().map(|file| file.id())).collect()
+        let files = versions.chain([&self.live]).flat_map(|version| version.files());
+        files.map(|file| file.data_file()).collect()
     }
 
     /// All that there is to say, as one edit of a new log.
@@ -157,15 +158,15 @@ impl Contents {
         }
         let mut described = BTreeSet::new();
         for file in self.live.files() {
-            described.insert((file.id(), file.level));
+            described.insert((file.part(), file.level));
             records.push(EditRecord::Add { is_live: true, file: FileMeta::clone(file) });
         }
         records.extend(self.live.epoch.map(EditRecord::Epoch));
         for (id, checkpoint) in &self.checkpoints {
             let mut files = Vec::new();
             for file in checkpoint.version.files() {
-                files.push((file.id(), file.level));
-                if described.insert((file.id(), file.level)) {
+                files.push((file.part(), file.level));
+                if described.insert((file.part(), file.level)) {
                     records.push(EditRecord::Add { is_live: false, file: FileMeta::clone(file) });
                 }
             }
@@ -173,6 +174,20 @@ impl Contents {
             records.push(EditRecord::CheckpointOf { id: *id, epoch, files });
         }
         records
+    }
+
+    /// Names the live version a checkpoint.
+    pub(crate) fn complete(&mut self, id: CheckpointId) {
+        let epoch = self.live.epoch.unwrap_or(Epoch(0));
+        let version = Arc::clone(&self.live);
+        self.checkpoints.insert(id, StoredCheckpoint { epoch, version });
+    }
+
+    /// The contents without files, of a store that never completed a checkpoint.
+    pub(crate) fn emptied(mut self) -> Self {
+        let number = self.live.number + 1;
+        self.live = Arc::new(Version { number, ..Version::default() });
+        self
     }
 
     /// The contents with a checkpoint's files as the live ones, and without later checkpoints.

@@ -12,26 +12,28 @@
 //! 2 table       table u16 | fingerprint u64 | name text | schema of the key text
 //! 3 state       table u16 | state u8 | fingerprint u64 | name text | schema text
 //! 4 add         is live u8 | file
-//! 5 remove      file id u64                      from the live files
+//! 5 remove      file id u64 | first key group u16   from the live files
 //! 6 epoch       epoch u64                        all epochs up to it are in the live files
 //! 7 checkpoint  id u64 | epoch u64               complete: the files that are live after this edit
-//! 8 checkpoint  id u64 | epoch u64 | count u32 | (file id u64, level u8)..   the same, by name
+//! 8 checkpoint  id u64 | epoch u64 | count u32 | (file id u64, first key group u16, level u8)..
+//!               the same, by name
 //! 9 release     id u64                           the checkpoint is not needed any more
 //! 10 source     store: text | checkpoint u64 | key groups: start u16, end u16    restored from it
 //!
 //! file          file id u64 | owner's epoch u64 | blocks u64 | length in bytes u64 | digest u64
 //!               | level u8 | first epoch u64 | last epoch u64 | key groups: start u16, end u16
-//!               | smallest u64 | largest u64 | rows u64 | removals u64
+//!               | smallest u64 | largest u64 | rows u64 | removals u64 | half expired at, ms i64
 //!               | tables: count u16, (table u16)..
 //! ```
 //!
-//! Record 4 with `is live` 0 describes a file that only checkpoints refer to. Level and id name a
-//! file within a manifest, since a file may have been moved to another level after a checkpoint.
+//! Record 4 with `is live` 0 describes a file that only checkpoints refer to. Id, first visible key
+//! group and level name a file within a manifest: it may have been moved to another level after a
+//! checkpoint, and be there several times after stores were put together.
 
 use thalweg_io::block::{BlockOwner, FileId};
 use thalweg_io::checkpoint_file::FileSeal;
 
-use super::FileMeta;
+use super::file_meta::{FileMeta, FilePart, LEVEL_MAX};
 use crate::backend::Epoch;
 use crate::codec::{RowPrefix, StateIndex, TableId};
 use crate::snapshot::CheckpointId;
@@ -44,10 +46,10 @@ pub(crate) enum EditRecord {
     Table { table: TableId, name: Box<str>, key: StoredSchema },
     State { table: TableId, state: StateIndex, name: Box<str>, schema: StoredSchema },
     Add { is_live: bool, file: FileMeta },
-    Remove(FileId),
+    Remove(FilePart),
     Epoch(Epoch),
     Checkpoint { id: CheckpointId, epoch: Epoch },
-    CheckpointOf { id: CheckpointId, epoch: Epoch, files: Vec<(FileId, u8)> },
+    CheckpointOf { id: CheckpointId, epoch: Epoch, files: Vec<(FilePart, u8)> },
     Release(CheckpointId),
     Source(Source),
 }
@@ -91,12 +93,12 @@ pub(crate) fn encode(record: &EditRecord, out: &mut Vec<u8>) {
                 .text(&schema.text)
         }
         EditRecord::Add { is_live, file } => out.u8(4).u8(u8::from(*is_live)).file(file),
-        EditRecord::Remove(id) => out.u8(5).u64(id.0),
+        EditRecord::Remove(part) => out.u8(5).part(*part),
         EditRecord::Epoch(epoch) => out.u8(6).u64(epoch.0),
         EditRecord::Checkpoint { id, epoch } => out.u8(7).u64(id.0).u64(epoch.0),
         EditRecord::CheckpointOf { id, epoch, files } => {
             out.u8(8).u64(id.0).u64(epoch.0).u32(files.len() as u32);
-            files.iter().fold(&mut out, |out, (id, level)| out.u64(id.0).u8(*level))
+            files.iter().fold(&mut out, |out, (part, level)| out.part(*part).u8(*level))
         }
         EditRecord::Release(id) => out.u8(9).u64(id.0),
         EditRecord::Source(source) => {
@@ -135,6 +137,10 @@ impl Encoder<'_> {
         self.u32(text.len() as u32).bytes(text.as_bytes())
     }
 
+    fn part(&mut self, part: FilePart) -> &mut Self {
+        self.u64(part.id.0).u16(part.first_group)
+    }
+
     fn groups(&mut self, groups: KeyGroupRange) -> &mut Self {
         self.u16(groups.start).u16(groups.end)
     }
@@ -161,6 +167,7 @@ impl Encoder<'_> {
             .u64(file.largest.0)
             .u64(file.row_count)
             .u64(file.removal_count)
+            .u64(file.half_expired_at_ms as u64)
             .u16(file.tables.len() as u16);
         file.tables.iter().fold(self, |out, table| out.u16(table.0))
     }
@@ -187,8 +194,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<EditRecord>, MalformedEdit> {
         let tag = decoder.rest[0];
         let record = decoder.record().ok_or_else(|| MalformedEdit {
             offset,
-            what: format!("expected an edit's record, found tag {tag} with cut or invalid contents")
-                .into(),
+            what: format!(
+                "expected an edit's record, found tag {tag} with cut or invalid contents"
+            )
+            .into(),
         })?;
         records.push(record);
     }
@@ -267,7 +276,7 @@ impl Decoder<'_> {
                 EditRecord::State { table, state, name, schema: self.schema(fingerprint)? }
             }
             4 => EditRecord::Add { is_live: self.flag()?, file: self.file()? },
-            5 => EditRecord::Remove(FileId(self.u64()?)),
+            5 => EditRecord::Remove(self.part()?),
             6 => EditRecord::Epoch(self.epoch()?),
             7 => EditRecord::Checkpoint { id: self.checkpoint()?, epoch: self.epoch()? },
             8 => {
@@ -294,9 +303,13 @@ impl Decoder<'_> {
         Some(StoredSchema { fingerprint, text: self.text()? })
     }
 
-    fn named_files(&mut self) -> Option<Vec<(FileId, u8)>> {
+    fn part(&mut self) -> Option<FilePart> {
+        Some(FilePart { id: FileId(self.u64()?), first_group: self.u16()? })
+    }
+
+    fn named_files(&mut self) -> Option<Vec<(FilePart, u8)>> {
         let count = self.u32()?;
-        (0..count).map(|_| Some((FileId(self.u64()?), self.u8()?))).collect()
+        (0..count).map(|_| Some((self.part()?, self.u8()?))).collect()
     }
 
     fn file(&mut self) -> Option<FileMeta> {
@@ -307,8 +320,10 @@ impl Decoder<'_> {
         let groups = self.groups()?;
         let (smallest, largest) = (RowPrefix(self.u64()?), RowPrefix(self.u64()?));
         let (row_count, removal_count) = (self.u64()?, self.u64()?);
+        let half_expired_at_ms = self.u64()? as i64;
         let tables: Box<[TableId]> = self.tables()?;
-        let is_sane = first_epoch <= last_epoch
+        let is_sane = level <= LEVEL_MAX
+            && first_epoch <= last_epoch
             && smallest <= largest
             && tables.is_sorted_by(|table, next| table < next);
         is_sane.then_some(FileMeta {
@@ -322,6 +337,7 @@ impl Decoder<'_> {
             largest,
             row_count,
             removal_count,
+            half_expired_at_ms,
         })
     }
 

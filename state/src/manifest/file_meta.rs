@@ -5,7 +5,11 @@ use thalweg_io::checkpoint_file::FileSeal;
 
 use crate::backend::Epoch;
 use crate::codec::{RowPrefix, TableId};
+use crate::snapshot::DataFile;
 use crate::{KeyGroup, KeyGroupRange, KeyHash};
+
+/// The bottom level.
+pub(crate) const LEVEL_MAX: u8 = 6;
 
 /// One immutable file: a delta (level 0) or a sorted run (level 1 and up).
 ///
@@ -13,6 +17,7 @@ use crate::{KeyGroup, KeyGroupRange, KeyHash};
 ///
 /// - `groups` may be narrower than what lies in the file: rows of other groups belong to another
 ///   store, and reads leave them out.
+/// - Level 1 to [`LEVEL_MAX`]; the last is the bottom, and data starts there.
 /// - A sorted file holds rows of **one** table, so that `smallest` and `largest` can be clipped to
 ///   `groups`: then files of one level stay disjoint when stores are put together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,11 +40,26 @@ pub(crate) struct FileMeta {
     pub(crate) largest: RowPrefix,
     /// Rows in the whole file.
     pub(crate) row_count: u64,
-    /// Records in the whole file that are removals or may expire: what a compaction may drop.
+    /// Records in the whole file that say that something is gone; not counted in deltas.
     pub(crate) removal_count: u64,
+    /// When half of its records will have expired; `i64::MAX` for never, and for deltas.
+    pub(crate) half_expired_at_ms: i64,
+}
+
+/// What names a file within a version: after stores were put together, a file may be there several
+/// times, with other key groups in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct FilePart {
+    pub(crate) id: FileId,
+    /// The first visible key group.
+    pub(crate) first_group: u16,
 }
 
 impl FileMeta {
+    pub(crate) fn part(&self) -> FilePart {
+        FilePart { id: self.id(), first_group: self.groups.start }
+    }
+
     pub(crate) fn id(&self) -> FileId {
         self.seal.owner.file_id
     }
@@ -55,6 +75,11 @@ impl FileMeta {
 
     pub(crate) fn is_delta(&self) -> bool {
         self.level == 0
+    }
+
+    /// What its name is made of.
+    pub(crate) fn data_file(&self) -> DataFile {
+        DataFile { id: self.id(), is_delta: self.is_delta() }
     }
 
     /// Whether rows of a table and group may be in the file and visible.

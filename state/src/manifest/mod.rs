@@ -36,6 +36,6 @@ mod version;
 
 pub(crate) use contents::{Contents, StoredCheckpoint, StoredState, StoredTable};
 pub(crate) use edit::{EditRecord, Identity, Source, StoredSchema};
-pub(crate) use file_meta::FileMeta;
+pub(crate) use file_meta::{FileMeta, FilePart, LEVEL_MAX};
 pub(crate) use log::{ManifestLog, Recovered, read_manifest};
 pub(crate) use version::{Version, VersionChange};

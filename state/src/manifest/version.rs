@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use thalweg_io::block::FileId;
-
-use super::FileMeta;
+use super::{FileMeta, FilePart};
 use crate::backend::Epoch;
 use crate::codec::TableId;
 
@@ -31,7 +29,7 @@ pub(crate) struct Version {
 /// What becomes of the files in one edit: the result of a flush or a compaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct VersionChange {
-    pub(crate) removed: Vec<FileId>,
+    pub(crate) removed: Vec<FilePart>,
     pub(crate) added: Vec<FileMeta>,
 }
 
@@ -66,9 +64,10 @@ impl Version {
     /// If files of a level would overlap, or a removed file is not there: a bug of who decided.
     pub(crate) fn with(&self, change: &VersionChange) -> Self {
         let mut next = Version { number: self.number + 1, ..self.clone() };
-        let result = (change.removed.iter().try_for_each(|id| next.remove(*id))).and_then(|()| {
-            change.added.iter().try_for_each(|file| next.try_insert(Arc::new(file.clone())))
-        });
+        let result =
+            (change.removed.iter().try_for_each(|part| next.remove(*part))).and_then(|()| {
+                change.added.iter().try_for_each(|file| next.try_insert(Arc::new(file.clone())))
+            });
         if let Err(what) = result {
             panic!("{what}");
         }
@@ -80,7 +79,7 @@ impl Version {
     /// # Errors
     ///
     /// If it overlaps another one of its level.
-    pub(super) fn try_insert(&mut self, file: Arc<FileMeta>) -> Result<(), Box<str>> {
+    pub(crate) fn try_insert(&mut self, file: Arc<FileMeta>) -> Result<(), Box<str>> {
         if file.is_delta() {
             let newer = |other: &Arc<FileMeta>| other.last_epoch > file.last_epoch;
             let at = self.deltas.partition_point(newer);
@@ -96,7 +95,8 @@ impl Version {
         let is_behind = at == 0 || level[at - 1].largest < file.smallest;
         if !is_behind || level.get(at).is_some_and(|next| next.smallest <= file.largest) {
             let (id, level) = (file.id(), file.level);
-            let what = format!("expected disjoint files in level {level}, found file {id} across others");
+            let what =
+                format!("expected disjoint files in level {level}, found file {id} across others");
             return Err(what.into());
         }
         level.insert(at, file);
@@ -108,17 +108,20 @@ impl Version {
     /// # Errors
     ///
     /// If it is not there.
-    pub(super) fn remove(&mut self, id: FileId) -> Result<(), Box<str>> {
+    pub(super) fn remove(&mut self, part: FilePart) -> Result<(), Box<str>> {
         let mut is_found = false;
         let mut stays = |file: &Arc<FileMeta>| {
-            is_found |= file.id() == id;
-            file.id() != id
+            is_found |= file.part() == part;
+            file.part() != part
         };
         self.deltas.retain(&mut stays);
         self.levels.iter_mut().for_each(|level| level.retain(&mut stays));
         match is_found {
             true => Ok(()),
-            false => Err(format!("expected file {id} among the live ones, found it not").into()),
+            false => {
+                let FilePart { id, first_group } = part;
+                Err(format!("expected file {id} (from key group {first_group}) among the live ones, found it not").into())
+            }
         }
     }
 }

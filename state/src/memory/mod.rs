@@ -47,10 +47,14 @@ pub use row_store::RowStore;
 pub(crate) use expiring::{
     Access, Expiring, ExpiringList, ExpiringMap, ReadEntries, VisibleElements,
 };
+#[cfg(test)]
+use expiring::{Purge, Purged};
 pub(crate) use list_content::ListContent;
 pub(crate) use map_table::MapTable;
 pub(crate) use place::Place;
 
+#[cfg(test)]
+mod content_model_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

@@ -49,6 +49,9 @@ mod value;
 
 mod key_group;
 
+mod backend;
+mod codec;
+
 mod descriptor;
 mod handle;
 mod memory;
@@ -58,6 +61,7 @@ mod timer_queue;
 #[cfg(test)]
 mod test_random;
 
+pub use backend::Epoch;
 pub use descriptor::{
     AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
     ValueStateDescriptor,

@@ -21,8 +21,11 @@
 //! - A slot works only with cursors of the operator whose registrar made it: addresses of
 //!   `OperatorInfo` are compared.
 
+mod content;
 mod expiring;
 mod huge_pages;
+mod list_content;
+mod map_changes;
 mod map_table;
 mod place;
 mod prefetch_slab;
@@ -45,6 +48,7 @@ pub use row_store::RowStore;
 pub(crate) use expiring::{
     Access, Expiring, ExpiringList, ExpiringMap, ReadEntries, VisibleElements,
 };
+pub(crate) use list_content::ListContent;
 pub(crate) use map_table::MapTable;
 pub(crate) use place::Place;
 

@@ -4,11 +4,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::ThreadSpawner;
 
 /// Runs `check` on each kind, with an empty directory of it.
 fn on_each_kind(check: impl Fn(&dyn Storage, &Path)) {
     let directory = tempfile::tempdir().unwrap();
     check(&PosixStorage::new(), directory.path());
+    for (name, options) in [
+        ("direct", UringOptions::new().write_bytes(8192)),
+        ("buffered", UringOptions::new().direct(false)),
+        ("recycling", UringOptions::new().spare_directory(directory.path().join("spare"))),
+    ] {
+        let directory = directory.path().join(name);
+        std::fs::create_dir(&directory).unwrap();
+        match UringStorage::new(options, &ThreadSpawner) {
+            Ok(storage) => check(&storage, &directory),
+            Err(UringError::Refused(refusal)) => eprintln!("skipped: {refusal}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
     let memory = MemoryStorage::new();
     memory.create_dir_all(Path::new("/run/test")).unwrap();
     check(&memory, Path::new("/run/test"));

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`PosixStorage`] | `pread`, `pwrite`, `fdatasync` on the local file system | production |
 //! | [`MemoryStorage`] | a map from paths to bytes, deterministic | tests, the simulator |
-//! | `uring` (later) | the checkpoint writer's ring, O_DIRECT | checkpoints |
+//! | [`UringStorage`] | a writer thread with an io_uring ring, O_DIRECT; batched reads | state files |
 //! | [`FaultStorage`] | a simulated disk that tears, loses and reorders unsynced writes | simulation |
 //!
 //! # The contract that every kind keeps
@@ -24,6 +24,7 @@ mod batch;
 mod fault;
 mod memory;
 mod posix;
+mod uring;
 
 use std::fmt;
 use std::ops::Range;
@@ -38,6 +39,7 @@ pub use fault::{
 pub use memory::MemoryStorage;
 pub use posix::PosixStorage;
 pub(crate) use posix::identity_of;
+pub use uring::{UringError, UringOptions, UringStorage};
 
 use crate::error::{AppendError, IoError, IoSite, Operation};
 

@@ -32,9 +32,7 @@ impl PosixStorage {
 
 impl Storage for PosixStorage {
     fn open_read(&self, path: &Path) -> Result<Box<dyn ReadFile>, IoError> {
-        let (file, metadata) = open(Operation::OpenRead, path, OpenOptions::new().read(true))?;
-        let identity = identity_of(&metadata);
-        Ok(Box::new(PosixReadFile { file, path: path.to_path_buf(), identity }))
+        Ok(Box::new(PosixReadFile::open(path)?))
     }
 
     fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>, IoError> {
@@ -135,7 +133,7 @@ impl FileLock for PosixLock {
 }
 
 /// Opens what is neither directory, pipe nor socket.
-fn open(
+pub(super) fn open(
     operation: Operation,
     path: &Path,
     options: &mut OpenOptions,
@@ -153,7 +151,7 @@ fn open(
     Ok((file, metadata))
 }
 
-fn failed(operation: Operation, path: &Path, source: io::Error) -> IoError {
+pub(super) fn failed(operation: Operation, path: &Path, source: io::Error) -> IoError {
     IoError::from_system(IoSite::new(operation, path), source)
 }
 
@@ -162,10 +160,17 @@ pub(crate) fn identity_of(metadata: &fs::Metadata) -> FileIdentity {
 }
 
 #[derive(Debug)]
-struct PosixReadFile {
+pub(super) struct PosixReadFile {
     file: File,
     path: PathBuf,
     identity: FileIdentity,
+}
+
+impl PosixReadFile {
+    pub(super) fn open(path: &Path) -> Result<Self, IoError> {
+        let (file, metadata) = open(Operation::OpenRead, path, OpenOptions::new().read(true))?;
+        Ok(Self { file, path: path.to_path_buf(), identity: identity_of(&metadata) })
+    }
 }
 
 impl ReadFile for PosixReadFile {

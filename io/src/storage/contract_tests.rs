@@ -255,3 +255,19 @@ fn segments_hold_what_was_appended_and_are_given_up() {
         }
     });
 }
+
+#[test]
+fn durable_directories_survive_every_crash() {
+    let storage = FaultStorage::new(3, FaultProfile::none());
+    for directory in ["/a/b/c", "d/e"] {
+        create_durable_dir_all(&storage, Path::new(directory)).unwrap();
+        create_durable_dir_all(&storage, Path::new(directory)).unwrap();
+    }
+    for seed in 0..50 {
+        let after = storage.crash(seed);
+        assert!(after.metadata(Path::new("/a/b/c")).is_ok());
+        assert!(after.metadata(Path::new("d/e")).is_ok());
+    }
+    let directory = tempfile::tempdir().unwrap();
+    create_durable_dir_all(&PosixStorage::new(), &directory.path().join("a/b")).unwrap();
+}

@@ -23,6 +23,7 @@
 
 mod content;
 mod expiring;
+mod field_code;
 pub(crate) mod huge_pages;
 mod map_table;
 mod place;

@@ -85,7 +85,7 @@ impl<K: Key> RowStore<K> {
                 limit_bytes: super::MAX_ROW_BYTES,
             });
         };
-        let has_ttl = layout.fields.iter().any(|field| field.purge_field.is_some());
+        let has_ttl = layout.fields.iter().any(|field| field.code.purge_field.is_some());
         Ok(RowStore {
             has_ttl,
             index: PrefetchTable::new(),
@@ -378,7 +378,7 @@ impl<K: Key> RowStore<K> {
         // SAFETY: the row has a header, so it is below the arena's length.
         let place: NonNull<u8> = unsafe { self.arena.at(row) };
         for (index, field) in self.fields.iter().enumerate() {
-            let Some(purge_field) = field.purge_field else { continue };
+            let Some(purge_field) = field.code.purge_field else { continue };
             if presence & 1 << index == 0 {
                 continue;
             }
@@ -392,7 +392,7 @@ impl<K: Key> RowStore<K> {
             // SAFETY: the place is an initialised header, reached by nothing else. Written first, so
             // that a panic of the drop leaks only.
             unsafe { (*place.cast::<RowHeader>().as_ptr()).presence &= !(1 << index) };
-            if let Some(drop_field) = field.drop_field {
+            if let Some(drop_field) = field.code.drop_field {
                 // SAFETY: the field held a value of its type, whose bit is cleared: it is not used
                 // again.
                 unsafe { drop_field(value) };
@@ -504,7 +504,7 @@ impl<K: Key, W: Key> RowStore<Namespaced<K, W>> {
 
 impl<K: Key> Drop for RowStore<K> {
     fn drop(&mut self) {
-        let any_field = self.fields.iter().any(|field| field.drop_field.is_some());
+        let any_field = self.fields.iter().any(|field| field.code.drop_field.is_some());
         if !needs_drop::<K>() && !any_field {
             return; // Ten million rows need not be visited to do nothing.
         }
@@ -526,7 +526,7 @@ impl<K: Key> RowStore<K> {
         // that a panic leaks only.
         unsafe { place.cast::<RowHeader>().write(freed) };
         for (index, field) in self.fields.iter().enumerate() {
-            if let Some(drop_field) = field.drop_field
+            if let Some(drop_field) = field.code.drop_field
                 && presence & 1 << index != 0
             {
                 // SAFETY: the field's offset lies within the row.

@@ -396,10 +396,12 @@ fn visits_change_rows_and_free_empty_ones() {
     let mut visits = 0;
     let stopped = rows.visit_rows(|mut ctx, key| {
         visits += 1;
-        value.clear(&mut ctx).map_err(|_| 0_u64)?;
-        if *key == 990 { Err(*key) } else { Ok(()) }
+        value.clear(&mut ctx)?;
+        let stop = || StateError::EmptyName { operator: "stop".into(), requested: "".into() };
+        if *key == 990 { Err(stop()) } else { Ok(()) }
     });
-    assert_eq!((stopped, visits, rows.len()), (Err(990), 4, 330));
+    assert!(matches!(stopped, Err(StateError::EmptyName { .. })));
+    assert_eq!((visits, rows.len()), (4, 330));
 }
 
 /// Presence is told alike for all kinds, with and without a TTL; what has expired counts until it is removed.

@@ -16,7 +16,7 @@ use super::expiring::{Expiring, ExpiringList, ExpiringMap, NOW_MS_MIN};
 use super::field_code::FieldCode;
 use super::map_table::MapTable;
 use super::place::Place;
-use super::row_store::RowHeader;
+use super::row_header::RowHeader;
 use super::slot::{Origin, Slot};
 use crate::type_name::{HandleName, handle_names, short_type};
 use crate::{
@@ -128,6 +128,8 @@ pub(super) struct StateField {
     handle_name: HandleName,
     pub(super) offset: u32,
     pub(super) code: FieldCode,
+    /// The state's TTL, as records below are given it.
+    pub(super) ttl_ms: Option<i64>,
 }
 
 impl StateField {
@@ -382,6 +384,7 @@ impl StateRegistrar {
         self.row_bytes = offset + size_of::<V>();
         self.row_alignment = self.row_alignment.max(align_of::<V>());
         self.fields.push(StateField {
+            ttl_ms: info.ttl.as_ref().map(StateTtl::ttl_ms),
             info,
             handle: TypeId::of::<H>(),
             content: TypeId::of::<V>(),

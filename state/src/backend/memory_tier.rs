@@ -30,6 +30,12 @@ impl MemoryTier {
         MemoryTier { now_ms: i64::MIN, ..MemoryTier::default() }
     }
 
+    /// What a restart finds: epochs that are not finished are gone.
+    #[cfg(test)]
+    pub(crate) fn restarted(&self) -> Self {
+        MemoryTier { pending: BTreeMap::new(), ..self.clone() }
+    }
+
     fn apply(&mut self, table: TableId, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {

@@ -25,4 +25,9 @@ impl ArchiveBuffer {
         value.archive_into(&mut self.bytes)?;
         Ok(&self.bytes)
     }
+
+    /// What was archived last.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }

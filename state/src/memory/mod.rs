@@ -31,10 +31,12 @@ mod place;
 mod prefetch_slab;
 mod prefetch_table;
 mod registrar;
+mod removed_rows;
 mod row_arena;
 mod row_changes;
 mod row_cursor;
 mod row_header;
+mod row_loading;
 mod row_store;
 mod slot;
 mod tracking;
@@ -58,5 +60,7 @@ pub(crate) use place::Place;
 mod bench_tests;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod tracking_model_tests;
 #[cfg(test)]
 mod ttl_model_tests;

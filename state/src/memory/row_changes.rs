@@ -73,6 +73,7 @@ impl<K: Key> RowStore<K> {
         let mut rows = 0;
         while let Some(tracking) = &mut self.tracking {
             tracking.check()?;
+            tracking.forget_removed();
             let mut next = [0; AHEAD];
             let wanted = AHEAD.min(rows_max - rows);
             let Some((epoch, count)) = tracking.next_rows(&mut next[..wanted]) else { break };
@@ -125,19 +126,24 @@ impl<K: Key> RowStore<K> {
         unsafe { header_at_mut(place) }.set_tag(*epoch_tag);
     }
 
-    /// Archives a row that is listed in an ended epoch, before it changes again.
+    /// Does what a row needs before it is lent: content that is still to be read is, and what it
+    /// owes an ended epoch is archived before it changes again.
     ///
     /// # Safety
     ///
     /// The row is live.
     #[cold]
     #[inline(never)]
-    pub(super) unsafe fn archive_early(&mut self, row: u32) -> Result<(), StateError> {
-        let RowStore { arena, tracking: Some(tracking), fields, .. } = self else { return Ok(()) };
+    pub(super) unsafe fn settle_row(&mut self, row: u32) -> Result<(), StateError> {
         // SAFETY: live rows are below the arena's length.
-        let place = unsafe { arena.at(row) };
+        let place = unsafe { self.arena.at(row) };
         // SAFETY: the row is live, so it has a header; no cursor lives.
-        let epoch = tracking.epoch_of(unsafe { header_at(place) }.tag());
+        let tag = unsafe { header_at(place) }.tag();
+        if tag == EpochTag::REQUESTED {
+            return self.load_for(row);
+        }
+        let RowStore { tracking: Some(tracking), fields, .. } = self else { return Ok(()) };
+        let epoch = tracking.epoch_of(tag);
         // SAFETY: the row is live, and of this store; no cursor lives.
         unsafe { tracking.archive_row::<K>(epoch, place, fields) }
     }
@@ -164,9 +170,12 @@ impl<K: Key> RowStore<K> {
         let place = unsafe { self.arena.at(row) };
         // SAFETY: the row is live, so it has a header; no cursor lives.
         let tag = unsafe { header_at(place) }.tag();
+        if tag == EpochTag::REQUESTED {
+            return Ok(()); // It was never lent: whatever lies below stays.
+        }
         if tag != EpochTag::NONE && tag != self.epoch_tag {
             // SAFETY: the row is live.
-            unsafe { self.archive_early(row) }?;
+            unsafe { self.settle_row(row) }?;
         }
         let Some(tracking) = &mut self.tracking else { return Ok(()) };
         // SAFETY: as above.

@@ -88,16 +88,13 @@ impl<K: Key> RowStore<K> {
         })
     }
 
-    /// The row of a key, if it has one.
+    /// The row of a key that is in memory.
     #[inline(always)]
-    pub fn find(&self, hash: KeyHash, key: &K) -> Option<RowId> {
-        self.find_by(hash, |found| found == key)
-    }
-
-    /// As [`find`](Self::find), by a borrowed form of the key: `hash` is the key's, `equals`
-    /// compares.
-    #[inline(always)]
-    pub fn find_by(&self, hash: KeyHash, mut equals: impl FnMut(&K) -> bool) -> Option<RowId> {
+    pub(super) fn find_resident(
+        &self,
+        hash: KeyHash,
+        mut equals: impl FnMut(&K) -> bool,
+    ) -> Option<RowId> {
         let equals = |entry: &IndexEntry| {
             // SAFETY: index entries name live rows.
             entry.hash == hash && equals(unsafe { self.key_of_live(entry.row) })
@@ -112,26 +109,8 @@ impl<K: Key> RowStore<K> {
     /// [`StateError::TooManyKeys`] beyond four billion keys.
     #[inline(always)]
     pub fn find_or_insert(&mut self, hash: KeyHash, key: &K) -> Result<RowId, StateError> {
-        self.find_or_insert_by(hash, |found| found == key, || key.clone())
-    }
-
-    /// As [`find_or_insert`](Self::find_or_insert), by a borrowed form of the key; `make` gives the
-    /// owned one.
-    ///
-    /// # Errors
-    ///
-    /// As [`find_or_insert`](Self::find_or_insert).
-    #[inline(always)]
-    pub fn find_or_insert_by(
-        &mut self,
-        hash: KeyHash,
-        equals: impl FnMut(&K) -> bool,
-        make: impl FnOnce() -> K,
-    ) -> Result<RowId, StateError> {
-        match self.find_by(hash, equals) {
-            Some(row) => Ok(row),
-            None => self.add_row(hash, make()),
-        }
+        let (cursor, _) = self.enter(hash, key)?;
+        Ok(cursor.row_id().expect("a cursor from a store has a row"))
     }
 
     /// The row of a key, added if there is none, as a cursor for handles; with the key as it is
@@ -142,9 +121,7 @@ impl<K: Key> RowStore<K> {
     /// As [`find_or_insert`](Self::find_or_insert).
     #[inline(always)]
     pub fn enter(&mut self, hash: KeyHash, key: &K) -> Result<(RowCursor<'_>, &K), StateError> {
-        let row = self.find_or_insert(hash, key)?;
-        // SAFETY: the row was found in the index or just added: it is live.
-        unsafe { self.lend(row) }
+        self.enter_by(hash, |found| found == key, || key.clone())
     }
 
     /// As [`enter`](Self::enter), by a borrowed form of the key: `hash` is the key's, `equals`
@@ -160,7 +137,10 @@ impl<K: Key> RowStore<K> {
         equals: impl FnMut(&K) -> bool,
         make: impl FnOnce() -> K,
     ) -> Result<(RowCursor<'_>, &K), StateError> {
-        let row = self.find_or_insert_by(hash, equals, make)?;
+        let row = match self.find_resident(hash, equals) {
+            Some(row) => row,
+            None => self.add_row(hash, make())?,
+        };
         // SAFETY: the row was found in the index or just added: it is live.
         unsafe { self.lend(row) }
     }
@@ -261,7 +241,7 @@ impl<K: Key> RowStore<K> {
         self.index.is_deep() || self.index.allocation_bytes() + self.arena.used_bytes() > DEEP_BYTES
     }
 
-    /// The keys and their rows, in row order: the same in every run.
+    /// The resident keys and their rows, in row order: the same in every run.
     pub fn iter(&self) -> impl Iterator<Item = (RowId, KeyHash, &K)> {
         (0..self.arena.len()).filter_map(|row| {
             let header = self.header(row).filter(|header| header.is_live())?;
@@ -273,35 +253,45 @@ impl<K: Key> RowStore<K> {
 
     /// Calls `visit` with every key and the cursor of its row, in row order, until it fails, and
     /// frees the rows that it leaves without state. The order is the same in every run. Visits all
-    /// rows that were ever in use at once, so its cost is that of the largest number of keys.
+    /// rows that were ever in use at once, so its cost is that of the largest number of keys; rows
+    /// that are not resident are read after them.
     ///
     /// # Errors
     ///
-    /// The first error of `visit`; the rows before it have been visited.
+    /// The first error of `visit`, or of archiving or reading a row; the rows before it have been
+    /// visited.
     pub fn visit_rows<E: From<StateError>>(
         &mut self,
         mut visit: impl FnMut(RowCursor<'_>, &K) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.load_requested()?;
         for row in 0..self.arena.len() {
-            if !self.is_live(row) {
-                continue;
+            if self.is_live(row) {
+                self.visit_row(row, &mut visit)?;
             }
-            // SAFETY: just checked.
-            let (cursor, key) = unsafe { self.lend(RowId(row)) }?;
-            let result = visit(cursor, key);
-            self.release(RowId(row));
-            result?;
         }
-        Ok(())
+        self.visit_unloaded(visit)
     }
 
-    /// How many keys there are.
+    /// Visits a live row.
+    pub(super) fn visit_row<E: From<StateError>>(
+        &mut self,
+        row: u32,
+        visit: &mut impl FnMut(RowCursor<'_>, &K) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (cursor, key) = self.cursor(RowId(row))?;
+        let result = visit(cursor, key);
+        self.release(RowId(row));
+        result
+    }
+
+    /// How many keys are resident.
     #[inline]
     pub fn len(&self) -> usize {
         self.live_count
     }
 
-    /// Whether there is no key.
+    /// Whether no key is resident.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.live_count == 0
@@ -325,6 +315,14 @@ impl<K: Key> RowStore<K> {
     #[cold]
     #[inline(never)]
     fn add_row(&mut self, hash: KeyHash, key: K) -> Result<RowId, StateError> {
+        match self.has_unloaded() {
+            true => self.add_unloaded(hash, key),
+            false => self.insert_row(hash, key),
+        }
+    }
+
+    /// Makes a row of a key that has none in memory.
+    pub(super) fn insert_row(&mut self, hash: KeyHash, key: K) -> Result<RowId, StateError> {
         let row = self.take_free_row()?;
         // SAFETY: `take_free_row` gives rows below the arena's length.
         let place = unsafe { self.arena.at(row) };
@@ -466,7 +464,7 @@ impl<K: Key> RowStore<K> {
         let tag = unsafe { header_at(place) }.tag();
         if tag != EpochTag::NONE && tag != self.epoch_tag {
             // SAFETY: by this function's contract.
-            unsafe { self.archive_early(row.0) }?;
+            unsafe { self.settle_row(row.0) }?;
         }
         // SAFETY: the row is live and of this operator's one store, which stays borrowed
         // exclusively for the cursor's life; the key, lent beside it, is disjoint from header and
@@ -478,13 +476,6 @@ impl<K: Key> RowStore<K> {
 }
 
 impl<K: Key, W: Key> RowStore<Namespaced<K, W>> {
-    /// The row of a key in a namespace, if it has one; `key_hash` is the key's own.
-    #[inline]
-    pub fn find_namespaced(&self, key_hash: KeyHash, key: &K, namespace: &W) -> Option<RowId> {
-        let hash = Namespaced::<K, W>::hash_of(key_hash, namespace);
-        self.find_by(hash, |found| found.namespace == *namespace && found.key == *key)
-    }
-
     /// The row of a key in a namespace, added if there is none; `key_hash` is the key's own.
     ///
     /// # Errors
@@ -512,37 +503,60 @@ impl<K: Key> Drop for RowStore<K> {
             return; // Ten million rows need not be visited to do nothing.
         }
         for row in 0..self.arena.len() {
-            self.drop_row(row);
+            self.drop_row(row, NO_ROW);
         }
     }
 }
 
 impl<K: Key> RowStore<K> {
+    /// Takes a row that is in memory out of it; what lies below stays.
+    pub(super) fn discard_row(&mut self, row: u32) {
+        let Some(hash) = self.header(row).map(RowHeader::hash) else { return };
+        if self.index.remove(hash, |entry| entry.row == row).is_none() {
+            return; // As in `remove_row`.
+        }
+        let next = std::mem::replace(&mut self.free_head, row);
+        self.live_count -= 1;
+        self.drop_row(row, next);
+    }
+
     /// Drops what a row holds, once: afterwards the row is free.
-    fn drop_row(&mut self, row: u32) {
-        let Some(header) = self.header(row).filter(|header| header.is_live()) else { return };
-        let presence = header.presence;
-        // SAFETY: the row has a header, so it is below the arena's length.
+    fn drop_row(&mut self, row: u32, next_free: u32) {
+        if !self.is_live(row) {
+            return;
+        }
+        // SAFETY: the row is live, so it is below the arena's length.
         let place: NonNull<u8> = unsafe { self.arena.at(row) };
-        let freed = RowHeader::free(NO_ROW);
+        // SAFETY: the row is live, so its header is initialised; no cursor lives.
+        let presence = unsafe { header_at(place) }.presence;
         // SAFETY: the place is an initialised header, reached by nothing else. Written first, so
         // that a panic leaks only.
-        unsafe { place.cast::<RowHeader>().write(freed) };
-        for (index, field) in self.fields.iter().enumerate() {
-            if let Some(drop_field) = field.code.drop_field
-                && presence & 1 << index != 0
-            {
-                // SAFETY: the field's offset lies within the row.
-                let value = unsafe { place.add(field.offset as usize) };
-                // SAFETY: the presence bit was set, so the field holds a value of its type; it is
-                // not used again.
-                unsafe { drop_field(value) };
-            }
-        }
+        unsafe { place.cast::<RowHeader>().write(RowHeader::free(next_free)) };
+        // SAFETY: these fields held values of their types, and are not used again.
+        unsafe { drop_fields(place, presence, &self.fields) };
         // SAFETY: KEY_OFFSET lies within the row.
         let key = unsafe { place.add(KEY_OFFSET) }.cast::<K>();
         // SAFETY: the row was live, so its key is initialised; it is not used again.
         unsafe { drop_in_place(key.as_ptr()) };
+    }
+}
+
+/// Drops fields of a row.
+///
+/// # Safety
+///
+/// `place` is a row with these fields; those with a bit in `present` are initialised, reached by
+/// nothing else, and not used again.
+pub(super) unsafe fn drop_fields(place: NonNull<u8>, present: u32, fields: &[StateField]) {
+    for (index, field) in fields.iter().enumerate() {
+        if let Some(drop_field) = field.code.drop_field
+            && present & 1 << index != 0
+        {
+            // SAFETY: the field's offset lies within the row.
+            let value = unsafe { place.add(field.offset as usize) };
+            // SAFETY: by this function's contract; the field's type is the one of its code.
+            unsafe { drop_field(value) };
+        }
     }
 }
 

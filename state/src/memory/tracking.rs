@@ -23,10 +23,11 @@ use std::ptr::NonNull;
 use super::content::FieldWriter;
 use super::dirty_rows::{DirtyRows, SpareChunks};
 use super::registrar::StateField;
-use super::row_header::{EpochTag, header_at_mut, key_at};
-use crate::backend::{RowAddress, TableStore};
-use crate::codec::{ArchiveBuffer, Record, RecordKind};
-use crate::{Epoch, Key, KeyHash, StateError};
+use super::removed_rows::RemovedRows;
+use super::row_header::{EpochTag, header_at, header_at_mut, key_at};
+use crate::backend::{RowAddress, RowVisitor, TableStore};
+use crate::codec::{ArchiveBuffer, Record, RecordKind, RowsWriter};
+use crate::{Epoch, Key, KeyGroupRange, KeyHash, StateError};
 
 /// How many epochs may have ended without being finished.
 pub(super) const ENDED_MAX: usize = 6;
@@ -40,6 +41,15 @@ pub(super) struct Tracking {
     spare: SpareChunks,
     key_archive: ArchiveBuffer,
     value_archive: ArchiveBuffer,
+    /// Whether rows may lie below that are not resident.
+    pub(super) has_unloaded: bool,
+    /// How many key groups of the slot's were loaded since `has_unloaded` was set.
+    groups_loaded: usize,
+    /// Rows whose content is to be read.
+    pub(super) requested: Vec<u32>,
+    /// What must not be read back; kept while `has_unloaded`.
+    removed: RemovedRows,
+    pub(super) synchronous_misses: u64,
     /// What went wrong where nothing could be returned; given at the next beat or barrier.
     failure: Option<StateError>,
 }
@@ -47,6 +57,11 @@ pub(super) struct Tracking {
 impl Tracking {
     pub(super) fn new(store: TableStore) -> Self {
         Tracking {
+            has_unloaded: store.has_rows(),
+            groups_loaded: 0,
+            requested: Vec::new(),
+            removed: RemovedRows::default(),
+            synchronous_misses: 0,
             store,
             changed: DirtyRows::default(),
             ended: VecDeque::new(),
@@ -173,6 +188,9 @@ impl Tracking {
             }
             Ok(())
         })?;
+        if presence == 0 && is_below && self.has_unloaded {
+            self.removed.insert(epoch, hash, self.key_archive.bytes());
+        }
         header.set_archived(presence != 0);
         Ok(())
     }
@@ -186,9 +204,91 @@ impl Tracking {
         let Tracking { store, key_archive, .. } = self;
         let group = store.group_of(key.group_hash(hash));
         let address = RowAddress { group, hash, key: key_archive.archive(key)? };
-        store.row(store.current_epoch(), address, |row| {
+        let epoch = store.current_epoch();
+        store.row(epoch, address, |row| {
             row.write(Record::remove(RecordKind::RemoveRow, 0, &[]));
             Ok(())
-        })
+        })?;
+        if self.has_unloaded {
+            self.removed.insert(epoch, hash, self.key_archive.bytes());
+        }
+        Ok(())
+    }
+
+    /// Whether a key was removed and the persistent tier does not show it yet.
+    pub(super) fn is_removed(&self, hash: KeyHash, key: &[u8]) -> bool {
+        self.removed.holds(hash, key, self.store.readable_epoch())
+    }
+
+    /// Forgets removals that the persistent tier shows.
+    pub(super) fn forget_removed(&mut self) {
+        if !self.removed.is_empty() {
+            self.removed.forget(self.store.readable_epoch());
+        }
+    }
+
+    /// False if a row that is not resident is certainly not below either.
+    pub(super) fn may_lie_below<K: Key>(
+        &mut self,
+        hash: KeyHash,
+        key: &K,
+    ) -> Result<bool, StateError> {
+        if !self.store.may_hold(self.store.group_of(key.group_hash(hash)), hash) {
+            return Ok(false);
+        }
+        self.key_archive.archive(key)?;
+        Ok(!self.is_removed(hash, self.key_archive.bytes()))
+    }
+
+    /// Reads the requested rows, which lie at `places`; `visit` is given their numbers there.
+    pub(super) fn read_requested<K: Key>(
+        &mut self,
+        places: &[NonNull<u8>],
+        visit: RowVisitor<'_>,
+    ) -> Result<(), StateError> {
+        let mut archives = Vec::new();
+        let mut rows = Vec::with_capacity(places.len());
+        for place in places {
+            // SAFETY: requested rows are live.
+            let key = unsafe { key_at::<K>(*place) };
+            // SAFETY: as above.
+            let hash = unsafe { header_at(*place) }.hash();
+            let start = archives.len();
+            archives.extend_from_slice(self.key_archive.archive(key)?);
+            rows.push((self.store.group_of(key.group_hash(hash)), hash, start..archives.len()));
+        }
+        let addresses: Vec<RowAddress<'_>> = rows
+            .into_iter()
+            .map(|(group, hash, key)| RowAddress { group, hash, key: &archives[key] })
+            .collect();
+        self.store.read_rows(&addresses, visit)
+    }
+
+    /// The rows of key groups that the persistent tier shows, as a delta block has them.
+    pub(super) fn scan(&mut self, groups: KeyGroupRange) -> Result<Vec<u8>, StateError> {
+        let mut rows = RowsWriter::default();
+        self.store.scan(groups, &mut |address, record| {
+            rows.write(address.group, address.hash, address.key, *record);
+            Ok(())
+        })?;
+        Ok(rows.finish())
+    }
+
+    /// The next key groups to load in the background; `None` when all are.
+    pub(super) fn next_unloaded_group(&self) -> Option<KeyGroupRange> {
+        let groups = self.store.groups();
+        let next = groups.groups().nth(self.groups_loaded).filter(|_| self.has_unloaded)?;
+        Some(KeyGroupRange { start: next.0, end: next.0 + 1 })
+    }
+
+    /// A key group was loaded; whether there are more.
+    pub(super) fn group_loaded(&mut self) -> bool {
+        self.groups_loaded += 1;
+        self.has_unloaded = self.groups_loaded < self.store.groups().len();
+        self.has_unloaded
+    }
+
+    pub(super) fn set_now_ms(&mut self, now_ms: i64) {
+        self.store.set_now_ms(now_ms);
     }
 }

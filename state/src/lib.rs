@@ -89,6 +89,6 @@ pub use operator_state::{
 pub use rkyv;
 pub use schema::VariantsBuilder;
 pub use schema::{FieldsBuilder, Schema, SchemaBuilder, SchemaDescription, SchemaFingerprint};
-pub use timer_queue::{Timer, TimerQueue};
+pub use timer_queue::{DueTimer, KeyedTimers, Timer, TimerDomain, TimerQueue};
 pub use ttl::{StateTtl, TtlUpdate, TtlVisibility};
 pub use value::{Key, Namespaced, StateValue};

@@ -10,19 +10,19 @@ use super::{Timer, TimerQueue};
 use crate::backend::TableStore;
 use crate::{Epoch, Key, RowCursor, RowStore, StateError};
 
-/// What a timer's timestamp is measured by.
+/// Which clock a timer runs by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum TimerDomain {
-    /// The watermark.
+pub enum TimeDomain {
+    /// Watermarks.
     EventTime = 0,
-    /// The clock.
+    /// The wall clock.
     ProcessingTime = 1,
 }
 
-impl TimerDomain {
-    pub(super) const ALL: [TimerDomain; 2] = [TimerDomain::EventTime, TimerDomain::ProcessingTime];
-    pub(super) const COUNT: usize = TimerDomain::ALL.len();
+impl TimeDomain {
+    pub(super) const ALL: [TimeDomain; 2] = [TimeDomain::EventTime, TimeDomain::ProcessingTime];
+    pub(super) const COUNT: usize = TimeDomain::ALL.len();
 }
 
 /// Timers of both domains that keep the rows of their keys.
@@ -30,7 +30,7 @@ impl TimerDomain {
 /// # Examples
 ///
 /// ```
-/// use thalweg_state::{Key, KeyedTimers, RowStore, StateRegistrar, TimerDomain::EventTime};
+/// use thalweg_state::{Key, KeyedTimers, RowStore, StateRegistrar, TimeDomain::EventTime};
 /// # fn main() -> Result<(), thalweg_state::StateError> {
 /// let mut rows = RowStore::<u64>::new(StateRegistrar::new::<u64>("example"))?;
 /// let mut timers = KeyedTimers::new();
@@ -47,7 +47,7 @@ impl TimerDomain {
 /// ```
 #[derive(Default)]
 pub struct KeyedTimers {
-    queues: [TimerQueue; TimerDomain::COUNT],
+    queues: [TimerQueue; TimeDomain::COUNT],
     table: Option<Box<TimerTable>>,
 }
 
@@ -94,7 +94,7 @@ impl KeyedTimers {
         store: TableStore,
         rows: &mut RowStore<K>,
     ) -> Result<Self, StateError> {
-        let mut queues = <[TimerQueue; TimerDomain::COUNT]>::default();
+        let mut queues = <[TimerQueue; TimeDomain::COUNT]>::default();
         let mut table = Box::new(TimerTable::new(store));
         table.restore(rows, |domain, timer| {
             queues[domain as usize].register_with(timer, || ARCHIVED)
@@ -106,7 +106,7 @@ impl KeyedTimers {
     #[inline]
     pub fn register(
         &mut self,
-        domain: TimerDomain,
+        domain: TimeDomain,
         timestamp_ms: i64,
         cursor: &mut RowCursor<'_>,
     ) -> bool {
@@ -126,7 +126,7 @@ impl KeyedTimers {
     #[inline]
     pub fn delete(
         &mut self,
-        domain: TimerDomain,
+        domain: TimeDomain,
         timestamp_ms: i64,
         cursor: &mut RowCursor<'_>,
     ) -> bool {
@@ -139,13 +139,13 @@ impl KeyedTimers {
 
     /// Takes the earliest timer out if it is due at `up_to_ms`, that is, not after it.
     #[inline]
-    pub fn pop_due(&mut self, domain: TimerDomain, up_to_ms: i64) -> Option<DueTimer> {
+    pub fn pop_due(&mut self, domain: TimeDomain, up_to_ms: i64) -> Option<DueTimer> {
         let (timer, note) = self.queues[domain as usize].pop_due_noted(up_to_ms)?;
         Some(self.gone(domain, timer, note))
     }
 
     #[inline]
-    fn gone(&mut self, domain: TimerDomain, timer: Timer, note: u32) -> DueTimer {
+    fn gone(&mut self, domain: TimeDomain, timer: Timer, note: u32) -> DueTimer {
         let keeps_pin = match &mut self.table {
             None => false,
             Some(table) => table.changes(domain).add_gone(timer, note),
@@ -155,13 +155,13 @@ impl KeyedTimers {
 
     /// The timestamp of the earliest timer. Cheap when called again and again.
     #[inline]
-    pub fn next_ms(&mut self, domain: TimerDomain) -> Option<i64> {
+    pub fn next_ms(&mut self, domain: TimeDomain) -> Option<i64> {
         let queue = &mut self.queues[domain as usize];
         if queue.is_empty() { None } else { queue.next_ms() }
     }
 
     /// How many timers of a domain are registered.
-    pub fn len(&self, domain: TimerDomain) -> usize {
+    pub fn len(&self, domain: TimeDomain) -> usize {
         self.queues[domain as usize].len()
     }
 
@@ -196,8 +196,8 @@ impl std::fmt::Debug for KeyedTimers {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("KeyedTimers")
-            .field("event_timers", &self.len(TimerDomain::EventTime))
-            .field("processing_timers", &self.len(TimerDomain::ProcessingTime))
+            .field("event_timers", &self.len(TimeDomain::EventTime))
+            .field("processing_timers", &self.len(TimeDomain::ProcessingTime))
             .finish_non_exhaustive()
     }
 }

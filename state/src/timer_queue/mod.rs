@@ -32,7 +32,7 @@ mod timer_list;
 mod timer_table;
 mod wheel;
 
-pub use keyed_timers::{DueTimer, KeyedTimers, TimerDomain};
+pub use keyed_timers::{DueTimer, KeyedTimers, TimeDomain};
 
 use std::collections::BTreeSet;
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use super::TimerDomain::{self, EventTime, ProcessingTime};
+use super::TimeDomain::{self, EventTime, ProcessingTime};
 use super::{DueTimer, KeyedTimers};
 use crate::backend::{
     DeltaBlock, Epoch, MemoryTier, PartitionLayout, RowAddress, RowVisitor, ScanVisitor,
@@ -25,7 +25,7 @@ fn table(tier: &Rc<RefCell<MemoryTier>>, epoch: Epoch) -> TableStore {
 }
 
 /// Domain, timestamp, key.
-type Model = BTreeSet<(TimerDomain, i64, String)>;
+type Model = BTreeSet<(TimeDomain, i64, String)>;
 
 struct Fixture {
     rows: RowStore<String>,
@@ -88,7 +88,7 @@ impl Fixture {
         }
     }
 
-    fn fire(&mut self, domain: TimerDomain) {
+    fn fire(&mut self, domain: TimeDomain) {
         let mut fired = Vec::new();
         while let Some(due) = self.timers.pop_due(domain, self.now_ms) {
             fired.push((domain, due.timestamp_ms(), self.release(due)));
@@ -96,7 +96,7 @@ impl Fixture {
         assert!(fired.is_sorted_by_key(|timer| timer.1));
         fired.sort_unstable();
         let is_due =
-            |timer: &(TimerDomain, i64, String)| timer.0 == domain && timer.1 <= self.now_ms;
+            |timer: &(TimeDomain, i64, String)| timer.0 == domain && timer.1 <= self.now_ms;
         let expected: Vec<_> = self.model.iter().filter(|timer| is_due(timer)).cloned().collect();
         assert_eq!(fired, expected);
         self.model.retain(|timer| !is_due(timer));

@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use rkyv::rancor::{Error, Source};
 
 use super::changes::TimerChanges;
-use super::{Timer, TimerDomain};
+use super::{TimeDomain, Timer};
 use crate::backend::{RowAddress, TableStore};
 use crate::codec::{ArchiveBuffer, Record, RecordKind};
 use crate::{Epoch, Key, KeyHash, RowId, RowStore, StateError};
@@ -31,7 +31,7 @@ use crate::{Epoch, Key, KeyHash, RowId, RowStore, StateError};
 const BATCH: usize = 512;
 
 /// The changes of an epoch, by domain.
-type EpochChanges = [TimerChanges; TimerDomain::COUNT];
+type EpochChanges = [TimerChanges; TimeDomain::COUNT];
 
 /// See the module docs.
 pub(super) struct TimerTable {
@@ -39,7 +39,7 @@ pub(super) struct TimerTable {
     current: EpochChanges,
     ended: VecDeque<EpochChanges>,
     /// How far the oldest ended epoch is written, by domain.
-    written: [usize; TimerDomain::COUNT],
+    written: [usize; TimeDomain::COUNT],
     batch: Vec<Change>,
     key_archive: ArchiveBuffer,
 }
@@ -49,7 +49,7 @@ pub(super) struct TimerTable {
 struct Change {
     row: RowId,
     is_there: bool,
-    domain: TimerDomain,
+    domain: TimeDomain,
     timestamp_ms: i64,
 }
 
@@ -59,7 +59,7 @@ impl TimerTable {
             store,
             current: EpochChanges::default(),
             ended: VecDeque::new(),
-            written: [0; TimerDomain::COUNT],
+            written: [0; TimeDomain::COUNT],
             batch: Vec::with_capacity(BATCH),
             key_archive: ArchiveBuffer::default(),
         }
@@ -67,7 +67,7 @@ impl TimerTable {
 
     /// The changes of the current epoch.
     #[inline]
-    pub(super) fn changes(&mut self, domain: TimerDomain) -> &mut TimerChanges {
+    pub(super) fn changes(&mut self, domain: TimeDomain) -> &mut TimerChanges {
         &mut self.current[domain as usize]
     }
 
@@ -91,7 +91,7 @@ impl TimerTable {
             if passed == 0 {
                 self.store.finish(self.store.oldest_epoch())?;
                 self.ended.pop_front();
-                self.written = [0; TimerDomain::COUNT];
+                self.written = [0; TimeDomain::COUNT];
                 continue;
             }
             self.write_batch(rows)?;
@@ -105,7 +105,7 @@ impl TimerTable {
         let TimerTable { ended, batch, written, .. } = self;
         batch.clear();
         let mut passed = 0;
-        for domain in TimerDomain::ALL {
+        for domain in TimeDomain::ALL {
             let Some(changes) = ended.front() else { break };
             let written = &mut written[domain as usize];
             let next = changes[domain as usize].from_position(*written).take(room - passed);
@@ -149,7 +149,7 @@ impl TimerTable {
     pub(super) fn restore<K: Key>(
         &mut self,
         rows: &mut RowStore<K>,
-        mut register: impl FnMut(TimerDomain, Timer) -> bool,
+        mut register: impl FnMut(TimeDomain, Timer) -> bool,
     ) -> Result<(), StateError> {
         let mut last: Option<(KeyHash, Vec<u8>, RowId)> = None;
         self.store.scan(self.store.groups(), &mut |address, record| {
@@ -185,12 +185,12 @@ impl Change {
 }
 
 /// The timer of a record.
-fn timer_of(record: &Record<'_>) -> Result<(TimerDomain, i64), StateError> {
+fn timer_of(record: &Record<'_>) -> Result<(TimeDomain, i64), StateError> {
     #[derive(Debug, thiserror::Error)]
     #[error("a timer has state 0 or 1 and 8 bytes of time")]
     struct NoTimer;
 
-    let domain = TimerDomain::ALL.into_iter().find(|domain| *domain as u8 == record.state);
+    let domain = TimeDomain::ALL.into_iter().find(|domain| *domain as u8 == record.state);
     let time = <[u8; 8]>::try_from(record.sub).ok();
     let (domain, time) = domain.zip(time).ok_or_else(|| StateError::Unarchive {
         type_name: type_name::<Timer>(),

@@ -98,6 +98,6 @@ pub use snapshot::{
     CheckpointId, CheckpointSummary, RestoreSource, StateRoot, StoreEvent, StoreSummary,
     crash_points,
 };
-pub use timer_queue::{Timer, TimerQueue};
+pub use timer_queue::{DueTimer, KeyedTimers, TimeDomain, Timer, TimerQueue};
 pub use ttl::{StateTtl, TtlUpdate, TtlVisibility};
 pub use value::{Key, Namespaced, StateValue};

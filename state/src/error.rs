@@ -154,6 +154,16 @@ pub enum StateError {
         /// The operator.
         operator: Box<str>,
     },
+    /// A row below has a state that its operator does not.
+    #[error(
+        "a stored row of operator '{operator}' has a state number {number}, which the operator does not register; register the states that the store was written with"
+    )]
+    NoSuchState {
+        /// The operator.
+        operator: Box<str>,
+        /// The number of the state in its table.
+        number: u8,
+    },
     /// rkyv refused to archive a value.
     #[error("a value of type {type_name} cannot be archived")]
     Archive {

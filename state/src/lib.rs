@@ -49,6 +49,9 @@ mod value;
 
 mod key_group;
 
+mod backend;
+mod codec;
+
 mod descriptor;
 mod handle;
 mod memory;
@@ -58,6 +61,7 @@ mod timer_queue;
 #[cfg(test)]
 mod test_random;
 
+pub use backend::Epoch;
 pub use descriptor::{
     AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
     ValueStateDescriptor,
@@ -75,8 +79,8 @@ pub use key_group::{
 };
 pub use memory::huge_pages::HugePages;
 pub use memory::{
-    MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, PrefetchSlab, PrefetchTable, RowCursor, RowId,
-    RowStore, StateInfo, StateKind, StateRegistrar,
+    MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, PrefetchSlab, PrefetchTable, Progress, RowCursor,
+    RowId, RowStore, StateInfo, StateKind, StateRegistrar,
 };
 pub use operator_state::{
     BroadcastIter, BroadcastState, OperatorContext, OperatorContextMut, OperatorListState,

@@ -21,23 +21,32 @@
 //! - A slot works only with cursors of the operator whose registrar made it: addresses of
 //!   `OperatorInfo` are compared.
 
+mod content;
+mod dirty_rows;
 mod expiring;
+mod field_code;
 pub(crate) mod huge_pages;
 mod map_table;
 mod place;
 mod prefetch_slab;
 mod prefetch_table;
 mod registrar;
+mod removed_rows;
 mod row_arena;
+mod row_changes;
 mod row_cursor;
+mod row_header;
+mod row_loading;
 mod row_store;
 mod slot;
+mod tracking;
 
 pub use prefetch_slab::PrefetchSlab;
 pub use prefetch_table::PrefetchTable;
 pub use registrar::{
     MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, StateInfo, StateKind, StateRegistrar,
 };
+pub use row_changes::Progress;
 pub use row_cursor::{RowCursor, RowId};
 pub use row_store::RowStore;
 
@@ -48,6 +57,10 @@ pub(crate) use map_table::MapTable;
 pub(crate) use place::Place;
 
 #[cfg(test)]
+mod bench_tests;
+#[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod tracking_model_tests;
 #[cfg(test)]
 mod ttl_model_tests;

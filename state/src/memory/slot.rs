@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use super::registrar::OperatorInfo;
 use super::row_cursor::RowCursor;
-use super::row_store::RowHeader;
+use super::row_header::RowHeader;
 use crate::StateError;
 use crate::type_name::short_type;
 
@@ -34,7 +34,7 @@ pub(super) struct Origin {
 /// A field of type `V` in the rows of one operator, behind a handle of type `H`.
 pub(crate) struct Slot<V, H> {
     operator: usize,
-    presence: u64,
+    presence: u32,
     offset: u32,
     origin: Option<Arc<Origin>>,
     /// Invariant in `V`, as a mutable field is; neither type is held, so the slot is `Send` and
@@ -50,7 +50,7 @@ pub(crate) struct Slot<V, H> {
 struct Field<'c, V> {
     header: NonNull<RowHeader>,
     value: NonNull<V>,
-    presence: u64,
+    presence: u32,
     row: PhantomData<&'c V>,
 }
 
@@ -62,7 +62,7 @@ impl<V, H> Slot<V, H> {
     /// key and all other fields.
     pub(super) unsafe fn new(origin: Arc<Origin>, index: usize, offset: u32) -> Self {
         let operator = ptr::from_ref(&*origin.operator).addr();
-        let presence = 1_u64 << index;
+        let presence = 1_u32 << index;
         Slot { operator, presence, offset, origin: Some(origin), types: PhantomData }
     }
 
@@ -88,6 +88,7 @@ impl<V, H> Slot<V, H> {
         if !field.is_present() {
             return Ok(None);
         }
+        field.mark_changed();
         // SAFETY: the field is present; the cursor, exclusive for 'c, is consumed.
         Ok(Some(unsafe { field.value.as_mut() }))
     }
@@ -107,6 +108,7 @@ impl<V, H> Slot<V, H> {
             unsafe { field.value.write(value) };
             field.toggle_presence();
         }
+        field.mark_changed();
         // SAFETY: the field is present; the cursor, exclusive for 'c, is consumed.
         Ok(unsafe { field.value.as_mut() })
     }
@@ -115,6 +117,7 @@ impl<V, H> Slot<V, H> {
     #[inline(always)]
     pub(crate) fn replace(&self, cursor: RowCursor<'_>, value: V) -> Result<Option<V>, StateError> {
         let mut field = self.locate(&cursor)?;
+        field.mark_changed();
         if field.is_present() {
             // SAFETY: the field is present and stays so; nothing else reaches it (the cursor is
             // owned).
@@ -134,9 +137,17 @@ impl<V, H> Slot<V, H> {
         if !field.is_present() {
             return Ok(None);
         }
+        field.mark_changed();
         field.toggle_presence();
         // SAFETY: the field was present; its bit is cleared, so the value is moved out this once.
         Ok(Some(unsafe { field.value.read() }))
+    }
+
+    /// Says that the value has changed by a read, as one with a time to live does that is refreshed.
+    pub(crate) fn mark_changed(&self, cursor: &RowCursor<'_>) -> Result<(), StateError> {
+        let mut field: Field<'_, V> = self.locate(cursor)?;
+        field.mark_changed();
+        Ok(())
     }
 
     /// Whether slot and cursor are of the same operator.
@@ -187,6 +198,16 @@ impl<V> Field<'_, V> {
         // SAFETY: the header is initialised, and a cursor to it is borrowed, so nothing writes to
         // it meanwhile.
         unsafe { (*header).presence & self.presence != 0 }
+    }
+
+    /// Sets the dirty bit, also where the cursor is shared: no one holds a reference to the header,
+    /// and cursors do not cross threads.
+    #[inline(always)]
+    fn mark_changed(&mut self) {
+        let header = self.header.as_ptr();
+        // SAFETY: the header is initialised; references to it live within one method of a cursor or
+        // a store, never while a field is looked at.
+        unsafe { (*header).dirty |= self.presence };
     }
 
     /// Called by methods that own the cursor.

@@ -53,6 +53,14 @@ pub trait StateValue: Schema + Sized + 'static {
     /// [`StateError::Archive`] when rkyv refuses the value.
     fn to_archived(&self) -> Result<AlignedVec, StateError>;
 
+    /// Appends the archived form to a buffer that is empty or ends aligned; cheaper than
+    /// [`to_archived`](Self::to_archived) where many values are archived.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Archive`] when rkyv refuses the value; the buffer is empty then.
+    fn archive_into(&self, out: &mut AlignedVec) -> Result<(), StateError>;
+
     /// The value of archived bytes, validated first. Unaligned bytes are copied.
     ///
     /// # Errors
@@ -70,6 +78,22 @@ where
     fn to_archived(&self) -> Result<AlignedVec, StateError> {
         rkyv::to_bytes::<Error>(self)
             .map_err(|source| StateError::Archive { type_name: type_name::<T>(), source })
+    }
+
+    #[inline]
+    fn archive_into(&self, out: &mut AlignedVec) -> Result<(), StateError> {
+        if <T as Archive>::COPY_OPTIMIZATION.is_enabled() {
+            // SAFETY: rkyv enables the optimization only for types that are archived as they lie
+            // in memory and have no padding, so all their bytes are initialised.
+            let bytes = unsafe {
+                std::slice::from_raw_parts(std::ptr::from_ref(self).cast::<u8>(), size_of::<T>())
+            };
+            out.extend_from_slice(bytes);
+            return Ok(());
+        }
+        *out = rkyv::api::high::to_bytes_in::<_, Error>(self, std::mem::take(out))
+            .map_err(|source| StateError::Archive { type_name: type_name::<T>(), source })?;
+        Ok(())
     }
 
     fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {

@@ -5,6 +5,7 @@
 //!      │  Arc<dyn Storage>          poll-style readers, publishing writers
 //!      ▼                                   ▼
 //!   storage/  posix · memory   ◄────  file/  FileReader LineReader FileWriter RollingWriter
+//!                              ◄────  checkpoint_file/  sealed files and logs, made of block/
 //!   ring/     probe: may this process use io_uring, and if not, why
 //!   memory/   Arena: anonymous mappings, pre-faulted and aligned
 //! ```
@@ -20,6 +21,8 @@
 //! - A reader does at most one chunk-sized read per call and never waits for data.
 //! - Bad bytes and full disks are typed errors, never panics.
 
+pub mod block;
+pub mod checkpoint_file;
 pub mod file;
 pub mod memory;
 pub mod ring;
@@ -27,8 +30,14 @@ pub mod storage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+mod corruption;
 mod crash_point;
 mod error;
+mod spawner;
 
+pub use corruption::Corruption;
 pub use crash_point::{CRASH_POINT_VARIABLE, crash_point};
 pub use error::{AppendError, IoError, IoSite, Operation};
+pub use spawner::Spawner;
+#[cfg(any(test, feature = "testing"))]
+pub use spawner::ThreadSpawner;

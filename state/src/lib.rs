@@ -51,6 +51,9 @@ mod key_group;
 
 mod backend;
 mod codec;
+mod delta;
+mod manifest;
+mod snapshot;
 
 mod descriptor;
 mod handle;
@@ -61,7 +64,9 @@ mod timer_queue;
 #[cfg(test)]
 mod test_random;
 
-pub use backend::Epoch;
+pub use backend::{
+    Epoch, LevelStatistics, LsmOptions, LsmStore, OlderCheckpoints, StoreError, StoreStatistics,
+};
 pub use descriptor::{
     AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
     ValueStateDescriptor,
@@ -89,6 +94,10 @@ pub use operator_state::{
 pub use rkyv;
 pub use schema::VariantsBuilder;
 pub use schema::{FieldsBuilder, Schema, SchemaBuilder, SchemaDescription, SchemaFingerprint};
+pub use snapshot::{
+    CheckpointId, CheckpointSummary, RestoreSource, StateRoot, StoreEvent, StoreSummary,
+    crash_points,
+};
 pub use timer_queue::{Timer, TimerQueue};
 pub use ttl::{StateTtl, TtlUpdate, TtlVisibility};
 pub use value::{Key, Namespaced, StateValue};

@@ -88,7 +88,7 @@ impl<K: Key> RowStore<K> {
     pub fn restore_step(&mut self) -> Result<bool, StateError> {
         let Some(tracking) = &mut self.tracking else { return Ok(false) };
         let Some(group) = tracking.next_unloaded_group() else { return Ok(false) };
-        self.load_groups(group, |_, _| Ok(()))?;
+        self.load_groups::<StateError>(group, |_, _| Ok(()))?;
         let Some(tracking) = &mut self.tracking else { return Ok(false) };
         Ok(tracking.group_loaded())
     }

@@ -7,6 +7,7 @@
 //! so stand in the docs of `storage::uring`.
 
 #![expect(clippy::disallowed_methods, reason = "measuring needs a clock")]
+#![expect(clippy::unwrap_used, reason = "all of this file is tests")]
 
 use std::fs::{File, OpenOptions};
 use std::ops::Range;

@@ -282,4 +282,4 @@ impl WriteFile for PosixWriteFile {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

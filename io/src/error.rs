@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::corruption::Corruption;
+
 /// What was being done to a file when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -197,6 +199,27 @@ pub enum IoError {
         /// How many there were.
         found_bytes: usize,
     },
+    /// What was read is damaged, foreign, or of a later version.
+    #[error("cannot {site}: {fault}")]
+    Corrupt {
+        /// Where: file, and offset of what is wrong.
+        site: IoSite,
+        /// What was expected and found.
+        fault: Box<Corruption>,
+    },
+    /// A payload is longer than a block may be.
+    #[error(
+        "cannot {site}: a block holds at most {limit_bytes} bytes, not {payload_bytes}; keep less \
+         in one value"
+    )]
+    PayloadTooLong {
+        /// Where it should have gone.
+        site: IoSite,
+        /// The most a block holds.
+        limit_bytes: usize,
+        /// How long it is.
+        payload_bytes: usize,
+    },
     /// An earlier sync of this open file failed, so its contents on disk are unknown for good.
     #[error(
         "cannot {site}: an earlier sync of this file failed and its contents are unknown; \
@@ -256,6 +279,22 @@ impl IoError {
         Self::from_system(site, io::Error::from_raw_os_error(errno))
     }
 
+    /// Bytes that were read at `offset` and are not what they should be.
+    pub fn corrupt(path: impl Into<PathBuf>, offset: u64, fault: Corruption) -> Self {
+        IoError::Corrupt {
+            site: IoSite::new(Operation::Read, path).at(offset),
+            fault: Box::new(fault),
+        }
+    }
+
+    /// What is wrong with what was read, if that is the error.
+    pub fn corruption(&self) -> Option<&Corruption> {
+        match self {
+            IoError::Corrupt { fault, .. } => Some(fault),
+            _ => None,
+        }
+    }
+
     /// Where it failed.
     pub fn site(&self) -> &IoSite {
         match self {
@@ -267,6 +306,8 @@ impl IoError {
             | IoError::WrongKind { site, .. }
             | IoError::DeviceFailed { site, .. }
             | IoError::UnexpectedEnd { site, .. }
+            | IoError::Corrupt { site, .. }
+            | IoError::PayloadTooLong { site, .. }
             | IoError::SyncFailedBefore { site }
             | IoError::Locked { site, .. }
             | IoError::Other { site, .. } => site,

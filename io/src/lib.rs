@@ -4,8 +4,8 @@
 //!   engine, state
 //!      │  Arc<dyn Storage>          poll-style readers, publishing writers
 //!      ▼                                   ▼
-//!   storage/  posix · memory · uring  ◄─  file/  FileReader LineReader FileWriter RollingWriter
-//!      │                    │
+//!   storage/  posix memory uring fault ◄──  file/  FileReader LineReader FileWriter RollingWriter
+//!      │                    │         ◄──  checkpoint_file/  sealed files and logs, made of block/
 //!   memory/  Arena     ring/    probe, driver of writes, batches of reads
 //!                      buffer/  aligned, pooled; the kernel's from submission to completion
 //! ```
@@ -21,7 +21,9 @@
 //! - A reader does at most one chunk-sized read per call and never waits for data.
 //! - Bad bytes and full disks are typed errors, never panics.
 
+pub mod block;
 mod buffer;
+pub mod checkpoint_file;
 pub mod file;
 pub mod memory;
 pub mod ring;
@@ -29,10 +31,12 @@ pub mod storage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+mod corruption;
 mod crash_point;
 mod error;
 mod spawner;
 
+pub use corruption::Corruption;
 pub use crash_point::{CRASH_POINT_VARIABLE, crash_point};
 pub use error::{AppendError, IoError, IoSite, Operation};
 pub use spawner::Spawner;

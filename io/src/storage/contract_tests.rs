@@ -26,6 +26,12 @@ fn on_each_kind(check: impl Fn(&dyn Storage, &Path)) {
     let memory = MemoryStorage::new();
     memory.create_dir_all(Path::new("/run/test")).unwrap();
     check(&memory, Path::new("/run/test"));
+    for recycled_segments in [false, true] {
+        let fault =
+            FaultStorage::new(7, FaultProfile { recycled_segments, ..FaultProfile::none() });
+        fault.create_dir_all(Path::new("/run/test")).unwrap();
+        check(&fault, Path::new("/run/test"));
+    }
 }
 
 fn read_all(file: &dyn ReadFile) -> Vec<u8> {

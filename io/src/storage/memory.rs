@@ -285,11 +285,11 @@ impl WriteFile for MemoryHandle {
 }
 
 /// No operation leaves a half-changed tree or body behind, so a panic elsewhere does no harm.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn normalise(path: &Path) -> PathBuf {
+pub(super) fn normalise(path: &Path) -> PathBuf {
     let mut key = PathBuf::new();
     for component in path.components() {
         match component {

@@ -5,7 +5,7 @@
 //! | [`PosixStorage`] | `pread`, `pwrite`, `fdatasync` on the local file system | production |
 //! | [`MemoryStorage`] | a map from paths to bytes, deterministic | tests, the simulator |
 //! | [`UringStorage`] | a writer thread with an io_uring ring, O_DIRECT; batched reads | state files |
-//! | `fault` (later) | a simulated disk that tears, loses and reorders unsynced writes | simulation |
+//! | [`FaultStorage`] | a simulated disk that tears, loses and reorders unsynced writes | simulation |
 //!
 //! # The contract that every kind keeps
 //!
@@ -21,6 +21,7 @@
 //!    Its readers know from elsewhere where it ends, and frames carry the file's own id.
 
 mod batch;
+mod fault;
 mod memory;
 mod posix;
 mod uring;
@@ -31,6 +32,10 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 pub use batch::{BatchReader, ReadRequest, SingleReads};
+pub use fault::{
+    ArmedFault, CrashImage, CrashPlan, CrashReport, DiskRecording, FaultCounters, FaultKind,
+    FaultProfile, FaultStorage,
+};
 pub use memory::MemoryStorage;
 pub use posix::PosixStorage;
 pub(crate) use posix::identity_of;

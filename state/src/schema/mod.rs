@@ -23,7 +23,7 @@ pub use builder::{FieldsBuilder, SchemaBuilder, VariantsBuilder};
 
 use std::fmt;
 
-use crate::KeyHasher;
+use crate::{KeyHash, KeyHasher};
 
 /// The structure of a type, and its canonical words as a key.
 ///
@@ -40,6 +40,13 @@ pub trait Schema: 'static {
 
     /// Feeds the canonical words of the value; equal values must feed equal words.
     fn hash_key(&self, hasher: &mut KeyHasher);
+
+    /// The hash that decides the key group, given the value's own; another one only for a key in a
+    /// namespace, which moves with the key.
+    #[inline]
+    fn group_hash(&self, hash: KeyHash) -> KeyHash {
+        hash
+    }
 }
 
 /// A 64-bit fingerprint of a type's structure.

@@ -66,21 +66,27 @@ impl<K: Schema, W: Schema> Schema for Namespaced<K, W> {
         hasher.write_u32(KeyHash::of(&self.key).as_u32());
         self.namespace.hash_key(hasher);
     }
+
+    #[inline]
+    fn group_hash(&self, _hash: KeyHash) -> KeyHash {
+        KeyHash::of(&self.key)
+    }
 }
 
 /// By hand, since a derived archive would ask that `K` and `W` are known to rkyv, which a generic
 /// operator cannot promise.
 impl<K: StateValue, W: StateValue> StateValue for Namespaced<K, W> {
-    fn to_archived(&self) -> Result<AlignedVec, StateError> {
-        let mut bytes = self.key.to_archived()?;
-        let key_bytes = u32::try_from(bytes.len()).map_err(|source| StateError::Archive {
+    fn archive_into(&self, out: &mut AlignedVec) -> Result<(), StateError> {
+        let start = out.len();
+        self.key.archive_into(out)?;
+        let key_bytes = u32::try_from(out.len() - start).map_err(|source| StateError::Archive {
             type_name: type_name::<Self>(),
             source: Error::new(source),
         })?;
-        bytes.resize(bytes.len().next_multiple_of(ARCHIVE_ALIGNMENT), 0);
-        bytes.extend_from_slice(&self.namespace.to_archived()?);
-        bytes.extend_from_slice(&key_bytes.to_le_bytes());
-        Ok(bytes)
+        out.resize(out.len().next_multiple_of(ARCHIVE_ALIGNMENT), 0);
+        self.namespace.archive_into(out)?;
+        out.extend_from_slice(&key_bytes.to_le_bytes());
+        Ok(())
     }
 
     fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {

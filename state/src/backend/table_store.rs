@@ -1,0 +1,189 @@
+//! One resident table's way down: a delta an epoch, and reads of what is not resident.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::{
+    DELTA_BLOCK_BYTES, DeltaBlock, Epoch, PartitionLayout, RowAddress, RowVisitor, ScanVisitor,
+    Tier,
+};
+use crate::codec::{RowWriter, TableId};
+use crate::key_group::key_group_of;
+use crate::{KeyGroup, KeyGroupRange, KeyHash, StateError};
+
+/// A table's end of the persistent tier.
+#[derive(Debug)]
+pub(crate) struct TableStore {
+    table: TableId,
+    layout: PartitionLayout,
+    /// The unfinished epochs in order; the last one is the current epoch.
+    deltas: VecDeque<Delta>,
+    tier: Rc<RefCell<dyn Tier>>,
+}
+
+/// The open blocks of one epoch.
+#[derive(Debug)]
+struct Delta {
+    epoch: Epoch,
+    partitions: Box<[OpenBlock]>,
+}
+
+#[derive(Debug, Default)]
+struct OpenBlock {
+    bytes: Vec<u8>,
+    row_count: u32,
+}
+
+impl Delta {
+    fn new(epoch: Epoch, layout: PartitionLayout) -> Self {
+        let partitions = (0..layout.count()).map(|_| OpenBlock::default()).collect();
+        Delta { epoch, partitions }
+    }
+}
+
+impl TableStore {
+    pub(crate) fn new(
+        table: TableId,
+        layout: PartitionLayout,
+        epoch: Epoch,
+        tier: Rc<RefCell<dyn Tier>>,
+    ) -> Self {
+        let deltas = VecDeque::from([Delta::new(epoch, layout)]);
+        TableStore { table, layout, deltas, tier }
+    }
+
+    /// The epoch in which changes happen now.
+    #[inline]
+    pub(crate) fn current_epoch(&self) -> Epoch {
+        self.deltas.back().map_or(Epoch::FIRST, |delta| delta.epoch)
+    }
+
+    /// The oldest epoch that is not finished; the current one if all others are.
+    #[inline]
+    pub(crate) fn oldest_epoch(&self) -> Epoch {
+        self.deltas.front().map_or(Epoch::FIRST, |delta| delta.epoch)
+    }
+
+    /// Ends the current epoch and returns it. Its records may be written until it is finished.
+    pub(crate) fn barrier(&mut self) -> Epoch {
+        let ended = self.current_epoch();
+        self.deltas.push_back(Delta::new(ended.next(), self.layout));
+        ended
+    }
+
+    /// The key group of a row whose group is decided by this hash (see `Schema::group_hash`).
+    #[inline]
+    pub(crate) fn group_of(&self, group_hash: KeyHash) -> KeyGroup {
+        key_group_of(group_hash, self.layout.max_parallelism())
+    }
+
+    /// Writes one row's records of an unfinished epoch.
+    ///
+    /// # Errors
+    ///
+    /// What `write` returns (the row leaves nothing then), or the tier's when a block goes down.
+    #[inline]
+    pub(crate) fn row(
+        &mut self,
+        epoch: Epoch,
+        address: RowAddress<'_>,
+        write: impl FnOnce(&mut RowWriter<'_>) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let partition = self.layout.partition_of(address.group);
+        let oldest = self.oldest_epoch().0;
+        let delta = (epoch.0.checked_sub(oldest))
+            .and_then(|index| self.deltas.get_mut(index as usize))
+            .expect("records are written into unfinished epochs only");
+        let block = &mut delta.partitions[partition];
+        let start = block.bytes.len();
+        let mut row = RowWriter::begin(&mut block.bytes, address.group, address.hash, address.key);
+        if let Err(error) = write(&mut row) {
+            block.bytes.truncate(start);
+            return Err(error);
+        }
+        block.row_count += u32::from(row.finish());
+        if block.bytes.len() >= DELTA_BLOCK_BYTES {
+            return self.send(epoch, partition);
+        }
+        Ok(())
+    }
+
+    /// All of the oldest unfinished epoch is written.
+    ///
+    /// # Errors
+    ///
+    /// The tier's.
+    pub(crate) fn finish(&mut self, epoch: Epoch) -> Result<(), StateError> {
+        assert_eq!(epoch, self.oldest_epoch(), "epochs are finished in order");
+        assert!(epoch < self.current_epoch(), "the current epoch has to be ended first");
+        for partition in 0..self.layout.count() {
+            self.send(epoch, partition)?;
+        }
+        self.deltas.pop_front();
+        self.tier.borrow_mut().finish(self.table, epoch)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send(&mut self, epoch: Epoch, partition: usize) -> Result<(), StateError> {
+        let index = (epoch.0 - self.oldest_epoch().0) as usize;
+        let open = std::mem::take(&mut self.deltas[index].partitions[partition]);
+        if open.bytes.is_empty() {
+            return Ok(());
+        }
+        self.tier.borrow_mut().append(DeltaBlock {
+            table: self.table,
+            epoch,
+            partition: partition as u16,
+            row_count: open.row_count,
+            bytes: open.bytes,
+        })
+    }
+
+    /// Rows last written in this epoch or before may be dropped from memory.
+    pub(crate) fn readable_epoch(&self) -> Epoch {
+        self.tier.borrow().readable_epoch()
+    }
+
+    /// Whether anything of this table lies below.
+    pub(crate) fn has_rows(&self) -> bool {
+        self.tier.borrow().has_rows(self.table)
+    }
+
+    /// False if the row is certainly not below.
+    pub(crate) fn may_hold(&self, group: KeyGroup, hash: KeyHash) -> bool {
+        self.tier.borrow().may_hold(self.table, group, hash)
+    }
+
+    /// Reads rows from below, those of one call together.
+    ///
+    /// # Errors
+    ///
+    /// The tier's, and what `visit` returns.
+    pub(crate) fn read_rows(
+        &mut self,
+        rows: &[RowAddress<'_>],
+        visit: RowVisitor<'_>,
+    ) -> Result<(), StateError> {
+        self.tier.borrow_mut().read_rows(self.table, rows, visit)
+    }
+
+    /// Visits all rows of the slot's key groups below.
+    ///
+    /// # Errors
+    ///
+    /// The tier's, and what `visit` returns.
+    pub(crate) fn scan(
+        &mut self,
+        groups: KeyGroupRange,
+        visit: ScanVisitor<'_>,
+    ) -> Result<(), StateError> {
+        self.tier.borrow_mut().scan(self.table, groups, visit)
+    }
+
+    /// The slot's key groups.
+    pub(crate) fn groups(&self) -> KeyGroupRange {
+        self.layout.groups()
+    }
+}

@@ -1,0 +1,284 @@
+//! Rows and records as bytes, as delta blocks have them.
+//!
+//! ```text
+//! row    = key group u16 LE | key hash u32 LE | key length varint | key | record..
+//! record = tag u8 | [state u8] | [sub length varint | sub] | [expiry i64 LE] | [value length varint | value]
+//! tag      bits 0-1 kind   2 has a sub-key   3 has an expiry   4 last of its row   5-7 state, 7: it follows
+//! ```
+//! The value is there for a put alone. A row has at least one record. A `u64` with a `u64` key takes
+//! 25 bytes.
+//!
+//! **Invariants**
+//! - Exactly the last record of a row has the bit that says so.
+//! - Records of one row and one epoch are in the order they were written: a later one wins.
+
+use super::{StateIndex, read_varint, write_varint};
+use crate::{KeyGroup, KeyHash};
+
+const HAS_SUB: u8 = 1 << 2;
+const HAS_EXPIRY: u8 = 1 << 3;
+const IS_LAST: u8 = 1 << 4;
+const STATE_SHIFT: u32 = 5;
+/// The state that says: the state follows.
+const STATE_FOLLOWS: u8 = 7;
+
+/// What a record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum RecordKind {
+    /// The value, chunk or entry is this.
+    Put = 0,
+    /// Older files' records of the whole row are void.
+    RemoveRow = 1,
+    /// Older files' records of the state are void.
+    RemoveState = 2,
+    /// Older files' record of this sub-key is void.
+    RemoveEntry = 3,
+}
+
+/// One thing said about a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record<'a> {
+    /// Which state of the table; 0 for `RemoveRow`.
+    pub(crate) state: StateIndex,
+    pub(crate) kind: RecordKind,
+    /// Chunk number, archived user key or timestamp; empty for a plain value.
+    pub(crate) sub: &'a [u8],
+    /// When the record stops to matter, in milliseconds of processing time.
+    pub(crate) expires_at_ms: Option<i64>,
+    /// The archived value; empty unless it is a put.
+    pub(crate) value: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// A value without sub-key and expiry.
+    pub(crate) const fn put(state: StateIndex, value: &'a [u8]) -> Self {
+        Record { state, kind: RecordKind::Put, sub: &[], expires_at_ms: None, value }
+    }
+
+    /// That something is gone.
+    pub(crate) const fn remove(kind: RecordKind, state: StateIndex, sub: &'a [u8]) -> Self {
+        Record { state, kind, sub, expires_at_ms: None, value: &[] }
+    }
+
+    /// What a row's records are sorted by within one sorted file.
+    pub(crate) fn sort_key(&self) -> (bool, StateIndex, bool, &'a [u8]) {
+        let is_of_row = self.kind == RecordKind::RemoveRow;
+        (!is_of_row, self.state, self.kind != RecordKind::RemoveState, self.sub)
+    }
+}
+
+/// Writes the records of one row behind what a buffer holds; [`finish`](Self::finish) completes it.
+pub(crate) struct RowWriter<'a> {
+    out: &'a mut Vec<u8>,
+    row_at: usize,
+    /// Where the tag of the last record lies; 0 before there is one (a row's header precedes it).
+    last_tag_at: usize,
+}
+
+impl<'a> RowWriter<'a> {
+    #[inline(always)]
+    pub(crate) fn begin(out: &'a mut Vec<u8>, group: KeyGroup, hash: KeyHash, key: &[u8]) -> Self {
+        let row_at = out.len();
+        let mut header = [0; 6];
+        header[..2].copy_from_slice(&group.0.to_le_bytes());
+        header[2..].copy_from_slice(&hash.as_u32().to_le_bytes());
+        out.extend_from_slice(&header);
+        write_varint(out, length(key));
+        out.extend_from_slice(key);
+        RowWriter { out, row_at, last_tag_at: 0 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn write(&mut self, record: Record<'_>) {
+        self.last_tag_at = write_record(self.out, record);
+    }
+
+    /// Completes the row; a row without records leaves nothing. Says whether there is one.
+    #[inline(always)]
+    pub(crate) fn finish(self) -> bool {
+        if self.last_tag_at == 0 {
+            self.out.truncate(self.row_at);
+            return false;
+        }
+        self.out[self.last_tag_at] |= IS_LAST;
+        true
+    }
+}
+
+/// Appends a record that is not the last of its row; returns where its tag lies.
+#[inline(always)]
+fn write_record(out: &mut Vec<u8>, record: Record<'_>) -> usize {
+    let tag_at = out.len();
+    let mut tag = record.kind as u8 | record.state.min(STATE_FOLLOWS) << STATE_SHIFT;
+    tag |= if record.sub.is_empty() { 0 } else { HAS_SUB };
+    tag |= if record.expires_at_ms.is_some() { HAS_EXPIRY } else { 0 };
+    out.push(tag);
+    if record.state >= STATE_FOLLOWS {
+        out.push(record.state);
+    }
+    if !record.sub.is_empty() {
+        write_varint(out, length(record.sub));
+        out.extend_from_slice(record.sub);
+    }
+    if let Some(expires_at_ms) = record.expires_at_ms {
+        out.extend_from_slice(&expires_at_ms.to_le_bytes());
+    }
+    if record.kind == RecordKind::Put {
+        write_varint(out, length(record.value));
+        out.extend_from_slice(record.value);
+    }
+    tag_at
+}
+
+#[inline(always)]
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).expect("archives are limited to 2 GiB by rkyv's 32-bit offsets")
+}
+
+/// A row as it lies in a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EncodedRow<'a> {
+    pub(crate) group: KeyGroup,
+    pub(crate) hash: KeyHash,
+    pub(crate) key: &'a [u8],
+    /// All records, checked when the row was decoded.
+    records: &'a [u8],
+}
+
+impl<'a> EncodedRow<'a> {
+    /// The records in the order they were written.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
+        let mut rest = self.records;
+        std::iter::from_fn(move || decode_record(&mut rest).map(|(record, _)| record))
+    }
+}
+
+/// Bytes that are no row; the offset is where the row begins in what was decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("damaged row: {what}")]
+pub(crate) struct DamagedRow {
+    /// What does not fit.
+    pub(crate) what: &'static str,
+}
+
+/// Takes a row off the front of a block's payload and checks all of its records.
+pub(crate) fn decode_row<'a>(bytes: &mut &'a [u8]) -> Result<EncodedRow<'a>, DamagedRow> {
+    let mut rest = *bytes;
+    let cut = DamagedRow { what: "it ends within its header" };
+    let (group, after) = rest.split_first_chunk::<2>().ok_or(cut)?;
+    let (hash, after) = after.split_first_chunk::<4>().ok_or(cut)?;
+    rest = after;
+    let key = take_bytes(&mut rest).ok_or(DamagedRow { what: "it ends within its key" })?;
+    let records = rest;
+    loop {
+        let what = "a record is cut or has an unknown tag";
+        let (_, is_last) = decode_record(&mut rest).ok_or(DamagedRow { what })?;
+        if is_last {
+            break;
+        }
+    }
+    let records = &records[..records.len() - rest.len()];
+    *bytes = rest;
+    let (group, hash) = (KeyGroup(u16::from_le_bytes(*group)), u32::from_le_bytes(*hash));
+    Ok(EncodedRow { group, hash: KeyHash::from_u32(hash), key, records })
+}
+
+/// Takes a record off the front; tells whether it is the last of its row.
+fn decode_record<'a>(rest: &mut &'a [u8]) -> Option<(Record<'a>, bool)> {
+    let tag = take_byte(rest)?;
+    let kind = match tag & 3 {
+        0 => RecordKind::Put,
+        1 => RecordKind::RemoveRow,
+        2 => RecordKind::RemoveState,
+        _ => RecordKind::RemoveEntry,
+    };
+    let state = match tag >> STATE_SHIFT {
+        STATE_FOLLOWS => take_byte(rest)?,
+        state => state,
+    };
+    let sub = if tag & HAS_SUB != 0 { take_bytes(rest)? } else { &[] };
+    let mut expires_at_ms = None;
+    if tag & HAS_EXPIRY != 0 {
+        let (expiry, after) = rest.split_first_chunk::<8>()?;
+        expires_at_ms = Some(i64::from_le_bytes(*expiry));
+        *rest = after;
+    }
+    let value = if kind == RecordKind::Put { take_bytes(rest)? } else { &[] };
+    Some((Record { state, kind, sub, expires_at_ms, value }, tag & IS_LAST != 0))
+}
+
+#[inline]
+fn take_byte(bytes: &mut &[u8]) -> Option<u8> {
+    let (first, rest) = bytes.split_first()?;
+    *bytes = rest;
+    Some(*first)
+}
+
+/// Takes a length and as many bytes off the front.
+#[inline]
+fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = read_varint(bytes)? as usize;
+    let (taken, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Vec<Record<'static>> {
+        vec![
+            Record::remove(RecordKind::RemoveRow, 0, &[]),
+            Record::put(0, &[1, 2, 3]),
+            Record::remove(RecordKind::RemoveState, 7, &[]),
+            Record { sub: &[9; 200], expires_at_ms: Some(-5), ..Record::put(31, &[]) },
+            Record::remove(RecordKind::RemoveEntry, 6, &[0]),
+        ]
+    }
+
+    fn encode(records: &[Record<'_>]) -> Vec<u8> {
+        let mut out = vec![0xAA];
+        let key: Vec<u8> = (0..130).collect();
+        let mut row = RowWriter::begin(&mut out, KeyGroup(300), KeyHash::from_u32(77), &key);
+        records.iter().for_each(|record| row.write(*record));
+        assert_eq!(row.finish(), !records.is_empty());
+        out.split_off(1)
+    }
+
+    #[test]
+    fn rows_round_trip() {
+        let bytes = encode(&sample());
+        let twice = [bytes.as_slice(), &bytes].concat();
+        let mut rest = twice.as_slice();
+        for _ in 0..2 {
+            let row = decode_row(&mut rest).unwrap();
+            assert_eq!((row.group, row.hash.as_u32(), row.key.len()), (KeyGroup(300), 77, 130));
+            assert_eq!(row.records().collect::<Vec<_>>(), sample());
+        }
+        assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn a_row_without_records_leaves_nothing() {
+        assert!(encode(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_number_by_a_number_takes_25_bytes() {
+        let mut out = Vec::new();
+        let mut row = RowWriter::begin(&mut out, KeyGroup(1), KeyHash::from_u32(2), &[0; 8]);
+        row.write(Record::put(0, &[0; 8]));
+        row.finish();
+        assert_eq!(out.len(), 25);
+    }
+
+    #[test]
+    fn cut_rows_are_errors() {
+        let bytes = encode(&sample());
+        for length in 0..bytes.len() {
+            assert!(decode_row(&mut &bytes[..length]).is_err(), "cut to {length}");
+        }
+    }
+}

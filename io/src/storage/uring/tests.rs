@@ -460,3 +460,63 @@ fn an_ordinary_user_with_64_kib_of_locked_memory_goes_without_registered_buffers
         run_model(&storage, directory, 1, 300);
     });
 }
+
+/// Files of blocks, each in a segment that holds older blocks with right checksums.
+fn write_files_of_blocks(storage: UringStorage, directory: &Path) {
+    use crate::block::{BlockOwner, FileId};
+    use crate::checkpoint_file::{CheckpointFileReader, CheckpointFileWriter, FileFormat};
+    use crate::checkpoint_file::{LogReader, LogWriter};
+
+    const FORMAT: FileFormat = FileFormat::new("test", 1);
+    let storage: Arc<dyn Storage> = Arc::new(storage);
+    let (sealed, log) = (directory.join("sealed"), directory.join("log"));
+    let mut draw = Draw(3);
+    for epoch in 1..20 {
+        let owner = BlockOwner { file_id: FileId(epoch * 2), epoch };
+        let file = storage.create_segment(&sealed, 60_000).unwrap();
+        let mut writer = CheckpointFileWriter::start(&storage, file, FORMAT, owner);
+        let payloads: Vec<_> = (0..draw.below(12)).map(|_| draw.bytes(9000)).collect();
+        for payload in &payloads {
+            writer.append_block(1, payload).unwrap();
+        }
+        let seal = writer.complete(b"footer").unwrap().seal();
+
+        let owner = BlockOwner { file_id: FileId(epoch * 2 + 1), epoch };
+        let file = storage.create_segment(&log, 60_000).unwrap();
+        let mut writer = LogWriter::start(&storage, file, FORMAT, owner);
+        for payload in payloads.iter().rev() {
+            writer.append(2, payload).unwrap();
+            if draw.below(2) == 0 {
+                writer.sync().unwrap();
+            }
+        }
+        writer.sync().unwrap();
+
+        let reader = CheckpointFileReader::open(&*storage, &sealed, FORMAT, &seal).unwrap();
+        reader.verify_all().unwrap();
+        let mut reader = LogReader::open_owned(&*storage, &log, FORMAT, owner).unwrap();
+        for payload in payloads.iter().rev() {
+            assert!(reader.advance().unwrap().unwrap().payload == payload);
+        }
+        assert!(reader.advance().unwrap().is_none());
+        drop((reader, writer));
+        for path in [&sealed, &log] {
+            storage.recycle(path).unwrap();
+        }
+    }
+    assert_eq!(storage.list(&directory.join("spare")).unwrap().len(), 2, "the same two all along");
+}
+
+#[test]
+fn files_of_blocks_live_in_recycled_segments() {
+    for seed in 0..4 {
+        let directory = tempfile::tempdir().unwrap();
+        let options = options().spare_directory(directory.path().join("spare"));
+        write_files_of_blocks(unruly(options, seed).0, directory.path());
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let options = options().spare_directory(directory.path().join("spare"));
+    if let Some(storage) = real(options) {
+        write_files_of_blocks(storage, directory.path());
+    }
+}

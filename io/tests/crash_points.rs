@@ -3,6 +3,8 @@
 //!
 //! Needs the cargo features `crash-points` and `testing`.
 
+#![expect(clippy::unwrap_used, reason = "all of this file is tests")]
+
 use std::path::Path;
 use std::sync::Arc;
 

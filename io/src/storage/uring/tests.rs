@@ -520,3 +520,89 @@ fn files_of_blocks_live_in_recycled_segments() {
         write_files_of_blocks(storage, directory.path());
     }
 }
+
+/// The byte that belongs at `position` of file `index`.
+fn byte_at(index: usize, position: usize) -> u8 {
+    ((position >> 9) * 31 + position + index * 7) as u8
+}
+
+/// Threads that write files of their own, and others that read behind them.
+fn write_and_read_at_once(storage: &UringStorage, directory: &Path) {
+    use std::sync::atomic::AtomicUsize;
+
+    const FILES: usize = 3;
+    const LENGTH: usize = 400_000;
+    let appended: [AtomicUsize; FILES] = Default::default();
+    let path = |index: usize| directory.join(format!("file-{index}"));
+    (0..FILES).for_each(|index| drop(storage.create(&path(index)).unwrap()));
+    let write = |index: usize| {
+        let mut draw = Draw(index as u64);
+        let mut writer = match index {
+            0 => storage.create_segment(&path(index), LENGTH as u64).unwrap(),
+            _ => storage.open_append(&path(index)).unwrap(),
+        };
+        let mut start = 0;
+        while start < LENGTH {
+            let end = (start + draw.below(30_000)).min(LENGTH);
+            let bytes: Vec<u8> = (start..end).map(|position| byte_at(index, position)).collect();
+            writer.append(&bytes).unwrap();
+            appended[index].store(end, Ordering::Release);
+            if draw.below(4) == 0 {
+                writer.sync().unwrap();
+            }
+            start = end;
+        }
+    };
+    let read = |seed: u64| {
+        let mut draw = Draw(seed);
+        let readers: Vec<_> =
+            (0..FILES).map(|index| storage.open_read(&path(index)).unwrap()).collect();
+        let mut batches = storage.batch_reader();
+        while appended.iter().any(|length| length.load(Ordering::Acquire) < LENGTH) {
+            let index = draw.below(FILES);
+            let length = appended[index].load(Ordering::Acquire);
+            let starts: Vec<_> = (0..4).map(|_| draw.below(length + 1)).collect();
+            let mut buffers: Vec<_> = starts
+                .iter()
+                .map(|start| vec![0; draw.below((length - start).min(5000) + 1)])
+                .collect();
+            let mut requests: Vec<_> = starts
+                .iter()
+                .zip(&mut buffers)
+                .map(|(start, buffer)| ReadRequest::new(&*readers[index], *start as u64, buffer))
+                .collect();
+            batches.read(&mut requests);
+            requests.into_iter().for_each(|request| request.into_outcome().unwrap());
+            for (start, buffer) in starts.iter().zip(&buffers) {
+                let expected = (*start..).map(|position| byte_at(index, position));
+                assert!(buffer.iter().copied().eq(expected.take(buffer.len())), "{index} {start}");
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let (write, read) = (&write, &read);
+        for index in 0..FILES {
+            scope.spawn(move || write(index));
+        }
+        for seed in 0..2 {
+            scope.spawn(move || read(seed));
+        }
+    });
+    for index in 0..FILES {
+        let found = fs::read(path(index)).unwrap();
+        let expected = (0..LENGTH).map(|position| byte_at(index, position));
+        assert!(found[..LENGTH].iter().copied().eq(expected), "file {index}");
+    }
+}
+
+#[test]
+fn threads_write_and_read_at_once() {
+    for seed in 0..3 {
+        let directory = tempfile::tempdir().unwrap();
+        write_and_read_at_once(&unruly(options(), seed).0, directory.path());
+    }
+    let directory = tempfile::tempdir().unwrap();
+    if let Some(storage) = real(options()) {
+        write_and_read_at_once(&storage, directory.path());
+    }
+}

@@ -369,6 +369,10 @@ impl Storage for UringStorage {
         PosixStorage.create_dir_all(directory)
     }
 
+    fn remove_dir(&self, directory: &Path) -> Result<(), IoError> {
+        PosixStorage.remove_dir(directory)
+    }
+
     fn sync_dir(&self, directory: &Path) -> Result<(), IoError> {
         PosixStorage.sync_dir(directory)
     }

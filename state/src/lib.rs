@@ -63,6 +63,8 @@ mod timer_queue;
 
 #[cfg(test)]
 mod test_random;
+#[cfg(test)]
+mod test_spawner;
 
 pub use backend::{
     Epoch, LevelStatistics, LsmOptions, LsmStore, OlderCheckpoints, StoreError, StoreStatistics,

@@ -4,14 +4,14 @@
 //!   engine, state
 //!      │  Arc<dyn Storage>          poll-style readers, publishing writers
 //!      ▼                                   ▼
-//!   storage/  posix · memory   ◄────  file/  FileReader LineReader FileWriter RollingWriter
+//!   storage/  posix memory fault ◄──  file/  FileReader LineReader FileWriter RollingWriter
 //!                              ◄────  checkpoint_file/  sealed files and logs, made of block/
 //!   ring/     probe: may this process use io_uring, and if not, why
 //!   memory/   Arena: anonymous mappings, pre-faulted and aligned
 //! ```
 //!
-//! It knows neither records nor state. Two further kinds of storage have their place in
-//! [`storage`] and come later: `uring` (the checkpoint writer) and `fault` (the simulated disk).
+//! It knows neither records nor state. A further kind of storage has its place in [`storage`] and
+//! comes later: `uring` (the checkpoint writer).
 //!
 //! # Invariants
 //!
@@ -22,6 +22,7 @@
 //! - Bad bytes and full disks are typed errors, never panics.
 
 pub mod block;
+mod buffer;
 pub mod checkpoint_file;
 pub mod file;
 pub mod memory;

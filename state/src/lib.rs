@@ -18,7 +18,7 @@
 //! - The key hash ([`KEY_HASH_NAME`]) is a part of the state format and changes only with its
 //!   version.
 //! - Unsafe code lies in `memory` alone (`row_arena`, `row_store`, `slot`, `registrar`,
-//!   `prefetch_table`).
+//!   `prefetch_table`, `table_memory`).
 //!
 //! # Examples
 //!
@@ -84,7 +84,7 @@ pub use key_group::{
     KeyGroup, KeyGroupRange, MAX_PARALLELISM_LIMIT, default_max_parallelism, key_group_of,
     subtask_of,
 };
-pub use memory::huge_pages::HugePages;
+pub use memory::table_memory::TableMemory;
 pub use memory::{
     MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, PrefetchSlab, PrefetchTable, RowCursor, RowId,
     RowStore, StateInfo, StateKind, StateRegistrar,

@@ -14,7 +14,8 @@ use std::ptr::{NonNull, drop_in_place};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::expiring::{Expiring, ExpiringList, ExpiringMap, NOW_MS_MIN, Purge};
+use super::expiring::{Expiring, ExpiringList, ExpiringMap, NOW_MS_MIN, Purge, Purged};
+use super::list_content::ListContent;
 use super::map_table::MapTable;
 use super::place::Place;
 use super::row_store::RowHeader;
@@ -227,7 +228,7 @@ impl StateRegistrar {
         descriptor: &ListStateDescriptor<V>,
     ) -> Result<ListState<V>, StateError> {
         let request = (descriptor.name(), StateKind::List, descriptor.ttl());
-        let place = self.place::<Vec<V>, ExpiringList<V>, _>(request, &[V::describe])?;
+        let place = self.place::<ListContent<V>, ExpiringList<V>, _>(request, &[V::describe])?;
         Ok(ListState::new(place))
     }
 
@@ -444,7 +445,7 @@ unsafe fn drop_field<V>(field: NonNull<u8>) {
 /// `field` holds an initialised, aligned `E` that nothing else refers to.
 unsafe fn purge_field<E: Purge>(field: NonNull<u8>) -> bool {
     // SAFETY: by this function's contract.
-    unsafe { field.cast::<E>().as_mut() }.purge()
+    unsafe { field.cast::<E>().as_mut() }.purge() != Purged::Gone
 }
 
 fn describe_state(kind: StateKind, types: &[fn(&mut SchemaBuilder)]) -> SchemaDescription {

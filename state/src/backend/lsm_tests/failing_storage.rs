@@ -63,6 +63,10 @@ impl Storage for FailingStorage {
         self.inner.remove(path)
     }
 
+    fn remove_dir(&self, directory: &Path) -> Result<(), IoError> {
+        self.inner.remove_dir(directory)
+    }
+
     fn list(&self, directory: &Path) -> Result<Vec<PathBuf>, IoError> {
         self.inner.list(directory)
     }

@@ -287,4 +287,4 @@ impl WriteFile for PosixWriteFile {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

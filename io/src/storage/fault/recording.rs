@@ -183,12 +183,28 @@ impl DiskRecording {
         operations: Vec<DiskOperation>,
         profile: FaultProfile,
     ) -> Self {
-        Self { initial: initial.all_durable(), operations, profile }
+        Self { initial, operations, profile }
     }
 
     /// How many changes, syncs and remarks were recorded.
     pub fn operation_count(&self) -> usize {
         self.operations.len()
+    }
+
+    /// The disk after so many of the changes, as it is if the process ends then, but not the
+    /// machine: all is there that was seen, and what was not synced may still be lost by a crash.
+    /// It records what is done to it from there on. Also the latest remark made before.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer changes.
+    pub fn killed_after(&self, operation_count: usize) -> (FaultStorage, Option<u64>) {
+        let mut disk = self.initial.clone();
+        let operations = &self.operations[..operation_count];
+        operations.iter().for_each(|operation| disk.apply(operation));
+        let storage = FaultStorage::of_disk(disk, 0, self.profile.clone());
+        storage.continue_recording();
+        (storage, operations.iter().rev().find_map(note))
     }
 
     /// Gives `check` each different image once; it panics for one that must not be.
@@ -340,14 +356,13 @@ impl Disk {
         disk
     }
 
-    /// The same disk with all that is seen durable.
-    fn all_durable(mut self) -> Self {
+    /// Makes all that is seen durable.
+    pub(super) fn make_durable(&mut self) {
         self.durable_names = self.names.clone();
         self.pending_names.clear();
         for file in self.files.values_mut() {
             file.pending.clear();
             file.durable = Arc::new(file.visible.clone());
         }
-        self
     }
 }

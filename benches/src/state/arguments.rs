@@ -26,6 +26,17 @@ pub enum Backend {
     Memory,
 }
 
+/// Another store to run the same work on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rival {
+    /// The LSM tree that Flink keeps state in, from a shared library of the system.
+    RocksDb,
+    /// An LSM tree in Rust.
+    Fjall,
+    /// A copy-on-write B-tree in Rust.
+    Redb,
+}
+
 /// A run, as the command line asks for it.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -49,6 +60,10 @@ pub struct Options {
     pub growths: usize,
     /// Where our side keeps its state.
     pub backend: Backend,
+    /// Memory that state may take, in MiB; `None` for as much as it needs.
+    pub budget_mib: Option<u64>,
+    /// Another store to run the same work on, alone, after ours.
+    pub rival: Option<Rival>,
     /// Where files are made, and removed when the run ends.
     pub directory: PathBuf,
 }
@@ -67,6 +82,8 @@ pub fn declared() -> DeclaredArguments {
         .with(option("ahead", "N", "how far ahead hints are given").default(16))
         .with(option("growths", "N", "how often growth is repeated").default(3))
         .with(option("backend", "B", "memory").default("memory"))
+        .with(option("budget-mib", "M", "memory that state may take"))
+        .with(option("rival", "R", "also rocksdb, fjall or redb (feature `rivals`)"))
         .with(
             option("directory", "D", "where files are made").default(default_directory().display()),
         )
@@ -95,6 +112,8 @@ impl Options {
             ahead: arguments.parse("ahead")?,
             growths: arguments.parse("growths")?,
             backend: arguments.parse("backend")?,
+            budget_mib: arguments.parse_optional("budget-mib")?,
+            rival: arguments.parse_optional("rival")?,
             directory: arguments.parse("directory")?,
         };
         options.check()?;
@@ -108,7 +127,10 @@ impl Options {
             format!("--value-bytes {} is neither 8 nor 100", self.value_bytes)
         } else if self.slice == 0 || self.batch == 0 || self.growths == 0 {
             "--slice, --batch and --growths are at least 1".to_owned()
-        } else if !(self.seconds >= 0.0) || self.zipf.is_some_and(|exponent| !(exponent > 0.0)) {
+        } else if self.seconds.is_nan()
+            || self.seconds < 0.0
+            || self.zipf.is_some_and(|exponent| exponent.is_nan() || exponent <= 0.0)
+        {
             "--seconds is not below 0, and --zipf above it".to_owned()
         } else {
             return Ok(());
@@ -143,6 +165,33 @@ impl FromStr for Backend {
         match text {
             "memory" => Ok(Backend::Memory),
             _ => Err("there is memory".to_owned()),
+        }
+    }
+}
+
+impl Rival {
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rival::RocksDb => "rocksdb",
+            Rival::Fjall => "fjall",
+            Rival::Redb => "redb",
+        }
+    }
+}
+
+impl FromStr for Rival {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            _ if !cfg!(feature = "rivals") => {
+                Err("this build has none; build it with --features rivals".to_owned())
+            }
+            "rocksdb" => Ok(Rival::RocksDb),
+            "fjall" => Ok(Rival::Fjall),
+            "redb" => Ok(Rival::Redb),
+            _ => Err("there are rocksdb, fjall and redb".to_owned()),
         }
     }
 }

@@ -19,6 +19,7 @@ mod events;
 mod pairing;
 mod process;
 mod report;
+mod scratch;
 mod stopwatch;
 mod zipf;
 
@@ -30,7 +31,10 @@ mod map;
 mod rmw;
 mod timers;
 
-pub use arguments::{Backend, Bench, Options, declared};
+#[cfg(feature = "rivals")]
+mod rivals;
+
+pub use arguments::{Backend, Bench, Options, Rival, declared};
 
 use thalweg::Result;
 

@@ -52,7 +52,8 @@ impl Rates {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle value; not a number if there is none.
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -51,7 +51,7 @@ impl Value for u64 {
 #[thalweg::record]
 #[derive(Clone, Debug)]
 pub(super) struct Wide {
-    bytes: [u8; 100],
+    pub(super) bytes: [u8; 100],
 }
 
 impl Default for Wide {
@@ -70,6 +70,17 @@ impl Value for Wide {
         sum
     }
 }
+
+/// A value that every system of this build can keep.
+#[cfg(feature = "rivals")]
+trait Measured: super::rivals::RivalValue {}
+#[cfg(feature = "rivals")]
+impl<V: super::rivals::RivalValue> Measured for V {}
+/// A value that every system of this build can keep.
+#[cfg(not(feature = "rivals"))]
+trait Measured: Value {}
+#[cfg(not(feature = "rivals"))]
+impl<V: Value> Measured for V {}
 
 /// Counters that take turns over slices of events.
 struct Turns<C>(C);
@@ -126,7 +137,7 @@ fn grow<C: Counters>(
     Ok(Growth { counters, longest, resident_bytes })
 }
 
-fn run_with<V: Value>(options: &Options) -> Result<()> {
+fn run_with<V: Measured>(options: &Options) -> Result<()> {
     let ticks = Ticks::calibrate();
     let context = (options, ticks);
     let mut ours = grow(context, options.growths, || RowCounters::<V>::new(options))?;
@@ -160,6 +171,20 @@ fn run_with<V: Value>(options: &Options) -> Result<()> {
         .print();
     line(options, "hashbrown", rates.plain_mops(), &plain_latencies, &plain).print();
     print_ratio("rmw", &rates);
+    drop((ours, plain));
+    run_rival::<V>(options, rates.ours_mops())
+}
+
+#[cfg(feature = "rivals")]
+fn run_rival<V: super::rivals::RivalValue>(options: &Options, ours_mops: f64) -> Result<()> {
+    match options.rival {
+        Some(rival) => super::rivals::run::<V>(options, rival, ours_mops),
+        None => Ok(()),
+    }
+}
+
+#[cfg(not(feature = "rivals"))]
+fn run_rival<V: Value>(_options: &Options, _ours_mops: f64) -> Result<()> {
     Ok(())
 }
 

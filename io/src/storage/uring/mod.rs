@@ -24,6 +24,49 @@
 //! `scheduler` is the thread, `queue` the way to it, `registry` knows who is being written,
 //! `spares` keeps files that were given up, `read` reads.
 //!
+//! # What it costs
+//!
+//! Measured by `tests/storage_speed.rs` on a virtual machine of 2 cores, ext4 on a virtio disk,
+//! while other programs kept both cores busy (load 4 to 5, as beside record cores); in one run each,
+//! ranges over five runs.
+//!
+//! | 1 GiB in appends of 64 KiB, then sync | GB/s | CPU s/GiB |
+//! |---|---|---|
+//! | [`PosixStorage`] | 0.17–0.49 (once 0.85) | 0.6–3.3 |
+//! | `create`, buffered | 0.2–1.3 | 0.4–2.2 |
+//! | `create`, direct | 1.0–1.8 | 0.17–0.28 |
+//! | `create_segment`, fresh | 1.0–2.2 | 0.09–0.13 |
+//! | `create_segment`, recycled | 1.2–3.5 | 0.07–0.20 |
+//!
+//! Direct writes that lengthen a file are done one after the other by ext4; a segment has its
+//! length from the start, so its writes really overlap. Depths of 2 to 16 and registered
+//! buffers make no difference above the noise.
+//!
+//! | p50 / p90 in ms | busy cores | quiet |
+//! |---|---|---|
+//! | 64 KiB + sync: posix, fresh file | 3.9 / 5.7 | 0.32 / 0.68 |
+//! | `create`, fresh file | 1.1–3.9 / 3.8–9.7 | 0.37 / 0.44 |
+//! | `create_segment`, fresh | 1.5–3.6 / 4.0–8.0 | 0.3 / 0.6 |
+//! | `create_segment`, recycled | 0.2–0.4 / 0.3–4 | 0.3 / 0.4 |
+//! | 200 bytes + sync, again and again: posix | 0.2–2.9 / 0.2–4.0 | 0.21 / 0.29 |
+//! | a segment | 0.17 / 0.24 | 0.18 / 0.25 |
+//!
+//! A sync that changes metadata waits for the journal's thread, which on busy cores gets its turn
+//! after a time slice (4 ms); that of a recycled segment needs nobody. Making or renaming a file
+//! and syncing its directory commits the journal too, so whoever is in a hurry prepares the next
+//! segment beforehand.
+//!
+//! | µs a block, scattered over 1 GiB: one by one / ring | in the page cache | cold | O_DIRECT |
+//! |---|---|---|---|
+//! | 4 KiB, batch of 1 | 1.2–2.7 / the same call | 80–103 / same | 71–84 / 63–91 |
+//! | 4 KiB, batch of 8 | 2.0 / 2.1 | 92–110 / 29–52 | 64–76 / 23–24 |
+//! | 4 KiB, batch of 64 | 1.3–2.4 / 1.4–2.3 | 61–64 / 20–22 | 63–84 / 17–21 |
+//! | 16 KiB, batch of 64 | 1.9–2.5 / 1.9–2.5 | 102–137 / 41–49 | 87–95 / 24–30 |
+//!
+//! So a batch goes to the ring whatever the cache holds (it costs nothing there, and is 3 times
+//! as fast elsewhere), and is read through the cache: O_DIRECT would gain a fifth on misses and
+//! lose everything on hits.
+//!
 //! # Invariants
 //!
 //! - The thread ends only after the last handle of this storage is dropped, and that drop waits for
@@ -390,6 +433,10 @@ impl Storage for UringStorage {
 
     fn create_dir_all(&self, directory: &Path) -> Result<(), IoError> {
         PosixStorage.create_dir_all(directory)
+    }
+
+    fn remove_dir(&self, directory: &Path) -> Result<(), IoError> {
+        PosixStorage.remove_dir(directory)
     }
 
     fn sync_dir(&self, directory: &Path) -> Result<(), IoError> {

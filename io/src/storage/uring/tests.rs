@@ -1,22 +1,34 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::ThreadSpawner;
-use crate::ring::{Faults, UnrulyKernel};
+use crate::ring::{Faults, UnrulyKernel, UringSupport, probe};
 use crate::storage::ReadRequest;
+use crate::storage::posix::tests::SmallDisk;
+use crate::{ThreadSpawner, testing};
 
 fn options() -> UringOptions {
     UringOptions::new().write_bytes(8192).queue_depth(3)
 }
 
-/// A storage over a kernel that misbehaves; the temporary directory of cargo's target, which is
-/// on a disk that takes direct writes where the system's may not be.
+/// A storage over a kernel that misbehaves.
 fn unruly(options: UringOptions, seed: u64) -> (UringStorage, Arc<Faults>) {
     let faults = Arc::new(Faults::default());
     let kernel =
         |wake: &Wake| -> Box<dyn Kernel> { Box::new(UnrulyKernel::new(wake, &faults, seed)) };
     let storage = UringStorage::with_kernel(options, &ThreadSpawner, kernel).unwrap();
     (storage, faults)
+}
+
+/// A storage over a real ring; `None` where the kernel refuses.
+fn real(options: UringOptions) -> Option<UringStorage> {
+    match UringStorage::new(options, &ThreadSpawner) {
+        Ok(storage) => Some(storage),
+        Err(UringError::Refused(refusal)) => {
+            eprintln!("skipped: {refusal}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
 }
 
 fn set(flag: &AtomicBool, value: bool) {
@@ -140,10 +152,8 @@ fn files_hold_what_was_appended_through_a_real_ring() {
     for seed in 100..104 {
         let directory = tempfile::tempdir().unwrap();
         let options = options().spare_directory(directory.path().join("spare"));
-        match UringStorage::new(options, &ThreadSpawner) {
-            Ok(storage) => run_model(&storage, directory.path(), seed, 300),
-            Err(UringError::Refused(refusal)) => eprintln!("skipped: {refusal}"),
-            Err(error) => panic!("{error}"),
+        if let Some(storage) = real(options) {
+            run_model(&storage, directory.path(), seed, 300);
         }
     }
 }
@@ -345,4 +355,108 @@ fn a_spawner_without_threads_is_an_error() {
         UringError::Refused(refusal) => eprintln!("skipped: {refusal}"),
         other => panic!("{other}"),
     }
+}
+
+#[test]
+fn a_file_system_in_memory_is_written_too() {
+    let Ok(directory) = tempfile::tempdir_in("/dev/shm") else {
+        eprintln!("skipped: no /dev/shm");
+        return;
+    };
+    let options = options().spare_directory(directory.path().join("spare"));
+    if let Some(storage) = real(options) {
+        run_model(&storage, directory.path(), 7, 300);
+    }
+}
+
+#[test]
+fn a_disk_that_is_really_full_gives_space_back_and_recovers() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("skipped: mounting a tmpfs needs root");
+        return;
+    };
+    let directory = disk.directory.path();
+    let options = options().spare_directory(directory.join("spare"));
+    let Some(storage) = real(options) else { return };
+    let (ballast, path) = (directory.join("ballast"), directory.join("data"));
+    fs::write(&ballast, vec![0; 512 << 10]).unwrap();
+
+    let bytes: Vec<u8> = (0..600_u32 << 10).map(|index| (index % 251) as u8).collect();
+    let mut file = storage.create(&path).unwrap();
+    let taken = match file.append(&bytes) {
+        Ok(()) => bytes.len(),
+        Err(failure) => {
+            assert!(failure.error.is_no_space(), "{failure}");
+            failure.appended_bytes
+        }
+    };
+    assert!(file.sync().unwrap_err().is_no_space());
+    assert!(file.sync().unwrap_err().is_no_space(), "tried again, still full");
+    fs::remove_file(&ballast).unwrap();
+    file.append(&bytes[taken..]).unwrap();
+    file.sync().unwrap();
+    assert!(fs::read(&path).unwrap() == bytes, "each byte is in once, in order");
+    drop(file);
+
+    // A segment that does not fit takes the space of the spares, or says so.
+    storage.recycle(&path).unwrap();
+    assert_eq!(storage.list(&directory.join("spare")).unwrap().len(), 1);
+    let segment = directory.join("segment");
+    let refused = storage.create_segment(&segment, 4 << 20).unwrap_err();
+    assert!(refused.is_no_space(), "{refused}");
+    assert!(storage.metadata(&segment).unwrap_err().is_not_found());
+    assert!(storage.list(&directory.join("spare")).unwrap().is_empty());
+    // The thread closes a file a moment after it was done with it, and the space is free then.
+    let made = (0..1_000_000).find_map(|_| storage.create_segment(&segment, 600 << 10).ok());
+    made.unwrap().append(&bytes).unwrap();
+}
+
+/// Runs the test `name` again as an ordinary user with `memlock_bytes`, in a directory it may use.
+fn as_ordinary_user(name: &str, memlock_bytes: u64, body: impl Fn(&Path)) {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const DIRECTORY_VARIABLE: &str = "THALWEG_TEST_DIRECTORY";
+    if testing::is_child() {
+        testing::become_ordinary_user(memlock_bytes).unwrap();
+        let directory = std::env::var_os(DIRECTORY_VARIABLE).unwrap();
+        return body(Path::new(&directory));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let environment = [(DIRECTORY_VARIABLE, directory.path().to_str().unwrap())];
+    testing::run_as_child(name, &environment).unwrap().assert_success();
+}
+
+#[test]
+fn an_ordinary_user_with_8_mib_of_locked_memory_gets_all_of_it() {
+    let name = "storage::uring::tests::\
+                an_ordinary_user_with_8_mib_of_locked_memory_gets_all_of_it";
+    as_ordinary_user(name, 8 << 20, |directory| {
+        let spares = directory.join("spare");
+        let Some(storage) = real(UringOptions::new().spare_directory(spares)) else { return };
+        assert!(probe().is_supported(), "an executor fits beside it");
+        assert_eq!(storage.registered_buffer_count(), 4);
+        run_model(&storage, directory, 1, 300);
+        // The limit is the user's, not the process's: a second storage may go without, and works.
+        let second = real(UringOptions::new()).unwrap();
+        assert!(second.registered_buffer_count() <= 4);
+        run_model(&second, directory, 2, 100);
+        let denied = storage.create(Path::new("/denied")).unwrap_err();
+        assert!(matches!(denied, IoError::PermissionDenied { .. }), "{denied}");
+    });
+}
+
+#[test]
+fn an_ordinary_user_with_64_kib_of_locked_memory_goes_without_registered_buffers() {
+    let name = "storage::uring::tests::\
+                an_ordinary_user_with_64_kib_of_locked_memory_goes_without_registered_buffers";
+    as_ordinary_user(name, 64 << 10, |directory| {
+        let UringSupport::Refused(refusal) = probe() else { panic!("an executor needs more") };
+        let denied = refusal.errno.is_some_and(|errno| errno != libc::ENOMEM);
+        assert!(denied || refusal.reason.contains("64 KiB"), "{refusal}");
+        // Kernels before 5.12 count the ring itself as locked memory and refuse it (ENOMEM).
+        let Some(storage) = real(UringOptions::new()) else { return };
+        assert_eq!(storage.registered_buffer_count(), 0);
+        run_model(&storage, directory, 1, 300);
+    });
 }

@@ -109,7 +109,7 @@ impl<P, K: Key> Host<P, K> {
         let result = match selector.with_key(&record, |key| rows.enter(hash, key)) {
             Ok((cursor, key)) => {
                 let row = cursor.row_id().expect("a cursor from a store has a row");
-                let mut context = Context { cursor, row, key, timestamp, services };
+                let mut context = Context { cursor, key, timestamp, services };
                 let result = code(user, record, &mut context);
                 rows.release(row);
                 result
@@ -137,7 +137,7 @@ impl<P, K: Key> Host<P, K> {
         function.call(|function| {
             let (mut cursor, key) = rows.cursor(row)?;
             timer.unpin(&mut cursor);
-            let context = Context { cursor, row, key, timestamp, services };
+            let context = Context { cursor, key, timestamp, services };
             code(function, &mut OnTimerContext { context, domain })
         });
         rows.release(row);

@@ -114,7 +114,7 @@ impl<K: Key, W: Window, S: StateValue> WindowStore<K, W, S> {
     /// The context of the trigger at a window, and the window.
     pub(super) fn at(&mut self, row: RowId) -> Result<(TriggerContext<'_>, W), StateError> {
         let (cursor, at) = self.windows.cursor(row)?;
-        let context = TriggerContext { cursor, row, services: &mut self.services };
+        let context = TriggerContext { cursor, services: &mut self.services };
         Ok((context, at.namespace))
     }
 

@@ -65,6 +65,8 @@ mod timer_queue;
 mod test_random;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod test_spawner;
 
 pub use backend::{
     Epoch, LevelStatistics, LsmOptions, LsmStore, OlderCheckpoints, StoreError, StoreStatistics,
@@ -86,8 +88,8 @@ pub use key_group::{
 };
 pub use memory::table_memory::TableMemory;
 pub use memory::{
-    MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, PrefetchSlab, PrefetchTable, RowCursor, RowId,
-    RowStore, StateInfo, StateKind, StateRegistrar,
+    MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, PrefetchSlab, PrefetchTable, Progress, RowCursor,
+    RowId, RowStore, StateInfo, StateKind, StateRegistrar,
 };
 pub use operator_state::{
     BroadcastIter, BroadcastState, OperatorContext, OperatorContextMut, OperatorListState,
@@ -100,6 +102,6 @@ pub use snapshot::{
     CheckpointId, CheckpointSummary, RestoreSource, StateRoot, StoreEvent, StoreSummary,
     crash_points,
 };
-pub use timer_queue::{Timer, TimerQueue};
+pub use timer_queue::{DueTimer, KeyedTimers, TimeDomain, Timer, TimerQueue};
 pub use ttl::{StateTtl, TtlUpdate, TtlVisibility};
 pub use value::{Key, Namespaced, StateValue};

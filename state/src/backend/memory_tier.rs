@@ -30,6 +30,12 @@ impl MemoryTier {
         MemoryTier { now_ms: i64::MIN, ..MemoryTier::default() }
     }
 
+    /// What a crash does: epochs that are not finished never were.
+    #[cfg(test)]
+    pub(crate) fn forget_pending(&mut self) {
+        self.pending.clear();
+    }
+
     fn apply(&mut self, table: TableId, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {

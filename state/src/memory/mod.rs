@@ -23,6 +23,7 @@
 
 mod content;
 mod expiring;
+pub(crate) mod flat_store;
 mod huge_pages;
 mod list_content;
 mod map_changes;

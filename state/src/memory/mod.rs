@@ -25,6 +25,7 @@ mod content;
 mod dirty_rows;
 mod expiring;
 mod field_code;
+pub(crate) mod flat_store;
 mod huge_pages;
 mod list_content;
 mod map_changes;

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::corruption::Corruption;
+
 /// What was being done to a file when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -42,6 +44,8 @@ pub enum Operation {
     SyncDirectory,
     /// Mapping a file into memory.
     Map,
+    /// Taking a lock file for oneself.
+    Lock,
 }
 
 impl fmt::Display for Operation {
@@ -61,6 +65,7 @@ impl fmt::Display for Operation {
             Operation::CreateDirectory => "create directory",
             Operation::SyncDirectory => "sync directory",
             Operation::Map => "map",
+            Operation::Lock => "lock",
         })
     }
 }
@@ -194,6 +199,27 @@ pub enum IoError {
         /// How many there were.
         found_bytes: usize,
     },
+    /// What was read is damaged, foreign, or of a later version.
+    #[error("cannot {site}: {fault}")]
+    Corrupt {
+        /// Where: file, and offset of what is wrong.
+        site: IoSite,
+        /// What was expected and found.
+        fault: Box<Corruption>,
+    },
+    /// A payload is longer than a block may be.
+    #[error(
+        "cannot {site}: a block holds at most {limit_bytes} bytes, not {payload_bytes}; keep less \
+         in one value"
+    )]
+    PayloadTooLong {
+        /// Where it should have gone.
+        site: IoSite,
+        /// The most a block holds.
+        limit_bytes: usize,
+        /// How long it is.
+        payload_bytes: usize,
+    },
     /// An earlier sync of this open file failed, so its contents on disk are unknown for good.
     #[error(
         "cannot {site}: an earlier sync of this file failed and its contents are unknown; \
@@ -202,6 +228,17 @@ pub enum IoError {
     SyncFailedBefore {
         /// Where the refused call would have worked.
         site: IoSite,
+    },
+    /// Somebody else holds the lock.
+    #[error(
+        "cannot {site}: {} holds it; stop that one first, or choose another directory",
+        Holder(*holder_process_id)
+    )]
+    Locked {
+        /// Where it failed.
+        site: IoSite,
+        /// The process that holds it, as far as the lock file tells.
+        holder_process_id: Option<u32>,
     },
     /// Anything else the system said.
     #[error("cannot {site}: {source}")]
@@ -242,6 +279,22 @@ impl IoError {
         Self::from_system(site, io::Error::from_raw_os_error(errno))
     }
 
+    /// Bytes that were read at `offset` and are not what they should be.
+    pub fn corrupt(path: impl Into<PathBuf>, offset: u64, fault: Corruption) -> Self {
+        IoError::Corrupt {
+            site: IoSite::new(Operation::Read, path).at(offset),
+            fault: Box::new(fault),
+        }
+    }
+
+    /// What is wrong with what was read, if that is the error.
+    pub fn corruption(&self) -> Option<&Corruption> {
+        match self {
+            IoError::Corrupt { fault, .. } => Some(fault),
+            _ => None,
+        }
+    }
+
     /// Where it failed.
     pub fn site(&self) -> &IoSite {
         match self {
@@ -253,7 +306,10 @@ impl IoError {
             | IoError::WrongKind { site, .. }
             | IoError::DeviceFailed { site, .. }
             | IoError::UnexpectedEnd { site, .. }
+            | IoError::Corrupt { site, .. }
+            | IoError::PayloadTooLong { site, .. }
             | IoError::SyncFailedBefore { site }
+            | IoError::Locked { site, .. }
             | IoError::Other { site, .. } => site,
         }
     }
@@ -271,6 +327,19 @@ impl IoError {
     /// Whether the same call may succeed once somebody has freed space.
     pub fn is_no_space(&self) -> bool {
         matches!(self, IoError::NoSpace { .. })
+    }
+}
+
+/// The holder of a lock, in words.
+struct Holder(Option<u32>);
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) if id == std::process::id() => formatter.write_str("this process"),
+            Some(id) => write!(formatter, "process {id}"),
+            None => formatter.write_str("somebody else"),
+        }
     }
 }
 

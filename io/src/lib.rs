@@ -4,13 +4,14 @@
 //!   engine, state
 //!      │  Arc<dyn Storage>          poll-style readers, publishing writers
 //!      ▼                                   ▼
-//!   storage/  posix · memory   ◄────  file/  FileReader LineReader FileWriter RollingWriter
+//!   storage/  posix memory fault ◄──  file/  FileReader LineReader FileWriter RollingWriter
+//!                              ◄────  checkpoint_file/  sealed files and logs, made of block/
 //!   ring/     probe: may this process use io_uring, and if not, why
 //!   memory/   Arena: anonymous mappings, pre-faulted and aligned
 //! ```
 //!
-//! It knows neither records nor state. Two further kinds of storage have their place in
-//! [`storage`] and come later: `uring` (the checkpoint writer) and `fault` (the simulated disk).
+//! It knows neither records nor state. A further kind of storage has its place in [`storage`] and
+//! comes later: `uring` (the checkpoint writer).
 //!
 //! # Invariants
 //!
@@ -20,6 +21,9 @@
 //! - A reader does at most one chunk-sized read per call and never waits for data.
 //! - Bad bytes and full disks are typed errors, never panics.
 
+pub mod block;
+mod buffer;
+pub mod checkpoint_file;
 pub mod file;
 pub mod memory;
 pub mod ring;
@@ -27,8 +31,14 @@ pub mod storage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+mod corruption;
 mod crash_point;
 mod error;
+mod spawner;
 
+pub use corruption::Corruption;
 pub use crash_point::{CRASH_POINT_VARIABLE, crash_point};
 pub use error::{AppendError, IoError, IoSite, Operation};
+pub use spawner::Spawner;
+#[cfg(any(test, feature = "testing"))]
+pub use spawner::ThreadSpawner;

@@ -2,6 +2,8 @@
 
 use rkyv::rancor;
 
+use crate::backend::StoreError;
+
 /// An error of registering, reading or writing state.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -154,16 +156,6 @@ pub enum StateError {
         /// The operator.
         operator: Box<str>,
     },
-    /// A row below has a state that its operator does not.
-    #[error(
-        "a stored row of operator '{operator}' has a state number {number}, which the operator does not register; register the states that the store was written with"
-    )]
-    NoSuchState {
-        /// The operator.
-        operator: Box<str>,
-        /// The number of the state in its table.
-        number: u8,
-    },
     /// rkyv refused to archive a value.
     #[error("a value of type {type_name} cannot be archived")]
     Archive {
@@ -196,4 +188,13 @@ pub enum StateError {
         /// How many key groups there are.
         max_parallelism: u16,
     },
+    /// The store on files below failed.
+    #[error(transparent)]
+    Store(Box<StoreError>),
+}
+
+impl From<StoreError> for StateError {
+    fn from(error: StoreError) -> Self {
+        StateError::Store(Box::new(error))
+    }
 }

@@ -18,7 +18,7 @@
 //! - The key hash ([`KEY_HASH_NAME`]) is a part of the state format and changes only with its
 //!   version.
 //! - Unsafe code lies in `memory` alone (`row_arena`, `row_store`, `slot`, `registrar`,
-//!   `prefetch_table`).
+//!   `prefetch_table`, `table_memory`).
 //!
 //! # Examples
 //!
@@ -51,6 +51,9 @@ mod key_group;
 
 mod backend;
 mod codec;
+mod delta;
+mod manifest;
+mod snapshot;
 
 mod descriptor;
 mod handle;
@@ -61,7 +64,9 @@ mod timer_queue;
 #[cfg(test)]
 mod test_random;
 
-pub use backend::Epoch;
+pub use backend::{
+    Epoch, LevelStatistics, LsmOptions, LsmStore, OlderCheckpoints, StoreError, StoreStatistics,
+};
 pub use descriptor::{
     AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
     ValueStateDescriptor,
@@ -77,7 +82,7 @@ pub use key_group::{
     KeyGroup, KeyGroupRange, MAX_PARALLELISM_LIMIT, default_max_parallelism, key_group_of,
     subtask_of,
 };
-pub use memory::huge_pages::HugePages;
+pub use memory::table_memory::TableMemory;
 pub use memory::{
     MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, PrefetchSlab, PrefetchTable, Progress, RowCursor,
     RowId, RowStore, StateInfo, StateKind, StateRegistrar,
@@ -89,6 +94,10 @@ pub use operator_state::{
 pub use rkyv;
 pub use schema::VariantsBuilder;
 pub use schema::{FieldsBuilder, Schema, SchemaBuilder, SchemaDescription, SchemaFingerprint};
+pub use snapshot::{
+    CheckpointId, CheckpointSummary, RestoreSource, StateRoot, StoreEvent, StoreSummary,
+    crash_points,
+};
 pub use timer_queue::{Timer, TimerQueue};
 pub use ttl::{StateTtl, TtlUpdate, TtlVisibility};
 pub use value::{Key, Namespaced, StateValue};

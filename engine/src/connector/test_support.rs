@@ -19,7 +19,7 @@ use crate::operator::{Flow, OperatorNames, Push, StageContext, TaskContext};
 use crate::record::Control;
 use crate::runtime::{CoreHandle, CoreServices};
 use crate::time::{Clock, SystemClock};
-use thalweg_io::storage::{FileMetadata, MemoryStorage, ReadFile, Storage, WriteFile};
+use thalweg_io::storage::{FileLock, FileMetadata, MemoryStorage, ReadFile, Storage, WriteFile};
 use thalweg_io::{AppendError, IoError, IoSite, Operation};
 
 /// How long a test waits for what must happen.
@@ -293,6 +293,9 @@ impl Storage for SmallDisk {
     }
     fn sync_dir(&self, directory: &Path) -> Result<(), IoError> {
         self.files.sync_dir(directory)
+    }
+    fn lock(&self, path: &Path) -> Result<Box<dyn FileLock>, IoError> {
+        self.files.lock(path)
     }
 }
 

@@ -4,14 +4,34 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::ThreadSpawner;
 
 /// Runs `check` on each kind, with an empty directory of it.
 fn on_each_kind(check: impl Fn(&dyn Storage, &Path)) {
     let directory = tempfile::tempdir().unwrap();
     check(&PosixStorage::new(), directory.path());
+    for (name, options) in [
+        ("direct", UringOptions::new().write_bytes(8192)),
+        ("buffered", UringOptions::new().direct(false)),
+        ("recycling", UringOptions::new().spare_directory(directory.path().join("spare"))),
+    ] {
+        let directory = directory.path().join(name);
+        std::fs::create_dir(&directory).unwrap();
+        match UringStorage::new(options, &ThreadSpawner) {
+            Ok(storage) => check(&storage, &directory),
+            Err(UringError::Refused(refusal)) => eprintln!("skipped: {refusal}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
     let memory = MemoryStorage::new();
     memory.create_dir_all(Path::new("/run/test")).unwrap();
     check(&memory, Path::new("/run/test"));
+    for recycled_segments in [false, true] {
+        let fault =
+            FaultStorage::new(7, FaultProfile { recycled_segments, ..FaultProfile::none() });
+        fault.create_dir_all(Path::new("/run/test")).unwrap();
+        check(&fault, Path::new("/run/test"));
+    }
 }
 
 fn read_all(file: &dyn ReadFile) -> Vec<u8> {
@@ -154,4 +174,84 @@ fn parents_of_bare_names_are_the_working_directory() {
     assert_eq!(parent_directory(Path::new("a")), Path::new("."));
     assert_eq!(parent_directory(Path::new("a/b")), Path::new("a"));
     assert_eq!(parent_directory(Path::new("/b")), Path::new("/"));
+}
+
+#[test]
+fn a_lock_has_one_holder() {
+    on_each_kind(|storage, directory| {
+        let path = directory.join("LOCK");
+        let held = storage.lock(&path).unwrap();
+        assert_eq!(held.path(), path);
+        match storage.lock(&path).unwrap_err() {
+            IoError::Locked { site, holder_process_id } => {
+                assert_eq!(site.path, path);
+                assert!(holder_process_id.is_none_or(|id| id == std::process::id()));
+            }
+            other => panic!("{other}"),
+        }
+        drop(storage.lock(&directory.join("OTHER")).unwrap());
+        drop(held);
+        storage.lock(&path).unwrap();
+        assert!(storage.lock(&directory.join("missing/LOCK")).unwrap_err().is_not_found());
+        let wrong = storage.lock(directory).unwrap_err();
+        assert!(matches!(wrong, IoError::WrongKind { .. }), "{wrong}");
+    });
+}
+
+#[test]
+fn batches_read_each_request_for_itself() {
+    on_each_kind(|storage, directory| {
+        let path = directory.join("a");
+        let mut writer = storage.create(&path).unwrap();
+        let bytes: Vec<u8> = (0..50_000_u32).map(|index| (index % 251) as u8).collect();
+        writer.append(&bytes).unwrap();
+        let file = storage.open_read(&path).unwrap();
+        let mut reader = storage.batch_reader();
+        reader.read(&mut []);
+        let mut buffers = vec![[0; 300]; 200];
+        let mut requests: Vec<_> = buffers
+            .iter_mut()
+            .enumerate()
+            .map(|(index, buffer)| ReadRequest::new(&*file, index as u64 * 250, buffer))
+            .collect();
+        reader.read(&mut requests);
+        for (index, request) in requests.into_iter().enumerate() {
+            let start = index * 250;
+            if start + 300 <= bytes.len() {
+                assert_eq!(request.buffer(), &bytes[start..start + 300], "request {index}");
+                request.into_outcome().unwrap();
+                continue;
+            }
+            match request.into_outcome().unwrap_err() {
+                IoError::UnexpectedEnd { site, expected_bytes: 300, found_bytes } => {
+                    assert_eq!((site.offset, found_bytes), (Some(start as u64), 50_000 - start));
+                }
+                other => panic!("{other}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn segments_hold_what_was_appended_and_are_given_up() {
+    on_each_kind(|storage, directory| {
+        let path = directory.join("a.segment");
+        for round in 1..4_u8 {
+            let mut writer = storage.create_segment(&path, 100_000).unwrap();
+            let bytes = vec![round; 70_001];
+            writer.append(&bytes).unwrap();
+            assert_eq!(writer.length_bytes(), 70_001);
+            let reader = storage.open_read(&path).unwrap();
+            let mut found = vec![0; bytes.len()];
+            reader.read_exact_at(0, &mut found).unwrap();
+            assert!(found == bytes, "round {round}");
+            writer.sync().unwrap();
+            drop((writer, reader));
+            storage.sync_dir(directory).unwrap();
+            assert!(storage.metadata(&path).unwrap().length_bytes >= 70_001);
+            storage.recycle(&path).unwrap();
+            assert!(storage.metadata(&path).unwrap_err().is_not_found());
+            assert!(storage.recycle(&path).unwrap_err().is_not_found());
+        }
+    });
 }

@@ -11,11 +11,11 @@
 //!   handles keep the body.
 //! - Identities are handed out in order of creation, so two equal runs see equal identities.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{FileIdentity, FileKind, FileMetadata, ReadFile, Storage, WriteFile};
+use super::{FileIdentity, FileKind, FileLock, FileMetadata, ReadFile, Storage, WriteFile};
 use crate::error::{AppendError, IoError, IoSite, Operation};
 
 /// A file system in memory; clones share it.
@@ -29,6 +29,8 @@ struct Tree {
     nodes: BTreeMap<PathBuf, Node>,
     /// The number of the latest file or directory; 0 is that of the two roots.
     inode_last: u64,
+    /// The lock files that are held.
+    locked: BTreeSet<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -204,6 +206,35 @@ impl Storage for MemoryStorage {
         };
         Err(IoError::from_errno(IoSite::new(Operation::SyncDirectory, directory), errno))
     }
+
+    fn lock(&self, path: &Path) -> Result<Box<dyn FileLock>, IoError> {
+        self.open(Operation::Lock, path, true)?;
+        let key = normalise(path);
+        if !self.tree().locked.insert(key.clone()) {
+            let site = IoSite::new(Operation::Lock, path);
+            return Err(IoError::Locked { site, holder_process_id: None });
+        }
+        Ok(Box::new(MemoryLock { storage: self.clone(), path: path.to_path_buf(), key }))
+    }
+}
+
+#[derive(Debug)]
+struct MemoryLock {
+    storage: MemoryStorage,
+    path: PathBuf,
+    key: PathBuf,
+}
+
+impl FileLock for MemoryLock {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        self.storage.tree().locked.remove(&self.key);
+    }
 }
 
 #[derive(Debug)]
@@ -254,11 +285,11 @@ impl WriteFile for MemoryHandle {
 }
 
 /// No operation leaves a half-changed tree or body behind, so a panic elsewhere does no harm.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn normalise(path: &Path) -> PathBuf {
+pub(super) fn normalise(path: &Path) -> PathBuf {
     let mut key = PathBuf::new();
     for component in path.components() {
         match component {

@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | [`PosixStorage`] | `pread`, `pwrite`, `fdatasync` on the local file system | production |
 //! | [`MemoryStorage`] | a map from paths to bytes, deterministic | tests, the simulator |
-//! | `uring` (later) | the checkpoint writer's ring, O_DIRECT | checkpoints |
-//! | `fault` (later) | a simulated disk that tears, loses and reorders unsynced writes | simulation |
+//! | [`UringStorage`] | a writer thread with an io_uring ring, O_DIRECT; batched reads | state files |
+//! | [`FaultStorage`] | a simulated disk that tears, loses and reorders unsynced writes | simulation |
 //!
 //! # The contract that every kind keeps
 //!
@@ -16,16 +16,30 @@
 //! 3. A sync error is final: the file refuses every later append and sync. The caller abandons it.
 //! 4. Removing or replacing a name leaves open readers and writers of the old file working.
 //! 5. A file has one writer at a time.
+//! 6. A segment ([`Storage::create_segment`]) may be longer than what was appended to it: what lies
+//!    behind is zeros or bytes of a file that was given up, perhaps with checksums that are right.
+//!    Its readers know from elsewhere where it ends, and frames carry the file's own id.
 
+mod batch;
+mod fault;
 mod memory;
 mod posix;
+mod uring;
 
 use std::fmt;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
+pub use batch::{BatchReader, ReadRequest, SingleReads};
+pub use fault::{
+    ArmedFault, CrashImage, CrashPlan, CrashReport, DiskRecording, FaultCounters, FaultKind,
+    FaultProfile, FaultStorage,
+};
 pub use memory::MemoryStorage;
 pub use posix::PosixStorage;
 pub(crate) use posix::identity_of;
+pub use uring::{UringError, UringOptions, UringStorage};
 
 use crate::error::{AppendError, IoError, IoSite, Operation};
 
@@ -115,6 +129,45 @@ pub trait Storage: fmt::Debug + Send + Sync {
 
     /// Makes what was created, renamed and removed in a directory durable.
     fn sync_dir(&self, directory: &Path) -> Result<(), IoError>;
+
+    /// Takes the lock file `path` (made when missing, never removed) until the answer is dropped or
+    /// the process ends. One owner a file: other processes are refused, and so is this one.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::Locked`] if somebody has it.
+    fn lock(&self, path: &Path) -> Result<Box<dyn FileLock>, IoError>;
+
+    /// Creates a file that will be given up by [`Self::recycle`], for about `expected_bytes`.
+    ///
+    /// A kind may reuse the blocks of one that was given up, which makes the sync of its first
+    /// bytes cheap; the price is point 6 of the contract. By default the same as
+    /// [`Self::create`]. An existing file of that name is replaced.
+    fn create_segment(
+        &self,
+        path: &Path,
+        expected_bytes: u64,
+    ) -> Result<Box<dyn WriteFile>, IoError> {
+        let _ = expected_bytes;
+        self.create(path)
+    }
+
+    /// Gives a file up: its name is gone, its blocks may serve a later segment. For files that
+    /// nobody reads any more, also not through an open reader. By default [`Self::remove`].
+    fn recycle(&self, path: &Path) -> Result<(), IoError> {
+        self.remove(path)
+    }
+
+    /// A reader of many blocks at once, owned by one thread. By default it reads one by one.
+    fn batch_reader(&self) -> Box<dyn BatchReader> {
+        Box::new(SingleReads)
+    }
+}
+
+/// A lock file that is held; dropping it lets go.
+pub trait FileLock: fmt::Debug + Send + Sync {
+    /// The lock file.
+    fn path(&self) -> &Path;
 }
 
 /// A file open for reading at any offset.
@@ -131,6 +184,13 @@ pub trait ReadFile: fmt::Debug + Send {
 
     /// Which file this is, to be compared with [`FileMetadata::identity`] of its path.
     fn identity(&self) -> FileIdentity;
+
+    /// A descriptor through which the kernel can read these bytes now; `None` where they must be
+    /// read by [`Self::read_at`] (always, for kinds without a kernel behind them).
+    fn descriptor(&self, bytes: Range<u64>) -> Option<BorrowedFd<'_>> {
+        let _ = bytes;
+        None
+    }
 
     /// Fills `buffer` from `offset`.
     ///

@@ -9,12 +9,14 @@
 //! - `PosixWriteFile::length` is the offset of the next write: nothing relies on O_APPEND, so a
 //!   failed append leaves the position exact.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _};
+use std::ops::Range;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::{FileIdentity, FileKind, FileMetadata, ReadFile, Storage, WriteFile};
+use super::{FileIdentity, FileKind, FileLock, FileMetadata, ReadFile, Storage, WriteFile};
 use crate::error::{AppendError, IoError, IoSite, Operation};
 
 /// The local file system.
@@ -30,9 +32,7 @@ impl PosixStorage {
 
 impl Storage for PosixStorage {
     fn open_read(&self, path: &Path) -> Result<Box<dyn ReadFile>, IoError> {
-        let (file, metadata) = open(Operation::OpenRead, path, OpenOptions::new().read(true))?;
-        let identity = identity_of(&metadata);
-        Ok(Box::new(PosixReadFile { file, path: path.to_path_buf(), identity }))
+        Ok(Box::new(PosixReadFile::open(path)?))
     }
 
     fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>, IoError> {
@@ -92,10 +92,48 @@ impl Storage for PosixStorage {
         let handle = options.read(true).custom_flags(libc::O_DIRECTORY).open(directory);
         handle.map_err(failed)?.sync_all().map_err(failed)
     }
+
+    fn lock(&self, path: &Path) -> Result<Box<dyn FileLock>, IoError> {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let (file, _) = open(Operation::Lock, path, options)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let site = IoSite::new(Operation::Lock, path);
+                return Err(IoError::Locked { site, holder_process_id: read_holder(file) });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(Operation::Lock, path, source)),
+        }
+        let holder = format!("{}\n", std::process::id());
+        let written = file.set_len(0).and_then(|()| file.write_all_at(holder.as_bytes(), 0));
+        written.map_err(|source| failed(Operation::Lock, path, source))?;
+        Ok(Box::new(PosixLock { _file: file, path: path.to_path_buf() }))
+    }
+}
+
+/// The process whose number stands in a lock file; `None` if it was not written yet.
+fn read_holder(file: File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// A lock of the open file (`flock`): it ends when the file is closed, in whatever way.
+#[derive(Debug)]
+struct PosixLock {
+    _file: File,
+    path: PathBuf,
+}
+
+impl FileLock for PosixLock {
+    fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// Opens what is neither directory, pipe nor socket.
-fn open(
+pub(super) fn open(
     operation: Operation,
     path: &Path,
     options: &mut OpenOptions,
@@ -113,7 +151,7 @@ fn open(
     Ok((file, metadata))
 }
 
-fn failed(operation: Operation, path: &Path, source: io::Error) -> IoError {
+pub(super) fn failed(operation: Operation, path: &Path, source: io::Error) -> IoError {
     IoError::from_system(IoSite::new(operation, path), source)
 }
 
@@ -122,10 +160,17 @@ pub(crate) fn identity_of(metadata: &fs::Metadata) -> FileIdentity {
 }
 
 #[derive(Debug)]
-struct PosixReadFile {
+pub(super) struct PosixReadFile {
     file: File,
     path: PathBuf,
     identity: FileIdentity,
+}
+
+impl PosixReadFile {
+    pub(super) fn open(path: &Path) -> Result<Self, IoError> {
+        let (file, metadata) = open(Operation::OpenRead, path, OpenOptions::new().read(true))?;
+        Ok(Self { file, path: path.to_path_buf(), identity: identity_of(&metadata) })
+    }
 }
 
 impl ReadFile for PosixReadFile {
@@ -155,6 +200,10 @@ impl ReadFile for PosixReadFile {
 
     fn identity(&self) -> FileIdentity {
         self.identity
+    }
+
+    fn descriptor(&self, _bytes: Range<u64>) -> Option<BorrowedFd<'_>> {
+        Some(self.file.as_fd())
     }
 }
 

@@ -12,6 +12,10 @@
 //!   next content of the field is new, and says so by `RemoveState` before its own records where
 //!   the row may lie below.
 
+use std::any::type_name;
+
+use rkyv::rancor::{Error, Source};
+
 use crate::codec::{ArchiveBuffer, Record, RecordKind, RowWriter, StateIndex};
 use crate::{StateError, StateValue};
 
@@ -54,14 +58,52 @@ impl<'a, 'r> FieldWriter<'a, 'r> {
         updated_ms: Option<i64>,
         value: &V,
     ) -> Result<(), StateError> {
-        let value = self.buffer.archive(value)?;
-        let expires_at_ms = self
-            .ttl_ms
-            .zip(updated_ms)
-            .map(|(ttl_ms, updated_ms)| updated_ms.saturating_add(ttl_ms));
-        let record = Record::put(self.state, value);
+        let expires_at_ms = self.expires_at_ms(updated_ms);
+        let record = Record::put(self.state, self.buffer.archive(value)?);
         self.row.write(Record { sub, expires_at_ms, ..record });
         Ok(())
+    }
+
+    /// Writes the entry of a user key, as [`put`](Self::put).
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Archive`] when rkyv refuses key or value.
+    #[inline]
+    pub(crate) fn put_entry<K: StateValue, V: StateValue>(
+        &mut self,
+        key: &K,
+        updated_ms: Option<i64>,
+        value: &V,
+    ) -> Result<(), StateError> {
+        let expires_at_ms = self.expires_at_ms(updated_ms);
+        let (sub, value) = self.buffer.archive_entry(key, value)?;
+        self.row.write(Record { sub, expires_at_ms, ..Record::put(self.state, value) });
+        Ok(())
+    }
+
+    /// Writes a chunk of a list, as [`put`](Self::put).
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Archive`] when rkyv refuses a value.
+    #[inline]
+    pub(crate) fn put_chunk<'v, V: StateValue>(
+        &mut self,
+        chunk: u32,
+        updated_ms: Option<i64>,
+        values: impl ExactSizeIterator<Item = &'v V> + Clone,
+    ) -> Result<(), StateError> {
+        let expires_at_ms = self.expires_at_ms(updated_ms);
+        let record = Record::put(self.state, self.buffer.archive_all(values)?);
+        self.row.write(Record { sub: &chunk.to_be_bytes(), expires_at_ms, ..record });
+        Ok(())
+    }
+
+    #[inline]
+    fn expires_at_ms(&self, updated_ms: Option<i64>) -> Option<i64> {
+        let dated = self.ttl_ms.zip(updated_ms);
+        dated.map(|(ttl_ms, updated_ms)| updated_ms.saturating_add(ttl_ms))
     }
 
     /// Writes that all older records of the state are void.
@@ -69,9 +111,15 @@ impl<'a, 'r> FieldWriter<'a, 'r> {
         self.row.write(Record::remove(RecordKind::RemoveState, self.state, &[]));
     }
 
-    /// Writes that the older record of a sub-key is void.
-    pub(crate) fn remove_entry(&mut self, sub: &[u8]) {
+    /// Writes that the older record of a user key is void.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Archive`] when rkyv refuses the key.
+    pub(crate) fn remove_entry<K: StateValue>(&mut self, key: &K) -> Result<(), StateError> {
+        let sub = self.buffer.archive(key)?;
         self.row.write(Record::remove(RecordKind::RemoveEntry, self.state, sub));
+        Ok(())
     }
 }
 
@@ -118,4 +166,22 @@ impl<V: StateValue> Content for V {
             None => Ok(Some(value)),
         }
     }
+}
+
+/// The chunk number that is the sub-key of a list's record.
+///
+/// # Errors
+///
+/// [`StateError::Unarchive`] when the sub-key is none.
+pub(super) fn chunk_number<V>(record: &Record<'_>) -> Result<u32, StateError> {
+    #[derive(Debug, thiserror::Error)]
+    #[error("a chunk number has 4 bytes")]
+    struct NoChunkNumber;
+
+    let number = <[u8; 4]>::try_from(record.sub).map_err(|_| StateError::Unarchive {
+        type_name: type_name::<V>(),
+        length_bytes: record.sub.len(),
+        source: Error::new(NoChunkNumber),
+    })?;
+    Ok(u32::from_be_bytes(number))
 }

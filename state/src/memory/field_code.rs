@@ -4,7 +4,7 @@ use std::mem::needs_drop;
 use std::ptr::{NonNull, drop_in_place};
 
 use super::content::{Content, FieldWriter};
-use super::expiring::Purge;
+use super::expiring::{Purge, Purged};
 use crate::StateError;
 use crate::codec::Record;
 
@@ -16,8 +16,8 @@ use crate::codec::Record;
 pub(super) struct FieldCode {
     /// Drops the field in place; `None` where the type needs no drop.
     pub(super) drop_field: Option<unsafe fn(NonNull<u8>)>,
-    /// Purges the field and says whether it keeps something; `None` where the state has no TTL.
-    pub(super) purge_field: Option<unsafe fn(NonNull<u8>) -> bool>,
+    /// Purges the field; `None` where the state has no TTL.
+    pub(super) purge_field: Option<unsafe fn(NonNull<u8>) -> Purged>,
     /// Writes what changed in the field.
     pub(super) archive_field: ArchiveField,
     /// Takes a record into the field.
@@ -44,37 +44,8 @@ impl FieldCode {
         }
     }
 
-    // ROWS-PENDING: until all contents implement `Content`.
-    pub(super) fn pending<E: 'static>() -> Self {
-        unsafe fn archive_pending(
-            _: NonNull<u8>,
-            _: &mut FieldWriter<'_, '_>,
-        ) -> Result<(), StateError> {
-            panic!("content is not archived yet")
-        }
-        unsafe fn load_pending(
-            _: NonNull<u8>,
-            _: bool,
-            _: &Record<'_>,
-            _: Option<i64>,
-        ) -> Result<bool, StateError> {
-            panic!("content is not loaded yet")
-        }
-        FieldCode {
-            drop_field: needs_drop::<E>().then_some(drop_field::<E> as unsafe fn(NonNull<u8>)),
-            purge_field: None,
-            archive_field: archive_pending,
-            load_field: load_pending,
-        }
-    }
-
     pub(super) fn expiring<E: Content + Purge>() -> Self {
         FieldCode { purge_field: Some(purge_field::<E>), ..FieldCode::of::<E>() }
-    }
-
-    // ROWS-PENDING: as `pending`.
-    pub(super) fn pending_expiring<E: Purge + 'static>() -> Self {
-        FieldCode { purge_field: Some(purge_field::<E>), ..FieldCode::pending::<E>() }
     }
 }
 
@@ -89,7 +60,7 @@ unsafe fn drop_field<V>(field: NonNull<u8>) {
 /// # Safety
 ///
 /// `field` holds an initialised, aligned `E` that nothing else refers to.
-unsafe fn purge_field<E: Purge>(field: NonNull<u8>) -> bool {
+unsafe fn purge_field<E: Purge>(field: NonNull<u8>) -> Purged {
     // SAFETY: by this function's contract.
     unsafe { field.cast::<E>().as_mut() }.purge()
 }

@@ -12,8 +12,10 @@ use std::any::{TypeId, type_name};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::expiring::{Expiring, ExpiringList, ExpiringMap, NOW_MS_MIN};
+use super::content::Content;
+use super::expiring::{Expiring, ExpiringList, ExpiringMap, NOW_MS_MIN, Purge};
 use super::field_code::FieldCode;
+use super::list_content::ListContent;
 use super::map_table::MapTable;
 use super::place::Place;
 use super::row_header::RowHeader;
@@ -128,6 +130,8 @@ pub(super) struct StateField {
     handle_name: HandleName,
     pub(super) offset: u32,
     pub(super) code: FieldCode,
+    /// The state's number in records below; its place among the fields where nothing is attached.
+    pub(super) number: u8,
     /// The state's TTL, as records below are given it.
     pub(super) ttl_ms: Option<i64>,
 }
@@ -212,8 +216,7 @@ impl StateRegistrar {
         descriptor: &ValueStateDescriptor<V>,
     ) -> Result<ValueState<V>, StateError> {
         let request = (descriptor.name(), StateKind::Value, descriptor.ttl());
-        let codes = (FieldCode::of::<V>(), FieldCode::pending_expiring::<Expiring<V>>());
-        let place = self.place::<V, Expiring<V>, _>(request, &[V::describe], codes)?;
+        let place = self.place::<V, Expiring<V>, _>(request, &[V::describe])?;
         Ok(ValueState::new(place))
     }
 
@@ -227,9 +230,7 @@ impl StateRegistrar {
         descriptor: &ListStateDescriptor<V>,
     ) -> Result<ListState<V>, StateError> {
         let request = (descriptor.name(), StateKind::List, descriptor.ttl());
-        let codes =
-            (FieldCode::pending::<Vec<V>>(), FieldCode::pending_expiring::<ExpiringList<V>>());
-        let place = self.place::<Vec<V>, ExpiringList<V>, _>(request, &[V::describe], codes)?;
+        let place = self.place::<ListContent<V>, ExpiringList<V>, _>(request, &[V::describe])?;
         Ok(ListState::new(place))
     }
 
@@ -243,13 +244,8 @@ impl StateRegistrar {
         descriptor: &MapStateDescriptor<UK, UV>,
     ) -> Result<MapState<UK, UV>, StateError> {
         let request = (descriptor.name(), StateKind::Map, descriptor.ttl());
-        let codes = (
-            FieldCode::pending::<MapTable<UK, UV>>(),
-            FieldCode::pending_expiring::<ExpiringMap<UK, UV>>(),
-        );
         let types = &[<UK as Schema>::describe, UV::describe];
-        let place =
-            self.place::<MapTable<UK, UV>, ExpiringMap<UK, UV>, _>(request, types, codes)?;
+        let place = self.place::<MapTable<UK, UV>, ExpiringMap<UK, UV>, _>(request, types)?;
         Ok(MapState::new(place))
     }
 
@@ -263,8 +259,7 @@ impl StateRegistrar {
         descriptor: &ReducingStateDescriptor<V>,
     ) -> Result<ReducingState<V>, StateError> {
         let request = (descriptor.name(), StateKind::Reducing, descriptor.ttl());
-        let codes = (FieldCode::of::<V>(), FieldCode::pending_expiring::<Expiring<V>>());
-        let place = self.place::<V, Expiring<V>, _>(request, &[V::describe], codes)?;
+        let place = self.place::<V, Expiring<V>, _>(request, &[V::describe])?;
         Ok(ReducingState::new(place, descriptor.reduce.clone()))
     }
 
@@ -278,17 +273,15 @@ impl StateRegistrar {
         descriptor: &AggregatingStateDescriptor<IN, ACC, OUT>,
     ) -> Result<AggregatingState<IN, ACC, OUT>, StateError> {
         let request = (descriptor.name(), StateKind::Aggregating, descriptor.ttl());
-        let codes = (FieldCode::of::<ACC>(), FieldCode::pending_expiring::<Expiring<ACC>>());
-        let place = self.place::<ACC, Expiring<ACC>, _>(request, &[ACC::describe], codes)?;
+        let place = self.place::<ACC, Expiring<ACC>, _>(request, &[ACC::describe])?;
         Ok(AggregatingState::new(place, descriptor.fold.clone()))
     }
 
     /// The place of a state that is a `V` in its row, or an `E` if it has a TTL.
-    fn place<V: 'static, E: 'static, H: 'static>(
+    fn place<V: Content, E: Content + Purge, H: 'static>(
         &mut self,
         request: Request<'_>,
         types: &[fn(&mut SchemaBuilder)],
-        (plain, expiring): (FieldCode, FieldCode),
     ) -> Result<Place<V, E, H>, StateError> {
         let (name, _, ttl) = request;
         if let Some(ttl) = ttl.filter(|ttl| ttl.ttl_ms() <= 0) {
@@ -296,9 +289,9 @@ impl StateRegistrar {
             return Err(StateError::TtlTooSmall { state, operator, ttl_ms: ttl.ttl_ms() });
         }
         match ttl.and_then(|ttl| ttl.policy()) {
-            None => Ok(Place::plain(self.register(request, types, plain)?)),
+            None => Ok(Place::plain(self.register(request, types, FieldCode::of::<V>())?)),
             Some(policy) => {
-                let slot = self.register(request, types, expiring)?;
+                let slot = self.register(request, types, FieldCode::expiring::<E>())?;
                 Ok(Place::expiring(slot, policy))
             }
         }
@@ -384,6 +377,7 @@ impl StateRegistrar {
         self.row_bytes = offset + size_of::<V>();
         self.row_alignment = self.row_alignment.max(align_of::<V>());
         self.fields.push(StateField {
+            number: self.fields.len() as u8,
             ttl_ms: info.ttl.as_ref().map(StateTtl::ttl_ms),
             info,
             handle: TypeId::of::<H>(),

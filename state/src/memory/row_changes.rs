@@ -5,8 +5,9 @@ use super::prefetch_table::prefetch;
 use super::row_header::{EpochTag, header_at, header_at_mut, key_at};
 use super::row_store::RowStore;
 use super::tracking::{ENDED_MAX, Tracking};
-use crate::backend::TableStore;
-use crate::{Epoch, Key, StateError, StateRegistrar};
+use crate::backend::{OpenedTable, StateRequest, TableRequest, TableStore};
+use crate::codec::StateIndex;
+use crate::{Epoch, Key, LsmStore, SchemaDescription, StateError, StateRegistrar};
 
 /// How many rows are fetched ahead of being archived.
 const AHEAD: usize = 16;
@@ -28,13 +29,40 @@ impl Progress {
 }
 
 impl<K: Key> RowStore<K> {
-    /// An empty store whose changes go to a table of the persistent tier.
+    /// A store whose changes go to a table of the persistent tier, and that has what the table has:
+    /// rows are read when they are entered or [requested](Self::request), the rest by
+    /// [`restore_step`](Self::restore_step).
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new).
-    pub(crate) fn new_in(registrar: StateRegistrar, table: TableStore) -> Result<Self, StateError> {
+    /// As [`new`](Self::new); and those of the persistent tier where the table is open already, or
+    /// was written with other types.
+    pub fn new_in(
+        registrar: StateRegistrar,
+        store: &LsmStore,
+        table: &str,
+    ) -> Result<Self, StateError> {
+        let key = SchemaDescription::of::<K>();
+        let states: Vec<StateRequest<'_>> = registrar
+            .states()
+            .map(|state| StateRequest { name: state.name(), schema: state.schema() })
+            .collect();
+        let request = TableRequest { name: table, key: &key, states: &states };
+        let OpenedTable { store, states } = store.table(&request)?;
+        RowStore::attached(registrar, store, &states)
+    }
+
+    /// As [`new_in`](Self::new_in), with an open table and the numbers that the states have in it.
+    pub(crate) fn attached(
+        registrar: StateRegistrar,
+        table: TableStore,
+        numbers: &[StateIndex],
+    ) -> Result<Self, StateError> {
         let mut rows = RowStore::new(registrar)?;
+        assert_eq!(rows.fields.len(), numbers.len(), "each state has a number");
+        for (field, number) in rows.fields.iter_mut().zip(numbers) {
+            field.number = *number;
+        }
         let tracking = Tracking::new(table);
         rows.epoch_tag = tracking.current_tag();
         rows.tracking = Some(Box::new(tracking));

@@ -88,7 +88,7 @@ impl<K: Key> RowStore<K> {
     pub fn restore_step(&mut self) -> Result<bool, StateError> {
         let Some(tracking) = &mut self.tracking else { return Ok(false) };
         let Some(group) = tracking.next_unloaded_group() else { return Ok(false) };
-        self.load_groups(group, |_, _| Ok(()))?;
+        self.load_groups(group, |_, _| Ok::<_, StateError>(()))?;
         let Some(tracking) = &mut self.tracking else { return Ok(false) };
         Ok(tracking.group_loaded())
     }
@@ -161,7 +161,6 @@ impl<K: Key> RowStore<K> {
         let result = tracking.read_requested::<K>(&places, &mut |number, record| {
             // SAFETY: requested rows are live and of this store; no cursor lives.
             unsafe { load_record(places[number], fields, record) }
-                .map_err(|error| error.of(operator.name()))
         });
         for row in std::mem::take(&mut tracking.requested) {
             self.settle_loaded(row, result.is_ok(), kept);
@@ -240,7 +239,6 @@ impl<K: Key> RowStore<K> {
         let result = records.try_for_each(|record| {
             // SAFETY: the row was just made, is live and of this store; no cursor lives.
             unsafe { load_record(place, &self.fields, &record) }
-                .map_err(|error| error.of(self.operator.name()))
         });
         self.settle_loaded(row, result.is_ok(), None);
         result
@@ -273,25 +271,7 @@ impl<K: Key, W: Key> RowStore<Namespaced<K, W>> {
     }
 }
 
-/// Why a record was not loaded.
-pub(super) enum LoadError {
-    Content(StateError),
-    /// The number of a state that is not registered.
-    NoSuchState(u8),
-}
-
-impl LoadError {
-    fn of(self, operator: &str) -> StateError {
-        match self {
-            LoadError::Content(error) => error,
-            LoadError::NoSuchState(number) => {
-                StateError::NoSuchState { operator: operator.into(), number }
-            }
-        }
-    }
-}
-
-/// Takes a record into a row.
+/// Takes a record into a row; one of a state that is not registered any more is passed by.
 ///
 /// # Safety
 ///
@@ -300,21 +280,20 @@ unsafe fn load_record(
     place: NonNull<u8>,
     fields: &[StateField],
     record: &Record<'_>,
-) -> Result<(), LoadError> {
-    let Some(field) = fields.get(usize::from(record.state)) else {
-        return Err(LoadError::NoSuchState(record.state));
+) -> Result<(), StateError> {
+    let Some(index) = fields.iter().position(|field| field.number == record.state) else {
+        return Ok(());
     };
+    let field = &fields[index];
     // SAFETY: by this function's contract.
     let header = unsafe { header_at_mut(place) };
-    let is_present = header.presence & 1 << record.state != 0;
+    let is_present = header.presence & 1 << index != 0;
     // SAFETY: the field's offset lies within the row.
     let field_place = unsafe { place.add(field.offset as usize) };
     // SAFETY: the presence bit tells whether the field holds a value of its type, which is the one
     // of its code; nothing else refers to it.
-    let is_made = unsafe { (field.code.load_field)(field_place, is_present, record, field.ttl_ms) }
-        .map_err(LoadError::Content)?;
-    if is_made {
-        header.presence |= 1 << record.state;
+    if unsafe { (field.code.load_field)(field_place, is_present, record, field.ttl_ms) }? {
+        header.presence |= 1 << index;
     }
     Ok(())
 }

@@ -12,11 +12,12 @@ use std::mem::needs_drop;
 use std::ptr::{NonNull, drop_in_place};
 use std::sync::Arc;
 
+use super::expiring::Purged;
 use super::prefetch_table::{DEEP_BYTES, PrefetchTable, prefetch};
 use super::registrar::{OperatorInfo, StateField, StateInfo, StateRegistrar};
 use super::row_arena::{ROWS_MAX, RowArena};
 use super::row_cursor::{RowCursor, RowId, no_such_row};
-use super::row_header::{EpochTag, KEY_OFFSET, RowHeader, header_at, key_at};
+use super::row_header::{EpochTag, KEY_OFFSET, RowHeader, header_at, header_at_mut, key_at};
 use super::tracking::Tracking;
 use crate::{Key, KeyHash, Namespaced, StateError};
 
@@ -377,12 +378,18 @@ impl<K: Key> RowStore<K> {
             let value = unsafe { place.add(field.offset as usize) };
             // SAFETY: the presence bit is set, so the field holds a value of its type, which is the
             // one of `purge_field`; no cursor lives, or the store could not be borrowed exclusively.
-            if unsafe { purge_field(value) } {
+            let purged = unsafe { purge_field(value) };
+            if purged == Purged::Unchanged {
                 continue;
             }
-            // SAFETY: the place is an initialised header, reached by nothing else. Written first, so
-            // that a panic of the drop leaks only.
-            unsafe { (*place.cast::<RowHeader>().as_ptr()).presence &= !(1 << index) };
+            // SAFETY: the row is live, so it has a header, reached by nothing else.
+            let header = unsafe { header_at_mut(place) };
+            header.dirty |= 1 << index;
+            if purged == Purged::Changed {
+                continue;
+            }
+            // Written before the drop, so that a panic of it leaks only.
+            header.presence &= !(1 << index);
             if let Some(drop_field) = field.code.drop_field {
                 // SAFETY: the field held a value of its type, whose bit is cleared: it is not used
                 // again.

@@ -143,13 +143,6 @@ impl<V, H> Slot<V, H> {
         Ok(Some(unsafe { field.value.read() }))
     }
 
-    /// Says that the value has changed by a read, as one with a time to live does that is refreshed.
-    pub(crate) fn mark_changed(&self, cursor: &RowCursor<'_>) -> Result<(), StateError> {
-        let mut field: Field<'_, V> = self.locate(cursor)?;
-        field.mark_changed();
-        Ok(())
-    }
-
     /// Whether slot and cursor are of the same operator.
     #[inline(always)]
     pub(super) fn is_of(&self, cursor: &RowCursor<'_>) -> bool {
@@ -200,13 +193,12 @@ impl<V> Field<'_, V> {
         unsafe { (*header).presence & self.presence != 0 }
     }
 
-    /// Sets the dirty bit, also where the cursor is shared: no one holds a reference to the header,
-    /// and cursors do not cross threads.
+    /// Called by methods that own the cursor.
     #[inline(always)]
     fn mark_changed(&mut self) {
         let header = self.header.as_ptr();
-        // SAFETY: the header is initialised; references to it live within one method of a cursor or
-        // a store, never while a field is looked at.
+        // SAFETY: the header is initialised, and the caller owns the cursor, so nothing else
+        // reaches it.
         unsafe { (*header).dirty |= self.presence };
     }
 

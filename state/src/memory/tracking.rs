@@ -174,12 +174,12 @@ impl Tracking {
                 let field = &fields[index as usize];
                 if presence & 1 << index == 0 {
                     if is_below {
-                        row.write(Record::remove(RecordKind::RemoveState, index as u8, &[]));
+                        row.write(Record::remove(RecordKind::RemoveState, field.number, &[]));
                     }
                     continue;
                 }
                 let out =
-                    &mut FieldWriter::new(row, value_archive, index as u8, is_below, field.ttl_ms);
+                    &mut FieldWriter::new(row, value_archive, field.number, is_below, field.ttl_ms);
                 // SAFETY: the field's offset lies within the row.
                 let field_place = unsafe { place.add(field.offset as usize) };
                 // SAFETY: the presence bit is set, so the field holds a value of its type, which is

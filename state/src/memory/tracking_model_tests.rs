@@ -13,7 +13,7 @@ use crate::codec::TableId;
 use crate::test_random::SplitMix64;
 use crate::{
     Epoch, Key, KeyGroup, KeyGroupRange, KeyHash, Namespaced, ReducingState,
-    ReducingStateDescriptor, RowId, StateError, StateRegistrar, ValueState, ValueStateDescriptor,
+    ReducingStateDescriptor, StateError, StateRegistrar, ValueState, ValueStateDescriptor,
 };
 
 /// A tier that takes its time: what is finished becomes readable when the test says so.
@@ -152,7 +152,7 @@ impl<K: TestKey> Fixture<K> {
         let epoch = tier.readable_epoch().next();
         let tier = LateTier::new(tier);
         let table = TableStore::new(TableId(3), layout, epoch, tier.clone());
-        let rows = RowStore::new_in(registrar, table).unwrap();
+        let rows = RowStore::attached(registrar, table, &[4, 200, 0]).unwrap();
         let numbers = (0..300).map(|n| (K::make(n).to_archived().unwrap().to_vec(), n)).collect();
         let (ended, readable) = (VecDeque::new(), model.clone());
         Fixture { rows, count, text, sum, tier, model, ended, readable, numbers }
@@ -276,7 +276,8 @@ impl<K: TestKey> Fixture<K> {
 
     /// Ends this process: a new one finds what was readable.
     fn restart(self) -> Self {
-        let tier = self.tier.borrow().tier.restarted();
+        let mut tier = self.tier.borrow().tier.clone();
+        tier.forget_unfinished();
         Fixture::new(tier, self.readable)
     }
 }

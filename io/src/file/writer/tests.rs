@@ -1,7 +1,7 @@
 use super::*;
 use crate::error::{IoSite, Operation};
 use crate::file::ReadStatus;
-use crate::storage::{FileMetadata, MemoryStorage, PosixStorage, ReadFile};
+use crate::storage::{FileLock, FileMetadata, MemoryStorage, PosixStorage, ReadFile};
 
 fn read(storage: &dyn Storage, path: &Path) -> Vec<u8> {
     let file = storage.open_read(path).unwrap();
@@ -142,6 +142,9 @@ impl Storage for SmallStorage {
     }
     fn sync_dir(&self, directory: &Path) -> Result<(), IoError> {
         self.inner.sync_dir(directory)
+    }
+    fn lock(&self, path: &Path) -> Result<Box<dyn FileLock>, IoError> {
+        self.inner.lock(path)
     }
 }
 

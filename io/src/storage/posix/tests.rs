@@ -147,3 +147,33 @@ fn write_protected_files_are_permission_denied() {
     assert!(matches!(error, IoError::PermissionDenied { .. }), "{error}");
     assert_eq!(fs::read(&path).unwrap(), b"kept");
 }
+
+#[test]
+fn a_lock_refuses_another_process_and_names_the_holder() {
+    const NAME: &str = "storage::posix::tests::a_lock_refuses_another_process_and_names_the_holder";
+    const PATH_VARIABLE: &str = "THALWEG_TEST_LOCK";
+    const HOLDER_VARIABLE: &str = "THALWEG_TEST_LOCK_HOLDER";
+    let storage = PosixStorage::new();
+    if !testing::is_child() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("LOCK");
+        let held = storage.lock(&path).unwrap();
+        let holder = std::process::id().to_string();
+        let environment = [(PATH_VARIABLE, path.to_str().unwrap()), (HOLDER_VARIABLE, &holder)];
+        testing::run_as_child(NAME, &environment).unwrap().assert_success();
+        drop(held);
+        // The number of a process that is gone does no harm.
+        fs::write(&path, "4294967295 and more").unwrap();
+        storage.lock(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{holder}\n"));
+        return;
+    }
+    let path = PathBuf::from(std::env::var_os(PATH_VARIABLE).unwrap());
+    let holder: u32 = std::env::var(HOLDER_VARIABLE).unwrap().parse().unwrap();
+    let error = storage.lock(&path).unwrap_err();
+    assert!(error.to_string().contains(&format!("process {holder} holds it")), "{error}");
+    assert!(
+        matches!(error, IoError::Locked { holder_process_id: Some(id), .. } if id == holder),
+        "{error}"
+    );
+}

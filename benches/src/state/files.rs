@@ -17,11 +17,11 @@ use thalweg::state::{
     StoreEvent,
 };
 use thalweg_io::Spawner;
-use thalweg_io::storage::{PosixStorage, Storage};
+use thalweg_io::storage::{PosixStorage, Storage, UringOptions, UringStorage};
 
-use super::Options;
 use super::report::Line;
 use super::stopwatch::{Latencies, Ticks};
+use super::{Options, StorageKind};
 use crate::now_ns;
 
 /// Rows that a beat writes for each record of the batch before it: the epoch is finished by the time
@@ -52,6 +52,7 @@ pub(super) struct Files {
     /// Whether ended epochs are still to be written down.
     has_beats: bool,
     figures: Figures,
+    ticks: Ticks,
 }
 
 /// What checkpoints cost.
@@ -69,13 +70,15 @@ pub(super) struct Figures {
 impl Files {
     /// An empty store in an empty directory.
     pub(super) fn create(options: &Options, ticks: Ticks, directory: &Path) -> Result<Self> {
-        let store = LsmStore::create(directory, lsm_options(options), storage()?, Some(&Threads))?;
+        let storage = storage(options, directory)?;
+        let store = LsmStore::create(directory, lsm_options(options), storage, Some(&Threads))?;
         Ok(Files::new(options, ticks, store))
     }
 
     /// The store that a directory has, at its latest checkpoint.
     pub(super) fn open(options: &Options, ticks: Ticks, directory: &Path) -> Result<Self> {
-        let store = LsmStore::open(directory, lsm_options(options), storage()?, Some(&Threads))?;
+        let storage = storage(options, directory)?;
+        let store = LsmStore::open(directory, lsm_options(options), storage, Some(&Threads))?;
         Ok(Files::new(options, ticks, store))
     }
 
@@ -85,18 +88,13 @@ impl Files {
             store,
             barrier_every: options.barrier_every.unwrap_or(u64::MAX),
             beat_rows: options.batch * BEAT_SHARE,
-            since_barrier: 0,
+            // The first barrier comes in the middle of a slice, so that its beats are in the slice.
+            since_barrier: options.barrier_every.map_or(0, |every| every / 2),
             next_checkpoint,
             in_flight: VecDeque::new(),
             has_beats: false,
-            figures: Figures {
-                stalls: Latencies::new(ticks),
-                beats: Latencies::new(ticks),
-                durable: Latencies::new(ticks),
-                bytes_written: 0,
-                refused: 0,
-                settle_ns: 0,
-            },
+            figures: Figures::new(ticks),
+            ticks,
         }
     }
 
@@ -154,6 +152,14 @@ impl Files {
         }
     }
 
+    /// The checkpoint of all that was loaded, which counts for nothing.
+    pub(super) fn first_checkpoint<K: Key>(&mut self, rows: &mut RowStore<K>) -> Result<()> {
+        self.barrier(rows)?;
+        self.settle(rows)?;
+        self.figures = Figures::new(self.ticks);
+        Ok(())
+    }
+
     fn poll(&mut self) -> Result<()> {
         for event in self.store.poll() {
             match event {
@@ -191,6 +197,11 @@ impl Files {
 }
 
 impl Figures {
+    fn new(ticks: Ticks) -> Self {
+        let [stalls, beats, durable] = std::array::from_fn(|_| Latencies::new(ticks));
+        Figures { stalls, beats, durable, bytes_written: 0, refused: 0, settle_ns: 0 }
+    }
+
     /// The fields of a line.
     pub(super) fn add_to(&self, line: Line) -> Line {
         let ms = |ns: u64| ns as f64 / 1e6;
@@ -214,6 +225,14 @@ fn lsm_options(options: &Options) -> LsmOptions {
     LsmOptions::new(groups, KEY_GROUPS).memory_budget_bytes(budget_bytes)
 }
 
-fn storage() -> Result<Arc<dyn Storage>> {
-    Ok(Arc::new(PosixStorage::new()))
+/// The storage of a run, with a place for files that are given up.
+fn storage(options: &Options, directory: &Path) -> Result<Arc<dyn Storage>> {
+    Ok(match options.storage {
+        StorageKind::Posix => Arc::new(PosixStorage::new()),
+        StorageKind::Uring => {
+            let spares = directory.with_extension("spares");
+            let uring = UringOptions::new().spare_directory(spares);
+            Arc::new(UringStorage::new(uring, &Threads)?)
+        }
+    })
 }

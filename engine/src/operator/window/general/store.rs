@@ -4,6 +4,7 @@ use crate::Result;
 use crate::function::{Collector, TimeDomain, WindowContext};
 use crate::operator::Push;
 use crate::operator::keyed_services::KeyedServices;
+use crate::operator::keyed_store::KeyedStore;
 use crate::operator::window::body::Body;
 use crate::operator::window::general::UserCode;
 use crate::operator::window::stored::Contents;
@@ -54,6 +55,8 @@ impl<T> Element<'_, T> {
 pub(super) struct WindowStore<K: Key, W: Window, S> {
     pub(super) windows: RowStore<Namespaced<K, W>>,
     pub(super) keys: RowStore<K>,
+    /// Where windows and keys lie that are not in memory.
+    pub(super) files: Option<KeyedStore>,
     pub(super) contents: ValueState<Contents<S>>,
     /// Of a key; unopened where windows do not merge.
     pub(super) merging: ValueState<MergingWindowSet<W>>,

@@ -64,8 +64,6 @@ pub(crate) use map_table::MapTable;
 pub(crate) use place::Place;
 
 #[cfg(test)]
-mod bench_tests;
-#[cfg(test)]
 mod content_model_tests;
 #[cfg(test)]
 mod model_tests;

@@ -63,6 +63,8 @@ mod timer_queue;
 
 #[cfg(test)]
 mod test_random;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod test_spawner;
 

@@ -8,7 +8,7 @@ use thalweg_io::IoError;
 use thalweg_io::block::{BlockOwner, FileId};
 use thalweg_io::checkpoint_file::{CheckpointFileReader, CheckpointFileWriter, FileFormat, Naming};
 use thalweg_io::file::IN_PROGRESS_SUFFIX;
-use thalweg_io::storage::{FileKind, FileLock, Storage, parent_directory};
+use thalweg_io::storage::{FileKind, FileLock, Storage, create_durable_dir_all};
 
 use super::garbage::{self, DataFile};
 use super::{CheckpointId, StoreFiles};
@@ -114,7 +114,9 @@ impl StateRoot {
     ) -> Result<Arc<Self>, StoreError> {
         let directory = directory.as_ref().to_path_buf();
         let failed = |error| StoreError::io("", error);
-        create_directories(&*storage, &directory).map_err(failed)?;
+        for name in ["files", "manifests"] {
+            create_durable_dir_all(&*storage, &directory.join(name)).map_err(failed)?;
+        }
         let lock = storage.lock(&directory.join("LOCK")).map_err(failed)?;
         storage.sync_dir(&directory).map_err(failed)?;
         let openings = count_opening(&storage, &directory)?;
@@ -363,15 +365,6 @@ fn check_name(store: &str) -> Result<(), StoreError> {
             bounds: "1 to 64 letters, digits, '.', '_' and '-', not beginning with '.'",
         }),
     }
-}
-
-/// Creates the directory, its parents and what is in it, durably but for the latter.
-fn create_directories(storage: &dyn Storage, directory: &Path) -> Result<(), IoError> {
-    let is_missing = |path: &&Path| storage.metadata(path).is_err_and(|error| error.is_not_found());
-    let missing: Vec<&Path> = directory.ancestors().take_while(is_missing).collect();
-    storage.create_dir_all(&directory.join("files"))?;
-    storage.create_dir_all(&directory.join("manifests"))?;
-    missing.iter().try_for_each(|path| storage.sync_dir(parent_directory(path)))
 }
 
 /// Counts this opening of the directory in its `ROOT` file, durably.

@@ -22,6 +22,9 @@ mod row_prefix;
 mod varint;
 
 pub(crate) use archive::ArchiveBuffer;
-pub(crate) use record::{DamagedRow, EncodedRow, Record, RecordKind, RowWriter, decode_row};
+pub(crate) use record::{
+    DamagedRow, EncodedRow, IS_LAST, Record, RecordKind, RowWriter, decode_record, decode_row,
+    write_record,
+};
 pub(crate) use row_prefix::{RowPrefix, StateIndex, TableId};
 pub(crate) use varint::{read_varint, write_varint};

@@ -52,6 +52,7 @@ mod key_group;
 mod backend;
 mod cache;
 mod codec;
+mod compaction;
 mod delta;
 mod manifest;
 mod merge;

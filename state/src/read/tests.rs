@@ -1,16 +1,15 @@
 use std::sync::Arc;
 
 use super::SortedReader;
-use crate::backend::{DeltaBlock, Epoch, MemoryTier, RowAddress, Tier};
+use crate::backend::{Epoch, MemoryTier, RowAddress, Tier};
 use crate::codec::{Record, RecordKind, RowPrefix, TableId};
-use crate::delta::{DeltaCache, DeltaWriter};
-use crate::manifest::{FileMeta, LEVEL_MAX, Version};
+use crate::delta::DeltaCache;
+use crate::manifest::{LEVEL_MAX, Version};
 use crate::merge::Keep;
 use crate::merge::model::{
     DeltaShape, ModelRow, ModelSource, address_of, model_rows, play, random_delta,
 };
-use crate::snapshot::StoreFiles;
-use crate::sst::test_runs::{memory_files, write_run};
+use crate::sst::test_runs::{memory_files, write_delta, write_run};
 use crate::sst::{RunOrigin, RunWriter};
 use crate::test_random::SplitMix64;
 use crate::{KeyGroup, KeyGroupRange, KeyHash};
@@ -18,22 +17,6 @@ use crate::{KeyGroup, KeyGroupRange, KeyHash};
 const TABLE: TableId = TableId(3);
 const ALL: KeyGroupRange = KeyGroupRange { start: 0, end: 4 };
 const KEEP_ALL: Keep = Keep { now_ms: i64::MIN, removals: true };
-
-/// Writes the rows of an epoch as a delta.
-fn write_delta(files: &StoreFiles, table: TableId, epoch: Epoch, bytes: Vec<u8>) -> FileMeta {
-    let id = files.next_id();
-    let file = files.storage().create(&files.delta_path(id)).unwrap();
-    let mut writer = DeltaWriter::start(files.storage(), file, id, epoch);
-    let mut rest = bytes.as_slice();
-    let mut row_count = 0;
-    while !rest.is_empty() {
-        crate::codec::decode_row(&mut rest).unwrap();
-        row_count += 1;
-    }
-    let block = DeltaBlock { table, epoch, partition: 0, row_count, bytes };
-    writer.append(&block, ALL).unwrap();
-    writer.complete(epoch, epoch, ALL).unwrap()
-}
 
 struct Store {
     version: Version,
@@ -57,7 +40,7 @@ fn random_store(random: &mut SplitMix64, shape: DeltaShape) -> Store {
             let run = write_run(&files, level, vec![source], KEEP_ALL, 1 << random.below(20));
             run.into_iter().for_each(|meta| version.try_insert(meta).unwrap());
         } else {
-            let meta = write_delta(&files, TABLE, Epoch(epoch), delta);
+            let meta = write_delta(&files, Epoch(epoch), ALL, &[(TABLE, delta)]);
             version.try_insert(Arc::new(meta)).unwrap();
         }
     }
@@ -114,7 +97,7 @@ impl Store {
 
 #[test]
 fn reads_are_what_the_model_has() {
-    for seed in 0..120 {
+    for seed in 0..60 {
         let mut random = SplitMix64::new(seed);
         let value_bytes_max = [4, 60, 6_000][random.below(3) as usize];
         let keys = 20 + random.below(200);

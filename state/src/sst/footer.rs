@@ -19,7 +19,7 @@ pub(crate) struct Footer {
     pub(crate) largest: RowPrefix,
     pub(crate) row_count: u64,
     pub(crate) record_count: u64,
-    /// Records that say that something is gone.
+    /// Records that say that a row, a state or a value is gone.
     pub(crate) removal_count: u64,
     /// When half of the records will have expired; `i64::MAX` for never.
     pub(crate) half_expired_at_ms: i64,

@@ -43,7 +43,7 @@
 //!      8      8  prefix of the last row        64      8  offset of the index
 //!     16      8  rows                          72      8  offset of the filter
 //!     24      8  records                       80      4  length of the index, with its frame
-//!     32      8  records of removals           84      4  length of the filter, with its frame
+//!     32      8  removals, not of entries      84      4  length of the filter, with its frame
 //!     40      8  half have expired at, ms      88      2  table
 //!     48      8  oldest epoch                  90      6  zeros
 //! ```

@@ -76,15 +76,12 @@ impl RunWriter {
     ///
     /// # Errors
     ///
-    /// If a step fails; no manifest may refer to the files then.
-    pub(crate) fn finish(mut self) -> Result<Vec<FileMeta>, IoError> {
+    /// If a step fails; no manifest may refer to the files then, and [`abort`](Self::abort) removes
+    /// them, unless it was the sync of the directory.
+    pub(crate) fn finish(&mut self) -> Result<Vec<FileMeta>, IoError> {
         self.complete_current()?;
-        let mut metas = Vec::with_capacity(self.completed.len());
-        let completed = self.completed.into_iter().map(|(file, meta)| {
-            metas.push(meta);
-            file
-        });
-        CompletedFile::publish_all(completed)?;
+        let (files, metas): (Vec<_>, Vec<_>) = self.completed.drain(..).unzip();
+        CompletedFile::publish_all(files)?;
         crash_point(crash_points::PUBLISHED);
         Ok(metas)
     }
@@ -109,11 +106,19 @@ impl RunWriter {
     }
 
     fn complete_current(&mut self) -> Result<(), IoError> {
-        if let Some(current) = self.current.take() {
-            let (file, meta) = current.complete()?;
-            self.completed_bytes += meta.length_bytes();
-            self.completed.push((file, meta));
+        let Some(current) = self.current.take() else { return Ok(()) };
+        let path = current.path().to_path_buf();
+        match current.complete() {
+            Ok((file, meta)) => {
+                self.completed_bytes += meta.length_bytes();
+                self.completed.push((file, meta));
+                Ok(())
+            }
+            Err(error) => {
+                // The first error says more than one of removing what it left would.
+                let _ = self.files.storage().remove(&path);
+                Err(error)
+            }
         }
-        Ok(())
     }
 }

@@ -7,7 +7,10 @@ use thalweg_io::block::FileId;
 use thalweg_io::storage::{MemoryStorage, Storage};
 
 use super::{FileSource, PrefixRange, RunOrigin, RunWriter};
-use crate::backend::Epoch;
+use crate::KeyGroupRange;
+use crate::backend::{DeltaBlock, Epoch, PartitionLayout};
+use crate::codec::{TableId, decode_row};
+use crate::delta::DeltaWriter;
 use crate::manifest::FileMeta;
 use crate::merge::{Keep, RowMerge, RowSource};
 use crate::snapshot::StoreFiles;
@@ -53,4 +56,36 @@ pub(crate) fn source_of(
     range: PrefixRange,
 ) -> FileSource {
     FileSource::new(files, run.iter().cloned(), range).unwrap()
+}
+
+/// Writes the rows of an epoch, in the order of their tables' blocks, as a delta.
+pub(crate) fn write_delta(
+    files: &StoreFiles,
+    epoch: Epoch,
+    groups: KeyGroupRange,
+    blocks: &[(TableId, Vec<u8>)],
+) -> FileMeta {
+    let id = files.next_id();
+    let file = files.storage().create(&files.delta_path(id)).unwrap();
+    let mut writer = DeltaWriter::start(files.storage(), file, id, epoch);
+    let layout = PartitionLayout::new(groups, groups.end);
+    for (table, bytes) in blocks {
+        let mut parts = vec![(0, Vec::new()); layout.count()];
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let before = rest;
+            let row = decode_row(&mut rest).unwrap();
+            let (row_count, part) = &mut parts[layout.partition_of(row.group)];
+            *row_count += 1;
+            part.extend_from_slice(&before[..before.len() - rest.len()]);
+        }
+        for (partition, (row_count, bytes)) in parts.into_iter().enumerate() {
+            let (table, part) = (*table, partition as u16);
+            let block = DeltaBlock { table, epoch, partition: part, row_count, bytes };
+            if row_count > 0 {
+                writer.append(&block, layout.groups_of(partition)).unwrap();
+            }
+        }
+    }
+    writer.complete(epoch, epoch, groups).unwrap()
 }

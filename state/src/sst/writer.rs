@@ -1,5 +1,7 @@
 //! A sorted file while it is written.
 
+use std::path::Path;
+
 use thalweg_io::block::{BlockOwner, HEADER_BYTES};
 use thalweg_io::checkpoint_file::{CheckpointFileWriter, CompletedFile, Naming};
 use thalweg_io::{IoError, crash_point};
@@ -59,6 +61,16 @@ pub(crate) struct SortedWriter {
     removal_count: u64,
 }
 
+/// Whether a record says that a row, a state or a value is gone. One that says so of an entry is
+/// about as long as what it frees.
+fn frees_much(record: Record<'_>) -> bool {
+    match record.kind {
+        RecordKind::Put => false,
+        RecordKind::RemoveRow | RecordKind::RemoveState => true,
+        RecordKind::RemoveEntry => record.sub.is_empty(),
+    }
+}
+
 impl SortedWriter {
     /// Starts a file under its final name, which only a manifest will make known.
     pub(crate) fn create(files: &StoreFiles, origin: RunOrigin) -> Result<Self, IoError> {
@@ -90,6 +102,11 @@ impl SortedWriter {
             record_count: 0,
             removal_count: 0,
         })
+    }
+
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        self.file.path()
     }
 
     /// Bytes of the file so far.
@@ -125,7 +142,7 @@ impl SortedWriter {
         }
         self.last_tag_at = write_record(&mut self.records, record);
         self.record_count += 1;
-        self.removal_count += u64::from(record.kind != RecordKind::Put);
+        self.removal_count += u64::from(frees_much(record));
         self.expiry.push(record.expires_at_ms);
         Ok(())
     }

@@ -50,10 +50,15 @@ mod value;
 mod key_group;
 
 mod backend;
+mod cache;
 mod codec;
+mod compaction;
 mod delta;
 mod manifest;
+mod merge;
+mod read;
 mod snapshot;
+mod sst;
 
 mod descriptor;
 mod handle;

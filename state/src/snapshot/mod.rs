@@ -44,6 +44,7 @@
 //! - Nothing here reads a clock or draws a random number; a thread comes from the spawner.
 
 mod checkpoint_id;
+mod compactor;
 pub mod crash_points;
 mod event;
 mod flush;

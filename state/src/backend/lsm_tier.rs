@@ -10,16 +10,16 @@ use thalweg_io::Spawner;
 use super::statistics::{LevelStatistics, StoreStatistics};
 use super::table_registry::{Registered, TableRegistry, TableRequest};
 use super::{
-    DeltaBlock, Epoch, LsmOptions, PartitionLayout, RowAddress, RowVisitor, ScanVisitor,
-    StoreError, Tier,
+    DeltaBlock, Epoch, LsmOptions, OlderCheckpoints, PartitionLayout, RowAddress, RowVisitor,
+    ScanVisitor, StoreError, Tier,
 };
 use crate::codec::{StateIndex, TableId};
 use crate::delta::{DeltaCache, DeltaReader};
-use crate::manifest::{Contents, ManifestLog, Version};
+use crate::manifest::{Contents, FileMeta, ManifestLog, Version};
 use crate::read::SortedReader;
 use crate::snapshot::{
     CheckpointId, Command, DataFile, Gauges, Notice, Outbox, Progress, StateRoot, StoreEvent,
-    StoreName, Worker, WorkerSettings,
+    StoreFiles, StoreName, Worker, WorkerSettings,
 };
 use crate::{KeyGroup, KeyGroupRange, KeyHash, StateError};
 
@@ -304,22 +304,33 @@ fn place_worker(
     Ok(WorkerPlace::Thread(ended))
 }
 
-/// Fails if a file is not there, is too short, or a delta's footer is damaged; names the checkpoints
-/// that do without it.
-fn check_files(files: &crate::snapshot::StoreFiles, contents: &Contents) -> Result<(), StoreError> {
-    for file in contents.live.files() {
-        let checked = match file.is_delta() {
-            true => DeltaReader::open(files, file).map(drop),
-            false => files.check_length(file),
-        };
-        checked.map_err(|error| {
-            let usable = contents.checkpoints.iter().rev().filter(|(_, checkpoint)| {
-                checkpoint.version.files().all(|other| other.id() != file.id())
-            });
-            error.with_older(usable.map(|(id, _)| *id))
-        })?;
+/// Fails if a live file is not there, is too short, or a delta's footer is damaged; names the
+/// checkpoints that can be opened instead.
+fn check_files(files: &StoreFiles, contents: &Contents) -> Result<(), StoreError> {
+    let checked = contents.live.files().try_for_each(|file| check_file(files, file));
+    checked.map_err(|error| error.with_older(usable_checkpoints(files, contents)))
+}
+
+/// The checkpoints whose files are all there, the latest first.
+pub(super) fn usable_checkpoints(files: &StoreFiles, contents: &Contents) -> Vec<CheckpointId> {
+    let is_usable = |version: &Version| version.files().all(|file| check_file(files, file).is_ok());
+    let checkpoints = contents.checkpoints.iter().rev();
+    let usable = checkpoints.filter(|(_, checkpoint)| is_usable(&checkpoint.version));
+    usable.map(|(id, _)| *id).collect()
+}
+
+fn check_file(files: &StoreFiles, file: &FileMeta) -> Result<(), StoreError> {
+    let checked = match file.is_delta() {
+        true => DeltaReader::open(files, file).map(drop),
+        false => files.check_length(file),
+    };
+    match checked {
+        // The manifest names it: what is gone is as bad as what is damaged.
+        Err(StoreError::Io { store, source }) if source.is_not_found() => {
+            Err(StoreError::Damaged { store, source, older: OlderCheckpoints::default() })
+        }
+        other => other,
     }
-    Ok(())
 }
 
 fn level_statistics(version: &Version) -> Vec<LevelStatistics> {

@@ -132,7 +132,14 @@ impl Driver {
 
     /// What can be read.
     pub(crate) fn contents(&mut self) -> Vec<Model> {
-        self.tables.iter_mut().map(|table| table.contents().unwrap()).collect()
+        let scan = |table: &mut RawTable| {
+            let records = table.scan().unwrap();
+            let count = records.len();
+            let contents: Model = records.into_iter().collect();
+            assert_eq!(contents.len(), count, "a scan gives each record once");
+            contents
+        };
+        self.tables.iter_mut().map(scan).collect()
     }
 
     /// Checks what can be read against the model, by scans and by reads of keys.

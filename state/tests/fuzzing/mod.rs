@@ -155,12 +155,23 @@ pub(crate) fn fuzz<T>(
     prepare: impl Fn(Vec<u8>) -> T + std::panic::RefUnwindSafe,
     read: impl Fn(&T) + std::panic::RefUnwindSafe,
 ) {
+    fuzz_with(INPUTS, seeds, constant_bytes, |_, bytes| prepare(bytes), read);
+}
+
+/// As [`fuzz`], with so many inputs, and told which seed each is made of.
+pub(crate) fn fuzz_with<T>(
+    inputs: usize,
+    seeds: &[Seed],
+    constant_bytes: usize,
+    prepare: impl Fn(usize, Vec<u8>) -> T + std::panic::RefUnwindSafe,
+    read: impl Fn(&T) + std::panic::RefUnwindSafe,
+) {
     assert!(!seeds.is_empty());
     let seeds = std::panic::AssertUnwindSafe(seeds);
-    bolero::check!().with_iterations(INPUTS).with_type::<Input>().for_each(move |input| {
+    bolero::check!().with_iterations(inputs).with_type::<Input>().for_each(move |input| {
         let bytes = input.bytes(*seeds);
         let length = bytes.len();
-        let prepared = prepare(bytes);
+        let prepared = prepare(usize::from(input.seed) % seeds.len(), bytes);
         let peak_bytes = peak_bytes_of(|| read(&prepared));
         let limit_bytes = 16 * length + constant_bytes;
         assert!(peak_bytes <= limit_bytes, "{peak_bytes} bytes of memory for {length} of input");

@@ -13,7 +13,7 @@ use super::{
     DeltaBlock, Epoch, LsmOptions, OlderCheckpoints, PartitionLayout, RowAddress, RowVisitor,
     ScanVisitor, StoreError, Tier,
 };
-use crate::codec::{StateIndex, TableId};
+use crate::codec::{Record, StateIndex, TableId};
 use crate::delta::{DeltaCache, DeltaReader};
 use crate::manifest::{Contents, FileMeta, ManifestLog, Version};
 use crate::read::SortedReader;
@@ -22,6 +22,9 @@ use crate::snapshot::{
     StoreFiles, StoreName, Worker, WorkerSettings,
 };
 use crate::{KeyGroup, KeyGroupRange, KeyHash, StateError};
+
+/// Rows that are read together: the blocks of deltas that they need are in memory at a time.
+const BATCH_ROWS: usize = 256;
 
 /// How much a worker without a thread does in one poll.
 const INLINE_BYTES: usize = 1 << 20;
@@ -272,13 +275,12 @@ impl LsmTier {
             compacted_bytes: counts.compacted_bytes,
             removed_files: counts.removed_files,
             rows_read: self.rows_read,
-            delta_loads: deltas.partition_loads,
-            delta_hits: deltas.partition_hits,
+            deltas_indexed: deltas.partition_loads,
             files_probed: sorted.files_probed,
             filter_negatives: sorted.filter_negatives,
-            block_hits: sorted.cache_hits,
-            blocks_read: sorted.blocks_read,
-            bytes_read: sorted.bytes_read + deltas.bytes_loaded,
+            block_hits: sorted.cache_hits + deltas.block_hits,
+            blocks_read: sorted.blocks_read + deltas.blocks_read,
+            bytes_read: sorted.bytes_read + deltas.bytes_read,
             read_rounds: sorted.rounds_read,
             cache_bytes: (self.deltas.memory_bytes() + self.sorted.memory_bytes()) as u64,
         }
@@ -421,9 +423,14 @@ impl Tier for LsmTier {
         visit: RowVisitor<'_>,
     ) -> Result<(), StateError> {
         self.rows_read += rows.len() as u64;
-        self.deltas.load(&self.version, table, rows.iter().map(|row| row.group))?;
-        let (version, deltas) = (&self.version, &self.deltas);
-        self.sorted.read_rows(version, deltas, table, rows, self.now_ms, visit)
+        for (batch, rows) in rows.chunks(BATCH_ROWS).enumerate() {
+            self.deltas.load(&self.version, table, rows)?;
+            let (version, deltas) = (&self.version, &self.deltas);
+            let visit =
+                &mut |row: usize, record: &Record<'_>| visit(batch * BATCH_ROWS + row, record);
+            self.sorted.read_rows(version, deltas, table, rows, self.now_ms, visit)?;
+        }
+        Ok(())
     }
 
     fn scan(

@@ -28,17 +28,15 @@ pub struct StoreStatistics {
     pub removed_files: u64,
     /// Rows asked for.
     pub rows_read: u64,
-    /// Partitions of deltas read from files.
-    pub delta_loads: u64,
-    /// Reads of deltas that found their partition in memory.
-    pub delta_hits: u64,
+    /// Partitions of deltas read as a whole, to index their rows.
+    pub deltas_indexed: u64,
     /// Sorted files in whose range a row lay, over all rows asked for.
     pub files_probed: u64,
     /// Of those, the ones whose filter said that the row is not in them.
     pub filter_negatives: u64,
-    /// Blocks of sorted files found in the cache.
+    /// Blocks found in a cache.
     pub block_hits: u64,
-    /// Blocks of sorted files read.
+    /// Blocks that were not, read for single rows.
     pub blocks_read: u64,
     /// Bytes read of deltas and sorted files.
     pub bytes_read: u64,
@@ -72,7 +70,7 @@ impl StoreStatistics {
         Epoch(self.readable_epoch)
     }
 
-    /// Blocks of sorted files read for each row asked for.
+    /// Blocks read for each row asked for.
     pub fn read_amplification(&self) -> f64 {
         self.blocks_read as f64 / self.rows_read.max(1) as f64
     }
@@ -105,15 +103,14 @@ impl fmt::Display for StoreStatistics {
         writeln!(
             formatter,
             "read: {} rows, {} files probed ({} spared by filters), {} blocks in {} batches ({} \
-             cached), {} partitions of deltas ({} cached), {} bytes; {:.2} blocks a row",
+             cached), {} partitions of deltas, {} bytes; {:.2} blocks a row",
             self.rows_read,
             self.files_probed,
             self.filter_negatives,
             self.blocks_read,
             self.read_rounds,
             self.block_hits,
-            self.delta_loads,
-            self.delta_hits,
+            self.deltas_indexed,
             self.bytes_read,
             self.read_amplification()
         )?;

@@ -4,6 +4,7 @@ mod checkpoints;
 mod crashes;
 mod failing_storage;
 mod failures;
+mod golden;
 mod model;
 mod recovery;
 mod rescale;

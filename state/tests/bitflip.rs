@@ -6,6 +6,7 @@
 //!    and read as a whole: it names file and offset, or has the same contents.
 //! 3. The same for each file cut off at each multiple of 512 bytes.
 //! 4. Where the error names older checkpoints, each of them opens, with its contents.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod durable;
 

@@ -2,6 +2,7 @@
 //! memory than the input accounts for.
 //!
 //! Each target runs under plain `cargo test`; `cargo bolero test <name>` fuzzes one for longer.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod durable;
 mod fuzzing;
@@ -146,7 +147,14 @@ fn rows() {
     let (storage, _, deltas) = store();
     let seeds: Vec<Seed> =
         deltas.iter().flat_map(|path| payloads(&*storage, path, 1, 10)).collect();
-    fuzz(&seeds, CONSTANT_BYTES, |bytes| bytes, |bytes| drop(formats::read_rows(bytes)));
+    fuzz(
+        &seeds,
+        CONSTANT_BYTES,
+        |bytes| bytes,
+        |bytes| {
+            formats::read_rows(bytes);
+        },
+    );
 }
 
 /// A real file under another name and owner.
@@ -220,7 +228,14 @@ fn sorted_blocks() {
     let (storage, files) = sorted_files();
     let seeds: Vec<Seed> = files.iter().flat_map(|path| payloads(&*storage, path, 1, 0)).collect();
     assert!(seeds.iter().all(|seed| formats::read_sorted_block(&seed.bytes) > 0));
-    fuzz(&seeds, CONSTANT_BYTES, |bytes| bytes, |bytes| drop(formats::read_sorted_block(bytes)));
+    fuzz(
+        &seeds,
+        CONSTANT_BYTES,
+        |bytes| bytes,
+        |bytes| {
+            formats::read_sorted_block(bytes);
+        },
+    );
 }
 
 /// All files of a store.
@@ -272,7 +287,14 @@ fn edits() {
     let (storage, manifest, _) = store();
     let seeds = payloads(&*storage, &manifest, 1, 8);
     assert!(seeds.iter().all(|seed| formats::read_edit(&seed.bytes)));
-    fuzz(&seeds, CONSTANT_BYTES, |bytes| bytes, |bytes| drop(formats::read_edit(bytes)));
+    fuzz(
+        &seeds,
+        CONSTANT_BYTES,
+        |bytes| bytes,
+        |bytes| {
+            formats::read_edit(bytes);
+        },
+    );
 }
 
 #[test]

@@ -102,7 +102,9 @@ impl Driver {
     /// Ends the epoch in all tables as this checkpoint.
     pub(crate) fn begin(&mut self, id: u64) {
         self.store.begin_checkpoint(CheckpointId(id)).unwrap();
-        self.tables.iter_mut().for_each(|table| drop(table.end_epoch().unwrap()));
+        for table in &mut self.tables {
+            table.end_epoch().unwrap();
+        }
     }
 
     /// Waits for what becomes of a checkpoint: the bytes written for it.

@@ -5,6 +5,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use thalweg_io::block::{BlockOwner, FileId};
+use thalweg_io::checkpoint_file::{
+    self, CheckpointFileReader, CheckpointFileWriter, FileFormat, LogReader, LogWriter, Naming,
+};
 use thalweg_io::file::{CompletedFile, FileWriter, crash_points};
 use thalweg_io::storage::{PosixStorage, Storage};
 use thalweg_io::testing;
@@ -48,4 +52,51 @@ fn write_file(directory: &Path) -> Result<CompletedFile, IoError> {
     let mut writer = FileWriter::create(&storage, directory.join("data"))?;
     writer.append(b"all of it")?;
     writer.complete()
+}
+
+const FORMAT: FileFormat = FileFormat::new("test", 1);
+
+#[test]
+fn sealed_files_and_logs_keep_what_was_reported() {
+    if testing::is_child() {
+        let directory = std::env::var_os(DIRECTORY_VARIABLE).unwrap();
+        write_sealed_and_log(Path::new(&directory)).unwrap();
+        return;
+    }
+    for point in checkpoint_file::crash_points::ALL {
+        let directory = tempfile::tempdir().unwrap();
+        let directory_name = directory.path().to_str().unwrap();
+        let environment = [(CRASH_POINT_VARIABLE, point), (DIRECTORY_VARIABLE, directory_name)];
+        let name = "sealed_files_and_logs_keep_what_was_reported";
+        let outcome = testing::run_as_child(name, &environment).unwrap();
+        assert!(!outcome.status.success(), "{point} was not passed:\n{}", outcome.output);
+
+        let storage = PosixStorage::new();
+        let path = directory.path().join("sealed");
+        let found = CheckpointFileReader::open_unsealed(&storage, &path, FORMAT);
+        match found.and_then(|reader| reader.verify_all()) {
+            Ok(()) => {}
+            Err(error) => assert!(error.is_not_found(), "{point}: {error}"),
+        }
+        write_sealed_and_log(directory.path()).unwrap();
+        CheckpointFileReader::open_unsealed(&storage, &path, FORMAT).unwrap().verify_all().unwrap();
+        let mut log = LogReader::open(&storage, directory.path().join("log"), FORMAT).unwrap();
+        assert_eq!(log.advance().unwrap().unwrap().payload, b"edit");
+        assert!(log.advance().unwrap().is_none() && log.end().unwrap().is_clean(), "{point}");
+    }
+}
+
+fn write_sealed_and_log(directory: &Path) -> Result<(), IoError> {
+    let storage: Arc<dyn Storage> = Arc::new(PosixStorage::new());
+    let owner = BlockOwner { file_id: FileId(1), epoch: 1 };
+    let path = directory.join("sealed");
+    let mut writer =
+        CheckpointFileWriter::create(&storage, path, FORMAT, owner, Naming::Published)?;
+    writer.append_block(0, b"all of it")?;
+    writer.complete(b"")?.publish()?;
+    let path = directory.join("log");
+    let mut log = LogWriter::create(&storage, path, FORMAT, owner, Naming::Published)?;
+    log.publish()?;
+    log.append(0, b"edit")?;
+    log.sync()
 }

@@ -18,7 +18,7 @@
 //! - The key hash ([`KEY_HASH_NAME`]) is a part of the state format and changes only with its
 //!   version.
 //! - Unsafe code lies in `memory` alone (`row_arena`, `row_store`, `slot`, `registrar`,
-//!   `prefetch_table`).
+//!   `prefetch_table`, `table_memory`).
 //!
 //! # Examples
 //!
@@ -68,6 +68,8 @@ mod timer_queue;
 
 #[cfg(test)]
 mod test_random;
+#[cfg(test)]
+mod test_spawner;
 
 pub use backend::{
     Epoch, LevelStatistics, LsmOptions, LsmStore, OlderCheckpoints, StoreError, StoreStatistics,
@@ -87,10 +89,10 @@ pub use key_group::{
     KeyGroup, KeyGroupRange, MAX_PARALLELISM_LIMIT, default_max_parallelism, key_group_of,
     subtask_of,
 };
-pub use memory::huge_pages::HugePages;
+pub use memory::table_memory::TableMemory;
 pub use memory::{
-    MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, PrefetchSlab, PrefetchTable, RowCursor, RowId,
-    RowStore, StateInfo, StateKind, StateRegistrar,
+    MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, PrefetchSlab, PrefetchTable, Progress, RowCursor,
+    RowId, RowStore, StateInfo, StateKind, StateRegistrar,
 };
 pub use operator_state::{
     BroadcastIter, BroadcastState, OperatorContext, OperatorContextMut, OperatorListState,
@@ -103,6 +105,6 @@ pub use snapshot::{
     CheckpointId, CheckpointSummary, RestoreSource, StateRoot, StoreEvent, StoreSummary,
     crash_points,
 };
-pub use timer_queue::{Timer, TimerQueue};
+pub use timer_queue::{DueTimer, KeyedTimers, TimeDomain, Timer, TimerQueue};
 pub use ttl::{StateTtl, TtlUpdate, TtlVisibility};
 pub use value::{Key, Namespaced, StateValue};

@@ -1,11 +1,11 @@
 //! The whole conformance corpus, and more random cases, in every combination of shell, parallelism and evaluation of
-//! windows. State lies in memory, the one backend there is.
+//! windows, with state in memory and in an LSM store that keeps next to nothing in memory.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
 use std::io::sink;
-use thalweg::config::ShellKind;
+use thalweg::config::{ShellKind, StateBackend};
 use thalweg_tests::conformance::{
     Report, Setup, Shell, Verdict, case_files, corpus, more, run_files,
 };
@@ -16,8 +16,7 @@ const NOT_BUILT: [&str; 3] = ["cep", "restore", "sql"];
 const CASES_MIN: usize = 300;
 
 #[track_caller]
-fn corpus_passes(shell: Shell, parallelism: usize, is_per_pane: bool) {
-    let setup = Setup { shell, parallelism, is_per_pane, seed: 1 };
+fn corpus_passes(setup: Setup) {
     let files = case_files(&[corpus(), more()]).unwrap();
     let report = run_files(&files, setup, |_, _| {}, &mut sink()).unwrap();
     let failures: Vec<_> =
@@ -32,27 +31,40 @@ const THREADS: Shell = Shell::Production(ShellKind::Threads);
 const GLOMMIO: Shell = Shell::Production(ShellKind::Glommio);
 
 macro_rules! combinations {
-    ($($name:ident: $shell:expr, $parallelism:literal, $is_per_pane:literal;)*) => {
+    ($($name:ident: $shell:expr, $parallelism:literal, $is_per_pane:literal, $backend:ident;)*) => {
         $(#[test]
         fn $name() {
-            corpus_passes($shell, $parallelism, $is_per_pane);
+            corpus_passes(Setup {
+                shell: $shell,
+                parallelism: $parallelism,
+                is_per_pane: $is_per_pane,
+                backend: StateBackend::$backend,
+                seed: 1,
+            });
         })*
     };
 }
 
 combinations! {
-    seeded_1_sliced: Shell::Seeded, 1, false;
-    seeded_1_pane: Shell::Seeded, 1, true;
-    seeded_4_sliced: Shell::Seeded, 4, false;
-    seeded_4_pane: Shell::Seeded, 4, true;
-    threads_1_sliced: THREADS, 1, false;
-    threads_1_pane: THREADS, 1, true;
-    threads_4_sliced: THREADS, 4, false;
-    threads_4_pane: THREADS, 4, true;
-    glommio_1_sliced: GLOMMIO, 1, false;
-    glommio_1_pane: GLOMMIO, 1, true;
-    glommio_4_sliced: GLOMMIO, 4, false;
-    glommio_4_pane: GLOMMIO, 4, true;
+    seeded_1_sliced: Shell::Seeded, 1, false, Memory;
+    seeded_1_pane: Shell::Seeded, 1, true, Memory;
+    seeded_4_sliced: Shell::Seeded, 4, false, Memory;
+    seeded_4_pane: Shell::Seeded, 4, true, Memory;
+    threads_1_sliced: THREADS, 1, false, Memory;
+    threads_1_pane: THREADS, 1, true, Memory;
+    threads_4_sliced: THREADS, 4, false, Memory;
+    threads_4_pane: THREADS, 4, true, Memory;
+    glommio_1_sliced: GLOMMIO, 1, false, Memory;
+    glommio_1_pane: GLOMMIO, 1, true, Memory;
+    glommio_4_sliced: GLOMMIO, 4, false, Memory;
+    glommio_4_pane: GLOMMIO, 4, true, Memory;
+    seeded_1_sliced_lsm: Shell::Seeded, 1, false, Lsm;
+    seeded_1_pane_lsm: Shell::Seeded, 1, true, Lsm;
+    seeded_4_sliced_lsm: Shell::Seeded, 4, false, Lsm;
+    seeded_4_pane_lsm: Shell::Seeded, 4, true, Lsm;
+    threads_4_pane_lsm: THREADS, 4, true, Lsm;
+    glommio_1_pane_lsm: GLOMMIO, 1, true, Lsm;
+    glommio_4_pane_lsm: GLOMMIO, 4, true, Lsm;
 }
 
 /// Writes `text` as a case and runs it.
@@ -60,7 +72,7 @@ fn report_of(text: &str) -> (Report, Vec<Verdict>) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("case.json");
     std::fs::write(&file, text).unwrap();
-    let setup = Setup { shell: Shell::Seeded, parallelism: 1, is_per_pane: false, seed: 0 };
+    let setup = Setup::default();
     let mut verdicts = Vec::new();
     let tell = |_: &str, verdict: &Verdict| verdicts.push(verdict.clone());
     let report = run_files(&[file], setup, tell, &mut sink()).unwrap();

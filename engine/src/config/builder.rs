@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::arguments::{Arguments, DeclaredArguments};
-use super::choice::{Profile, ShellKind, WhenSlotsAreTaken};
+use super::choice::{Profile, ShellKind, StateBackend, WhenSlotsAreTaken};
 use super::configuration::{Configuration, Setting};
 use super::error::{ConfigError, ConfigErrors, HelpRequested};
 use super::nearest::nearest;
@@ -285,8 +285,11 @@ setters! {
     slots(count: usize) => SLOTS = count;
     /// What submitting does while the slots are taken. Default: wait.
     when_slots_are_taken(choice: WhenSlotsAreTaken) => WHEN_SLOTS_ARE_TAKEN = choice;
-    /// Memory of a slot's state, in MiB, before it goes to disk. Default: left to the state store.
+    /// Memory a slot's state may take, in MiB, before the LSM backend moves it to disk; 0 keeps as little as can be.
+    /// Default: all state stays in memory.
     slot_memory_mib(size_mib: u64) => SLOT_MEMORY_MIB = size_mib;
+    /// Where keyed state lives. Default: memory.
+    state_backend(backend: StateBackend) => STATE_BACKEND = backend;
     /// What drives the tasks. Default: auto.
     shell(shell: ShellKind) => SHELL = shell;
     /// What an idle slot does. Default: balanced.
@@ -311,6 +314,13 @@ setters! {
 }
 
 impl ConfigurationBuilder {
+    /// Where the LSM backend keeps state that is not in memory. Default: a directory of the job's own in the system's
+    /// temporary directory.
+    #[track_caller]
+    pub fn state_directory(&mut self, directory: impl AsRef<Path>) -> &mut Self {
+        self.set(keys::STATE_DIRECTORY, directory.as_ref().to_string_lossy())
+    }
+
     /// Cores the slots are placed on, in this order. Default: every core the process may use.
     #[track_caller]
     pub fn cores(&mut self, cores: impl IntoIterator<Item = usize>) -> &mut Self {

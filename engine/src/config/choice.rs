@@ -1,4 +1,4 @@
-//! Settings that are one of a few words: [`Profile`], [`ShellKind`], [`WhenSlotsAreTaken`].
+//! Settings that are one of a few words: [`Profile`], [`ShellKind`], [`StateBackend`], [`WhenSlotsAreTaken`].
 //!
 //! **Invariant**: the words of `NAMES` are exactly those that `FromStr` reads and `Display` writes; the option table
 //! quotes `NAMES`, so help text and reader cannot drift apart.
@@ -93,6 +93,20 @@ choice! {
 }
 
 choice! {
+    /// Where keyed state lives.
+    ///
+    /// Both backends keep the state at hand as typed values in memory; they differ in what lies below.
+    StateBackend as "state backend" {
+        /// In memory alone: nothing is tracked, nothing is written.
+        #[default]
+        Memory = "memory",
+        /// In memory, and below it in the files of an LSM store: state may exceed the memory a slot is given
+        /// (`slot_memory_mib`).
+        Lsm = "lsm",
+    }
+}
+
+choice! {
     /// What submitting a job does while other jobs hold the slots it needs.
     WhenSlotsAreTaken as "way to handle taken slots" {
         /// The job waits until enough slots are free.
@@ -114,6 +128,9 @@ mod tests {
         }
         for name in ShellKind::NAMES {
             assert_eq!(name.parse::<ShellKind>().unwrap().to_string(), *name);
+        }
+        for name in StateBackend::NAMES {
+            assert_eq!(name.parse::<StateBackend>().unwrap().to_string(), *name);
         }
         for name in WhenSlotsAreTaken::NAMES {
             assert_eq!(name.parse::<WhenSlotsAreTaken>().unwrap().to_string(), *name);

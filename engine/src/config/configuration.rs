@@ -5,10 +5,11 @@
 //! - Values are those their option accepted; a getter therefore cannot fail.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use super::builder::ConfigurationBuilder;
-use super::choice::{Profile, ShellKind, WhenSlotsAreTaken};
+use super::choice::{Profile, ShellKind, StateBackend, WhenSlotsAreTaken};
 use super::cores::CoreList;
 use super::option::{ConfigOption, keys};
 use super::origin::Origin;
@@ -118,9 +119,23 @@ impl Configuration {
         self.choice(keys::WHEN_SLOTS_ARE_TAKEN)
     }
 
-    /// Memory of a slot's state; `None` leaves it to the state store.
+    /// Memory a slot's state may take before it goes to disk; `None` keeps all of it in memory.
     pub fn slot_memory_bytes(&self) -> Option<u64> {
         self.number(keys::SLOT_MEMORY_MIB).map(|mib| mib << 20)
+    }
+
+    /// Where keyed state lives.
+    pub fn state_backend(&self) -> StateBackend {
+        self.choice(keys::STATE_BACKEND)
+    }
+
+    /// Where state goes that is not in memory; `None` is a directory of the job's own in the system's temporary
+    /// directory.
+    pub fn state_directory(&self) -> Option<&Path> {
+        match self.value(keys::STATE_DIRECTORY) {
+            Some(ConfigValue::Text(directory)) => Some(Path::new(directory)),
+            _ => None,
+        }
     }
 
     /// What drives the tasks.

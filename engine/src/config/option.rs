@@ -9,7 +9,7 @@
 //!   dashes.
 //! - A default that is a text is a text the option itself accepts.
 
-use super::choice::{Profile, ShellKind, WhenSlotsAreTaken};
+use super::choice::{Profile, ShellKind, StateBackend, WhenSlotsAreTaken};
 use super::quantity::Unit;
 
 /// The keys of all options, as the file writes them.
@@ -28,6 +28,10 @@ pub mod keys {
     pub const WHEN_SLOTS_ARE_TAKEN: &str = "when_slots_are_taken";
     /// State memory of a slot.
     pub const SLOT_MEMORY_MIB: &str = "slot_memory_mib";
+    /// Where keyed state lives.
+    pub const STATE_BACKEND: &str = "state_backend";
+    /// Where state goes that is not in memory.
+    pub const STATE_DIRECTORY: &str = "state_directory";
     /// What drives the tasks.
     pub const SHELL: &str = "shell";
     /// What an idle slot does.
@@ -209,10 +213,28 @@ const OPTIONS: &[ConfigOption] = &[
         key: keys::SLOT_MEMORY_MIB,
         env: "THALWEG_SLOT_MEMORY_MIB",
         flag: "slot-memory-mib",
-        kind: OptionKind::Number { min: 1, max: 1 << 24 },
-        default: DefaultValue::Unset("left to the state store"),
+        kind: OptionKind::Number { min: 0, max: 1 << 24 },
+        default: DefaultValue::Unset("all state stays in memory"),
         unit: Unit::Mebibytes,
-        description: "memory a slot's state may take before it goes to disk",
+        description: "memory a slot's state may take before the lsm backend moves it to disk; 0 keeps as little as can be",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::STATE_BACKEND,
+        env: "THALWEG_STATE_BACKEND",
+        flag: "state-backend",
+        kind: OptionKind::Choice(StateBackend::NAMES),
+        default: DefaultValue::Text("memory"),
+        description: "where keyed state lives: in memory alone, or in memory and the files of an LSM store",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::STATE_DIRECTORY,
+        env: "THALWEG_STATE_DIRECTORY",
+        flag: "state-directory",
+        kind: OptionKind::Text("DIR"),
+        default: DefaultValue::Unset("a directory of its own in the system's temporary directory"),
+        description: "where the lsm backend keeps state that is not in memory; a job removes what it put there when it ends",
         ..BASE
     },
     ConfigOption {

@@ -67,14 +67,7 @@ impl<K> OperatorContextMut for Context<'_, K> {
     }
 }
 
-/// Which clock a timer runs by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeDomain {
-    /// Watermarks.
-    EventTime,
-    /// The wall clock.
-    ProcessingTime,
-}
+pub use thalweg_state::TimeDomain;
 
 /// The context of a timer: all of [`Context`], and which clock it ran by.
 pub struct OnTimerContext<'a, K> {
@@ -203,22 +196,18 @@ impl TimerService<'_> {
     }
     /// Asks for `on_timer` when the watermark passes `at_ms`.
     pub fn register_event_time_timer(&mut self, at_ms: i64) {
-        let at = (&mut self.cursor, self.row);
-        self.services.register_timer(TimeDomain::EventTime, at_ms, at);
+        self.services.register_timer(TimeDomain::EventTime, at_ms, &mut self.cursor);
     }
     /// Takes an event-time timer of this key back; no effect if there is none.
     pub fn delete_event_time_timer(&mut self, at_ms: i64) {
-        let at = (&mut self.cursor, self.row);
-        self.services.delete_timer(TimeDomain::EventTime, at_ms, at);
+        self.services.delete_timer(TimeDomain::EventTime, at_ms, &mut self.cursor);
     }
     /// Asks for `on_timer` when the wall clock reaches `at_ms`.
     pub fn register_processing_time_timer(&mut self, at_ms: i64) {
-        let at = (&mut self.cursor, self.row);
-        self.services.register_timer(TimeDomain::ProcessingTime, at_ms, at);
+        self.services.register_timer(TimeDomain::ProcessingTime, at_ms, &mut self.cursor);
     }
     /// Takes a processing-time timer of this key back; no effect if there is none.
     pub fn delete_processing_time_timer(&mut self, at_ms: i64) {
-        let at = (&mut self.cursor, self.row);
-        self.services.delete_timer(TimeDomain::ProcessingTime, at_ms, at);
+        self.services.delete_timer(TimeDomain::ProcessingTime, at_ms, &mut self.cursor);
     }
 }

@@ -17,7 +17,7 @@ use crate::operator::keyed_services::KeyedServices;
 use crate::operator::opened::{OpenStates, Opened};
 use crate::operator::side_outputs::SideOutputs;
 use crate::record::NO_TIMESTAMP;
-use thalweg_state::{Key, KeyHash, RowStore, StateRegistrar, Timer};
+use thalweg_state::{DueTimer, Key, KeyHash, RowStore, StateRegistrar};
 
 /// What the timers of a keyed function call; the same for one and two inputs.
 pub(crate) trait OnTimer: 'static {
@@ -122,18 +122,18 @@ impl<P, K: Key> Host<P, K> {
     /// Calls user code at a timer.
     fn call_timer(
         &mut self,
-        timer: Timer,
+        timer: DueTimer,
         domain: TimeDomain,
         code: impl FnOnce(&mut P, &mut OnTimerContext<'_, K>) -> Result<()>,
     ) {
         let Host { function, rows, services } = self;
-        let Timer { timestamp_ms: timestamp, row } = timer;
+        let (timestamp, row) = (timer.timestamp_ms(), timer.row());
         if rows.has_ttl() {
             rows.set_now_ms(services.now_ms());
         }
         function.call(|function| {
             let (mut cursor, key) = rows.cursor(row)?;
-            cursor.unpin();
+            timer.unpin(&mut cursor);
             let context = Context { cursor, row, key, timestamp, services };
             code(function, &mut OnTimerContext { context, domain })
         });
@@ -150,7 +150,7 @@ impl<P, K: Key> Host<P, K> {
         for _ in 0..budget {
             let Some(timer) = self.services.pop_due(domain) else { return true };
             self.call_timer(timer, domain, |function, context| {
-                code(function, timer.timestamp_ms, context)
+                code(function, timer.timestamp_ms(), context)
             });
         }
         false

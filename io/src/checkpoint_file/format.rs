@@ -11,6 +11,7 @@ use crate::storage::ReadFile;
 
 pub(super) const HEADER_KIND: u8 = RESERVED_KINDS_START;
 pub(super) const TRAILER_KIND: u8 = RESERVED_KINDS_START + 1;
+pub(super) const FILLER_KIND: u8 = RESERVED_KINDS_START + 2;
 
 const MAGIC: &[u8; 7] = b"THALWEG";
 const PAYLOAD_BYTES: usize = 24;

@@ -23,13 +23,30 @@ const SEALED: &str = concat!(
     "666f6f746572 0100000000000000 6300000000000000 90996ae0b1995922 06000000 ",
     "54575345414c4544",
 );
-const LOG: &str = concat!(
-    "544201f0 18000000 0100000000000000 0200000000000000 0000000000000000 b969ddf3 ",
-    "5448414c574547 02 676f6c64656e0000 07000000 00000000 ",
-    // 60 bytes were durable, "abc".
-    "54420103 0b000000 0100000000000000 0200000000000000 3c00000000000000 e316fca4 ",
-    "3c00000000000000 616263",
-);
+/// Each is followed by as many zeros as it says.
+const LOG: [(&str, usize); 2] = [
+    (
+        concat!(
+            "544201f0 18000000 0100000000000000 0200000000000000 0000000000000000 b969ddf3 ",
+            "5448414c574547 02 676f6c64656e0000 07000000 00000000 ",
+            // Filler up to byte 4096; nothing was durable.
+            "544201f2 a00f0000 0100000000000000 0200000000000000 3c00000000000000 e9de2ba3 ",
+            "0000000000000000",
+        ),
+        3992,
+    ),
+    (
+        concat!(
+            // 4096 bytes were durable, "abc".
+            "54420103 0b000000 0100000000000000 0200000000000000 0010000000000000 61373325 ",
+            "0010000000000000 616263 ",
+            // Filler up to byte 8192.
+            "544201f2 ad0f0000 0100000000000000 0200000000000000 2f10000000000000 d87ab899 ",
+            "0010000000000000",
+        ),
+        4005,
+    ),
+];
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -67,5 +84,7 @@ fn a_log_is_that_of_version_1() {
     log.publish().unwrap();
     log.append(3, b"abc").unwrap();
     log.sync().unwrap();
-    assert_eq!(contents(&storage, "a"), LOG.replace(' ', ""));
+    let expected: Vec<String> =
+        LOG.iter().map(|(text, zeros)| text.replace(' ', "") + &"00".repeat(*zeros)).collect();
+    assert_eq!(contents(&storage, "a"), expected.concat());
 }

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use super::format::{FileFormat, FileHeader, HEADER_BLOCK_BYTES, Shape, check_owner, read_header};
+use super::format::{
+    FILLER_KIND, FileFormat, FileHeader, HEADER_BLOCK_BYTES, Shape, check_owner, read_header,
+};
 use crate::block::{Block, BlockAddress, BlockOwner, BlockScan, RESERVED_KINDS_START};
 use crate::corruption::Corruption;
 use crate::error::IoError;
 use crate::storage::{ReadFile, Storage};
 
 /// In front of each payload: how much of the log was durable.
-const DURABLE_LENGTH_BYTES: usize = 8;
+pub(super) const DURABLE_LENGTH_BYTES: usize = 8;
 
 /// A block of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,16 +115,19 @@ impl LogReader {
         if self.end.is_some() {
             return Ok(None);
         }
-        let offset = self.scan.offset();
-        // What a block of the user has and others do not is a fault like any other.
-        let fault = match self.scan.check_next() {
-            Ok(None) => return Ok(self.end_at(offset, None, false)),
-            Ok(Some(block)) => match check_log_block(&block) {
-                Ok(()) => return Ok(self.scan.advance()?.map(log_block)),
-                Err(fault) => fault,
-            },
-            Err(IoError::Corrupt { fault, .. }) => *fault,
-            Err(other) => return Err(other),
+        let (offset, fault) = loop {
+            let offset = self.scan.offset();
+            // What a block of a log has and others do not is a fault like any other.
+            match self.scan.check_next() {
+                Ok(None) => return Ok(self.end_at(offset, None, false)),
+                Ok(Some(block)) => match check_log_block(&block) {
+                    Ok(()) if block.kind == FILLER_KIND => drop(self.scan.advance()?),
+                    Ok(()) => return Ok(self.scan.advance()?.map(log_block)),
+                    Err(fault) => break (offset, fault),
+                },
+                Err(IoError::Corrupt { fault, .. }) => break (offset, *fault),
+                Err(other) => return Err(other),
+            }
         };
         let is_torn = self.scan.is_own_header_next();
         self.check_tail(offset, &fault)?;
@@ -158,7 +163,7 @@ impl LogReader {
 }
 
 fn check_log_block(block: &Block<'_>) -> Result<(), Corruption> {
-    if block.kind >= RESERVED_KINDS_START {
+    if block.kind >= RESERVED_KINDS_START && block.kind != FILLER_KIND {
         return Err(Corruption::WrongKind { expected: 0, found: block.kind });
     }
     if block.payload.len() < DURABLE_LENGTH_BYTES {

@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::crash_points;
-use super::format::{FileFormat, Shape, encode_header};
-use super::log_reader::LogEnd;
+use super::format::{FILLER_KIND, FileFormat, Shape, encode_header};
+use super::log_reader::{DURABLE_LENGTH_BYTES, LogEnd};
 use super::writer::{Naming, check_payload, flush};
-use crate::block::{BlockAddress, BlockOwner, RESERVED_KINDS_START, encode_parts};
+use crate::block::{BlockAddress, BlockOwner, HEADER_BYTES, RESERVED_KINDS_START, encode_parts};
 use crate::corruption::Corruption;
 use crate::crash_point::crash_point;
 use crate::error::{IoError, IoSite, Operation};
 use crate::storage::{Storage, WriteFile, parent_directory};
+
+/// What a device writes as one, at most: 4 KiB on those that are made today, 512 bytes before.
+const SECTOR_BYTES: u64 = 4096;
 
 /// Appends blocks to a log; they are durable once [`Self::sync`] returned.
 ///
@@ -24,6 +27,8 @@ use crate::storage::{Storage, WriteFile, parent_directory};
 ///
 /// # Invariants
 ///
+/// - `durable_bytes` is a multiple of the sector's length once something was synced: no later
+///   append writes to a sector that holds durable bytes, so none can tear them.
 /// - The first `durable_bytes` of the file were synced. What is after them in the file, followed
 ///   by `buffer`, are the blocks that were appended since.
 ///
@@ -125,7 +130,7 @@ impl LogWriter {
         end: &LogEnd,
     ) -> Result<Self, IoError> {
         let path = path.into();
-        let mut file = storage.open_append(&path)?;
+        let file = storage.open_append(&path)?;
         let found_bytes = file.length_bytes();
         if !end.is_clean() || found_bytes != end.offset {
             let fault = end
@@ -134,12 +139,13 @@ impl LogWriter {
                 .unwrap_or(Corruption::Truncated { expected_bytes: end.offset, found_bytes });
             return Err(IoError::corrupt(path, end.offset, fault));
         }
-        file.sync()?;
-        storage.sync_dir(parent_directory(&path))?;
         let (storage, path_now) = (Arc::clone(storage), path.clone());
-        let (durable_bytes, is_published) = (end.offset, true);
-        let buffer = Vec::new();
-        Ok(Self { storage, path, path_now, file, owner, buffer, durable_bytes, is_published })
+        let (durable_bytes, is_published, buffer) = (0, true, Vec::new());
+        let mut log =
+            Self { storage, path, path_now, file, owner, buffer, durable_bytes, is_published };
+        log.sync()?;
+        log.storage.sync_dir(parent_directory(&log.path))?;
+        Ok(log)
     }
 
     /// The path it has, or will have.
@@ -190,13 +196,14 @@ impl LogWriter {
         flush(&mut *self.file, &mut self.buffer)
     }
 
-    /// Makes all blocks that were appended durable.
+    /// Makes all blocks that were appended durable, together with a filler that ends on a sector.
     ///
     /// # Errors
     ///
     /// If they could not be written; syncing again goes on where that stopped. An error of the
     /// system's sync itself is final: the log is to be abandoned.
     pub fn sync(&mut self) -> Result<(), IoError> {
+        self.fill_sector();
         flush(&mut *self.file, &mut self.buffer)?;
         crash_point(crash_points::LOG_WRITTEN);
         self.file.sync()?;
@@ -221,6 +228,20 @@ impl LogWriter {
         crash_point(crash_points::PUBLISHED);
         self.is_published = true;
         Ok(())
+    }
+
+    /// Adds a filler block unless the log ends on a sector.
+    fn fill_sector(&mut self) {
+        let offset = self.length_bytes();
+        if offset.is_multiple_of(SECTOR_BYTES) {
+            return;
+        }
+        let bytes_min = (HEADER_BYTES + DURABLE_LENGTH_BYTES) as u64;
+        let end = (offset + bytes_min).next_multiple_of(SECTOR_BYTES);
+        let filler = vec![0; (end - offset - bytes_min) as usize];
+        let parts = [&self.durable_bytes.to_le_bytes()[..], &filler];
+        encode_parts(self.owner, FILLER_KIND, offset, &parts, &mut self.buffer);
+        assert!(self.length_bytes() == end, "a filler ends on a sector");
     }
 
     /// Whether the log has its final name, durably.

@@ -33,12 +33,15 @@
 //!   n+24      4  n
 //!   n+28      8  magic "TWSEALED"; the last bytes of the file
 //!
-//! log: header block, the user's blocks (kinds 0..=239)
+//! log: header block, the user's blocks (kinds 0..=239), filler blocks (kind 242, 0xF2)
 //! payload of a log's block
 //! offset  bytes  field
 //!      0      8  durable length: all bytes of the log before it were synced when this was written
-//!      8      n  the user's payload
+//!      8      n  the user's payload; zeros in a filler
 //! ```
+//!
+//! Before each sync a log gets a filler block up to the next multiple of 4096 bytes, unless it ends
+//! on one: a sector that was synced is never written again, so no torn write can take it along.
 //!
 //! The **digest** of blocks is FNV-1a over their checksums in order, each taken as one word:
 //! start with `0xcbf29ce484222325`; for each block `digest = (digest ^ checksum) * 0x100000001b3`,

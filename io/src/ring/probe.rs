@@ -109,25 +109,36 @@ pub fn probe() -> UringSupport {
 }
 
 fn set_up_rings() -> Result<(), UringRefusal> {
-    let plain =
-        || IoUring::new(RING_ENTRIES).map_err(|error| refuse_setup(&error, &System::read()));
+    let plain = || IoUring::new(RING_ENTRIES).map_err(|error| refuse_system(&error));
     let main = plain()?;
     let polled = IoUring::builder().setup_iopoll().build(RING_ENTRIES);
-    let _polled: IoUring = polled.map_err(|error| refuse_setup(&error, &System::read()))?;
+    let _polled: IoUring = polled.map_err(|error| refuse_system(&error))?;
     let _latency = plain()?;
     let mut operations = Probe::new();
-    main.submitter()
-        .register_probe(&mut operations)
-        .map_err(|error| refuse_setup(&error, &System::read()))?;
-    check_operations(|code| operations.is_supported(code))
+    main.submitter().register_probe(&mut operations).map_err(|error| refuse_system(&error))?;
+    refuse_missing(&NEEDED_OPERATIONS, |code| operations.is_supported(code))
 }
 
-fn check_operations(is_supported: impl Fn(u8) -> bool) -> Result<(), UringRefusal> {
-    let missing: Vec<_> = NEEDED_OPERATIONS
-        .iter()
-        .filter(|(_, code)| !is_supported(*code))
-        .map(|(name, _)| *name)
-        .collect();
+/// A ring of `entry_count` entries on a kernel that knows the `needed` operations.
+pub(super) fn set_up_ring(
+    entry_count: u32,
+    needed: &[(&str, u8)],
+) -> Result<IoUring, UringRefusal> {
+    let ring = IoUring::new(entry_count).map_err(|error| refuse_system(&error))?;
+    let mut operations = Probe::new();
+    let known = ring.submitter().register_probe(&mut operations);
+    known.map_err(|error| refuse_system(&error))?;
+    refuse_missing(needed, |code| operations.is_supported(code))?;
+    Ok(ring)
+}
+
+/// Refuses a kernel that does not know all of the `needed` operations.
+fn refuse_missing(
+    needed: &[(&str, u8)],
+    is_supported: impl Fn(u8) -> bool,
+) -> Result<(), UringRefusal> {
+    let missing: Vec<_> =
+        needed.iter().filter(|(_, code)| !is_supported(*code)).map(|(name, _)| *name).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -196,6 +207,11 @@ impl System {
             memlock_bytes: memlock_limit().ok().flatten(),
         }
     }
+}
+
+/// Puts the kernel's refusal into words, with what `/proc` tells now.
+fn refuse_system(error: &io::Error) -> UringRefusal {
+    refuse_setup(error, &System::read())
 }
 
 /// Puts the kernel's refusal into words. Pure: `system` is what `/proc` said.

@@ -3,6 +3,7 @@
 use std::task::Waker;
 
 use crate::backend::StoreError;
+use crate::compaction::CompactionOptions;
 use crate::{KeyGroupRange, MAX_PARALLELISM_LIMIT};
 
 /// Waiting bytes beyond which a checkpoint is refused, unless set.
@@ -93,6 +94,12 @@ impl LsmOptions {
     pub(crate) fn cache_bytes(&self) -> usize {
         let share = self.memory_budget_bytes.map_or(CACHE_BYTES, |budget| budget / CACHE_SHARE);
         usize::try_from(share).unwrap_or(usize::MAX)
+    }
+
+    /// With a budget rows are read from files, and deltas are no good for that.
+    pub(crate) fn compaction(&self) -> CompactionOptions {
+        let sorts_deltas = self.memory_budget_bytes.is_some();
+        CompactionOptions { sorts_deltas, ..CompactionOptions::default() }
     }
 
     pub(crate) fn check(&self) -> Result<(), StoreError> {

@@ -7,16 +7,16 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use thalweg_io::Spawner;
 
-use super::merged_row::MergedRow;
 use super::statistics::{LevelStatistics, StoreStatistics};
 use super::table_registry::{Registered, TableRegistry, TableRequest};
 use super::{
     DeltaBlock, Epoch, LsmOptions, PartitionLayout, RowAddress, RowVisitor, ScanVisitor,
     StoreError, Tier,
 };
-use crate::codec::{RowPrefix, StateIndex, TableId};
+use crate::codec::{StateIndex, TableId};
 use crate::delta::{DeltaCache, DeltaReader};
 use crate::manifest::{Contents, ManifestLog, Version};
+use crate::read::SortedReader;
 use crate::snapshot::{
     CheckpointId, Command, DataFile, Gauges, Notice, Outbox, Progress, StateRoot, StoreEvent,
     StoreName, Worker, WorkerSettings,
@@ -43,6 +43,7 @@ pub(super) struct LsmTier {
     epochs: VecDeque<OpenEpoch>,
     version: Arc<Version>,
     deltas: DeltaCache,
+    reader: SortedReader,
     rows_read: u64,
     now_ms: i64,
     link: WorkerLink,
@@ -108,13 +109,15 @@ impl LsmTier {
         let manifest = ManifestLog::new(files.clone(), root.manifest_path(store), contents);
         let layout = PartitionLayout::new(options.key_groups, options.max_parallelism);
         let gauges = Arc::new(Gauges::default());
-        let deltas = DeltaCache::new(files.clone(), options.cache_bytes());
+        let deltas = DeltaCache::new(files.clone(), options.cache_bytes() / 2);
+        let reader = SortedReader::new(files.clone(), options.cache_bytes() / 2);
         let (commands, inbox) = mpsc::channel();
         let (sender, notices) = mpsc::channel();
         let settings = WorkerSettings {
             root: Arc::clone(&root),
             files,
             layout,
+            compaction: options.compaction(),
             retained_checkpoints: options.retained_checkpoints,
             commands: inbox,
             outbox: Outbox::new(sender, options.waker.clone()),
@@ -138,6 +141,7 @@ impl LsmTier {
             epochs,
             version,
             deltas,
+            reader,
             rows_read: 0,
             now_ms: i64::MIN,
             link,
@@ -243,12 +247,14 @@ impl LsmTier {
     fn use_version(&mut self, version: Arc<Version>) {
         self.version = version;
         self.deltas.retain(&self.version);
+        self.reader.retain(&self.version);
         self.link.gauges.set_reader_version(self.version.number);
     }
 
     pub(super) fn statistics(&self) -> StoreStatistics {
         let counts = self.link.gauges.counts();
         let reads = self.deltas.counters();
+        let sorted = self.reader.counters();
         StoreStatistics {
             readable_epoch: self.readable_epoch().0,
             waiting_bytes: self.waiting_bytes(),
@@ -262,7 +268,12 @@ impl LsmTier {
             rows_read: self.rows_read,
             partition_loads: reads.partition_loads,
             partition_hits: reads.partition_hits,
-            cache_bytes: self.deltas.memory_bytes() as u64,
+            block_hits: sorted.cache_hits,
+            blocks_read: sorted.blocks_read,
+            block_bytes_read: sorted.bytes_read,
+            files_probed: sorted.files_probed,
+            filter_negatives: sorted.filter_negatives,
+            cache_bytes: (self.deltas.memory_bytes() + self.reader.memory_bytes()) as u64,
         }
     }
 }
@@ -380,6 +391,7 @@ impl Tier for LsmTier {
 
     fn may_hold(&self, table: TableId, group: KeyGroup, hash: KeyHash) -> bool {
         self.deltas.may_hold(&self.version, table, group, hash)
+            || self.reader.may_hold(&self.version, table, group, hash)
     }
 
     fn read_rows(
@@ -390,18 +402,8 @@ impl Tier for LsmTier {
     ) -> Result<(), StateError> {
         self.rows_read += rows.len() as u64;
         self.deltas.load(&self.version, table, rows.iter().map(|row| row.group))?;
-        for (number, address) in rows.iter().enumerate() {
-            let prefix = RowPrefix::new(table, address.group, address.hash);
-            let mut found = Vec::new();
-            self.deltas.visit(&self.version, prefix, &mut |delta, row| {
-                if row.key == address.key {
-                    found.push((delta, row));
-                }
-            });
-            let merged = MergedRow::of_deltas(found);
-            merged.visit(self.now_ms, &mut |record| visit(number, record))?;
-        }
-        Ok(())
+        let LsmTier { version, deltas, reader, .. } = self;
+        reader.read_rows(version, deltas, table, rows, self.now_ms, visit)
     }
 
     fn scan(
@@ -411,16 +413,7 @@ impl Tier for LsmTier {
         visit: ScanVisitor<'_>,
     ) -> Result<(), StateError> {
         let groups = range.intersection(self.layout.groups());
-        for group in groups.groups() {
-            self.deltas.load(&self.version, table, std::iter::once(group))?;
-            let rows = self.deltas.rows_of_group(&self.version, table, group);
-            for ((hash, key), found) in rows {
-                let address = RowAddress { group, hash, key };
-                let merged = MergedRow::of_deltas(found);
-                merged.visit(self.now_ms, &mut |record| visit(address, record))?;
-            }
-        }
-        Ok(())
+        self.reader.scan(&self.version, table, groups, self.now_ms, visit)
     }
 
     fn set_now_ms(&mut self, now_ms: i64) {

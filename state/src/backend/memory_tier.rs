@@ -30,6 +30,12 @@ impl MemoryTier {
         MemoryTier { now_ms: i64::MIN, ..MemoryTier::default() }
     }
 
+    /// Forgets what was given of epochs that are not finished, as a restart does.
+    #[cfg(test)]
+    pub(crate) fn forget_unfinished(&mut self) {
+        self.pending.clear();
+    }
+
     fn apply(&mut self, table: TableId, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {

@@ -25,10 +25,12 @@ mod tier;
 mod lsm_options;
 mod lsm_store;
 mod lsm_tier;
-mod merged_row;
 mod statistics;
 mod store_error;
 mod table_registry;
+
+#[cfg(test)]
+mod lsm_tests;
 
 pub(crate) use delta_block::{DELTA_BLOCK_BYTES, DeltaBlock, PartitionLayout};
 pub use lsm_options::LsmOptions;

@@ -32,7 +32,17 @@ pub struct StoreStatistics {
     pub partition_loads: u64,
     /// Reads of deltas that found their partition in memory.
     pub partition_hits: u64,
-    /// What caches of files take.
+    /// Blocks of sorted files that reads found in the cache.
+    pub block_hits: u64,
+    /// Blocks of sorted files that were read for rows.
+    pub blocks_read: u64,
+    /// Their bytes.
+    pub block_bytes_read: u64,
+    /// Sorted files that could have a row, over all rows asked for.
+    pub files_probed: u64,
+    /// Of these, the ones whose filter said that they have not.
+    pub filter_negatives: u64,
+    /// What caches of files take, with indexes and filters.
     pub cache_bytes: u64,
 }
 

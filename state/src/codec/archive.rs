@@ -5,6 +5,7 @@
 
 use rkyv::util::AlignedVec;
 
+use crate::value::ARCHIVE_ALIGNMENT;
 use crate::{StateError, StateValue};
 
 /// A buffer for the archives of one value after the other.
@@ -23,6 +24,46 @@ impl ArchiveBuffer {
     pub(crate) fn archive<V: StateValue>(&mut self, value: &V) -> Result<&[u8], StateError> {
         self.bytes.clear();
         value.archive_into(&mut self.bytes)?;
+        Ok(&self.bytes)
+    }
+
+    /// What was archived last.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The archived forms of an entry's key and value, until the next call.
+    ///
+    /// # Errors
+    ///
+    /// As [`archive`](Self::archive).
+    #[inline]
+    pub(crate) fn archive_entry<K: StateValue, V: StateValue>(
+        &mut self,
+        key: &K,
+        value: &V,
+    ) -> Result<(&[u8], &[u8]), StateError> {
+        self.bytes.clear();
+        key.archive_into(&mut self.bytes)?;
+        let key_bytes = self.bytes.len();
+        let value_at = key_bytes.next_multiple_of(ARCHIVE_ALIGNMENT);
+        self.bytes.resize(value_at, 0);
+        value.archive_into(&mut self.bytes)?;
+        Ok((&self.bytes[..key_bytes], &self.bytes[value_at..]))
+    }
+
+    /// The archived form of several values, until the next call.
+    ///
+    /// # Errors
+    ///
+    /// As [`archive`](Self::archive).
+    #[inline]
+    pub(crate) fn archive_all<'v, V: StateValue>(
+        &mut self,
+        values: impl ExactSizeIterator<Item = &'v V> + Clone,
+    ) -> Result<&[u8], StateError> {
+        self.bytes.clear();
+        V::archive_all_into(values, &mut self.bytes)?;
         Ok(&self.bytes)
     }
 }

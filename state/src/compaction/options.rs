@@ -5,8 +5,11 @@
 pub(crate) struct CompactionOptions {
     /// So many deltas are merged, whatever their size: each is looked into by every read.
     pub(crate) delta_count: usize,
-    /// Deltas are merged when they have this share of the sorted files, in percent, too.
+    /// Deltas are merged, too, when they have this share of the sorted files, in percent.
     pub(crate) delta_percent: u64,
+    /// Each delta is sorted by itself as soon as it is there, into one of the levels above the base:
+    /// for stores whose rows are read from files, since a delta is read partition by partition.
+    pub(crate) sorts_deltas: bool,
     /// What deltas and the uppermost level may have in any case.
     pub(crate) level_bytes: u64,
     /// How much larger each level is than the one above.
@@ -22,6 +25,7 @@ impl Default for CompactionOptions {
         CompactionOptions {
             delta_count: 4,
             delta_percent: 25,
+            sorts_deltas: false,
             level_bytes: 8 << 20,
             level_factor: 8,
             file_bytes_max: 32 << 20,

@@ -147,27 +147,6 @@ impl DeltaCache {
         }
     }
 
-    /// The rows of a key group by hash and key, each with the number of its delta; as
-    /// [`Self::visit`].
-    pub(crate) fn rows_of_group<'a>(
-        &'a self,
-        version: &Version,
-        table: TableId,
-        group: KeyGroup,
-    ) -> BTreeMap<(KeyHash, &'a [u8]), Vec<(usize, EncodedRow<'a>)>> {
-        let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (number, file) in version.deltas.iter().enumerate() {
-            if !file.may_hold(table, group) {
-                continue;
-            }
-            let Some(rows) = self.rows_of(file, table, group) else { continue };
-            for row in rows.rows_of_group(group) {
-                found.entry((row.hash, row.key)).or_default().push((number, row));
-            }
-        }
-        found
-    }
-
     fn rows_of(&self, file: &FileMeta, table: TableId, group: KeyGroup) -> Option<&DeltaRows> {
         let range = self.readers.get(&file.part())?.partition_of(table, group.0)?;
         let partition = self.partitions.get(&(file.part(), table, range.start))?;

@@ -3,7 +3,7 @@
 use std::slice;
 
 use super::KeyedContext;
-use crate::memory::{Access, ExpiringList, Place, VisibleElements};
+use crate::memory::{Access, ExpiringList, ListContent, Place, VisibleElements};
 use crate::{RowCursor, StateError, StateValue};
 
 /// A handle to a list of values of the current key, in the order in which they were added.
@@ -46,7 +46,7 @@ pub struct ListState<V> {
 /// The list whose read is to be finished, if it expires.
 type ToFinish<'c, V> = Option<(&'c ExpiringList<V>, Access)>;
 
-type ListPlace<V> = Place<Vec<V>, ExpiringList<V>, ListState<V>>;
+type ListPlace<V> = Place<ListContent<V>, ExpiringList<V>, ListState<V>>;
 
 impl<V: StateValue> ListState<V> {
     /// A copy of the values; empty if the key has none.
@@ -66,7 +66,7 @@ impl<V: StateValue> ListState<V> {
     ) -> Result<R, StateError> {
         let cursor = ctx.cursor();
         let (values, expiring) = if self.place.is_plain(cursor) {
-            let values: &[V] = self.place.plain.get(cursor)?.map_or(&[], |values| values);
+            let values = self.place.plain.get(cursor)?.map_or(&[][..], ListContent::as_slice);
             (Values::Plain(values.iter()), None)
         } else {
             self.expiring_values(cursor)?
@@ -96,7 +96,7 @@ impl<V: StateValue> ListState<V> {
         if !self.place.is_plain(ctx.cursor()) {
             return self.extend_expiring(ctx.cursor_mut(), [value]);
         }
-        self.place.plain.get_or_insert_with(ctx.cursor_mut(), Vec::new)?.push(value);
+        self.place.plain.get_or_insert_with(ctx.cursor_mut(), ListContent::default)?.push(value);
         Ok(())
     }
 
@@ -113,7 +113,7 @@ impl<V: StateValue> ListState<V> {
         if !self.place.is_plain(ctx.cursor()) {
             return self.extend_expiring(ctx.cursor_mut(), values);
         }
-        self.place.plain.get_or_insert_with(ctx.cursor_mut(), Vec::new)?.extend(values);
+        self.place.plain.get_or_insert_with(ctx.cursor_mut(), ListContent::default)?.extend(values);
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl<V: StateValue> ListState<V> {
             self.clear(ctx)?;
             return self.extend_expiring(ctx.cursor_mut(), values);
         }
-        self.place.plain.replace(ctx.cursor_mut(), values).map(drop)
+        self.place.plain.replace(ctx.cursor_mut(), ListContent::new(values)).map(drop)
     }
 
     /// Removes all values.

@@ -101,9 +101,15 @@ impl KeyGroupRange {
 /// The key group of a hash: `max_parallelism` shares of the mixed 32-bit space.
 #[inline]
 pub const fn key_group_of(hash: KeyHash, max_parallelism: u16) -> KeyGroup {
+    KeyGroup(((group_bits(hash) as u64 * max_parallelism as u64) >> 32) as u16)
+}
+
+/// The bits that groups are shares of, first bit first: keys whose leading bits agree lie in
+/// neighbouring groups, so a table that divides its keys by these bits divides them by groups.
+#[inline(always)]
+pub(crate) const fn group_bits(hash: KeyHash) -> u32 {
     let hash = hash.as_u32();
-    let mixed = (hash ^ (hash >> 15)).wrapping_mul(GROUP_MULTIPLIER);
-    KeyGroup(((mixed as u64 * max_parallelism as u64) >> 32) as u16)
+    (hash ^ (hash >> 15)).wrapping_mul(GROUP_MULTIPLIER)
 }
 
 /// The subtask that owns a group: `group * parallelism / max_parallelism`. Zero where

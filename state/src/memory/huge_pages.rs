@@ -1,4 +1,4 @@
-//! Memory for large tables in huge pages.
+//! Memory for large vectors in huge pages.
 //!
 //! A table that has outgrown the cache misses the TLB with almost every lookup as well: at 1 M keys of 16 bytes it lies
 //! in 8,192 pages of 4 KiB, a core's TLB holds some 2,000. Blocks of [`HUGE_BYTES`] and more therefore come from anonymous
@@ -21,8 +21,8 @@ const HUGE_BYTES: usize = 4 << 20;
 /// The size of a huge page on x86-64 and on arm64 with small base pages.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-/// The allocator of a [`PrefetchTable`](crate::PrefetchTable): huge pages for large blocks. One for each table.
-pub struct HugePages {
+/// The allocator of a [`PrefetchSlab`](crate::PrefetchSlab): huge pages for large blocks. One for each slab.
+pub(crate) struct HugePages {
     arenas: RefCell<Vec<Arena>>,
 }
 

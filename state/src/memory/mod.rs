@@ -16,38 +16,59 @@
 //! - Every index entry names a live row; a live row has an initialised key, and a field is
 //!   initialised exactly where its presence bit is set. A free row has nothing initialised but its
 //!   header.
-//! - Rows never move; growth takes a chunk of at most 256 KiB and copies nothing. (The index does
-//!   rehash as it grows.)
+//! - Rows never move; growth takes a chunk of at most 256 KiB and copies nothing. (The index divides
+//!   a part of at most 28,672 entries at a time.)
 //! - A slot works only with cursors of the operator whose registrar made it: addresses of
 //!   `OperatorInfo` are compared.
 
+mod content;
+mod dirty_rows;
 mod expiring;
-pub(crate) mod huge_pages;
+mod field_code;
+mod huge_pages;
+mod list_content;
+mod map_changes;
 mod map_table;
 mod place;
 mod prefetch_slab;
-mod prefetch_table;
+pub(crate) mod prefetch_table;
 mod registrar;
+mod removed_rows;
 mod row_arena;
+mod row_changes;
 mod row_cursor;
+mod row_header;
+mod row_loading;
 mod row_store;
 mod slot;
+pub(crate) mod table_memory;
+mod tracking;
 
 pub use prefetch_slab::PrefetchSlab;
 pub use prefetch_table::PrefetchTable;
 pub use registrar::{
     MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, StateInfo, StateKind, StateRegistrar,
 };
+pub use row_changes::Progress;
 pub use row_cursor::{RowCursor, RowId};
 pub use row_store::RowStore;
 
 pub(crate) use expiring::{
     Access, Expiring, ExpiringList, ExpiringMap, ReadEntries, VisibleElements,
 };
+#[cfg(test)]
+use expiring::{Purge, Purged};
+pub(crate) use list_content::ListContent;
 pub(crate) use map_table::MapTable;
 pub(crate) use place::Place;
 
 #[cfg(test)]
+mod bench_tests;
+#[cfg(test)]
+mod content_model_tests;
+#[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod tracking_model_tests;
 #[cfg(test)]
 mod ttl_model_tests;

@@ -11,10 +11,16 @@ use super::flush::{EpochEnd, Flush, FlushStep, Flushed};
 use super::garbage::{Garbage, Removal};
 use super::{CheckpointId, DataFile, Gauges, StateRoot, StoreFiles, crash_points};
 use crate::backend::{PartitionLayout, StoreError};
-use crate::manifest::{EditRecord, FileMeta, ManifestLog, Version};
+use crate::compaction::{self, CompactionJob, CompactionOptions, JobProgress};
+use crate::manifest::{EditRecord, FileMeta, ManifestLog, Version, VersionChange};
 
 /// How much a thread does before it looks for new commands.
 const BEAT_BYTES: usize = 1 << 20;
+/// How much of a compaction is done before it looks whether there is something more urgent: about a
+/// millisecond.
+const COMPACTION_BEAT_BYTES: usize = 256 << 10;
+/// What anything but writing takes of a budget: a sync is not free.
+const SYNC_BYTES: usize = 256 << 10;
 
 /// What a worker is made of.
 #[derive(Debug)]
@@ -22,6 +28,7 @@ pub(crate) struct WorkerSettings {
     pub(crate) root: Arc<StateRoot>,
     pub(crate) files: StoreFiles,
     pub(crate) layout: PartitionLayout,
+    pub(crate) compaction: CompactionOptions,
     /// Checkpoints beyond so many are released when a new one completes; `None`: only when told.
     pub(crate) retained_checkpoints: Option<usize>,
     pub(crate) commands: Receiver<Command>,
@@ -41,6 +48,10 @@ pub(crate) struct Worker {
     manifest: ManifestLog,
     flush: Flush,
     garbage: Garbage,
+    /// The compaction that is going on; its files are live until it is done.
+    job: Option<CompactionJob>,
+    /// Whether a compaction failed since the latest epoch.
+    compaction_failed: bool,
     /// Descriptions of tables that go into the next edit.
     descriptions: Vec<EditRecord>,
     /// Checkpoints to release with the next edit.
@@ -85,6 +96,8 @@ impl Worker {
             manifest,
             flush,
             garbage,
+            job: None,
+            compaction_failed: false,
             descriptions: Vec::new(),
             releases: Vec::new(),
             release_failed: false,
@@ -151,9 +164,7 @@ impl Worker {
 
     /// One thing, the most urgent first; the bytes it took of the budget, `None` if there is
     /// nothing to do.
-    fn step(&mut self, _budget_bytes: usize) -> Option<usize> {
-        /// What anything but writing takes of the budget: a sync is not free.
-        const SYNC_BYTES: usize = 256 << 10;
+    fn step(&mut self, budget_bytes: usize) -> Option<usize> {
         match self.flush.step() {
             FlushStep::Nothing => {}
             FlushStep::Wrote(byte_count) => return Some(byte_count),
@@ -166,13 +177,61 @@ impl Worker {
                 return Some(SYNC_BYTES);
             }
         }
-        let worked = self.release_checkpoints() || self.flush.prepare() || self.remove_garbage();
-        worked.then_some(SYNC_BYTES)
+        if self.release_checkpoints() || self.flush.prepare() || self.remove_garbage() {
+            return Some(SYNC_BYTES);
+        }
+        self.compact(budget_bytes)
+    }
+
+    /// One beat of a compaction, or the decision for one.
+    fn compact(&mut self, budget_bytes: usize) -> Option<usize> {
+        if self.job.is_none() && !self.compaction_failed {
+            let WorkerSettings { compaction, files, gauges, .. } = &self.settings;
+            let (version, now_ms) = (self.version(), gauges.now_ms());
+            let choice = compaction::choose(&version, compaction, now_ms);
+            self.job = CompactionJob::new(version, choice, files.clone(), now_ms);
+        }
+        let beat_bytes = budget_bytes.min(COMPACTION_BEAT_BYTES);
+        match self.job.as_mut()?.beat(beat_bytes) {
+            Ok(JobProgress::Working) => return Some(beat_bytes),
+            Ok(JobProgress::Done(change)) => self.end_compaction(&change),
+            Err(error) => self.fail_compaction(error),
+        }
+        Some(SYNC_BYTES)
+    }
+
+    /// Makes a compaction's files live in place of those it merged.
+    fn end_compaction(&mut self, change: &VersionChange) {
+        self.job = None;
+        let removed = change.removed.iter().map(|part| EditRecord::Remove(*part));
+        let added =
+            change.added.iter().map(|file| EditRecord::Add { is_live: true, file: file.clone() });
+        match self.commit(removed.chain(added).collect()) {
+            Ok(()) => {
+                crash_point(crash_points::COMPACT_AFTER_EDIT);
+                let byte_count = change.added.iter().map(FileMeta::length_bytes).sum();
+                self.settings.gauges.count_compaction(byte_count, change.added.len());
+            }
+            Err(error) => {
+                let error = self.error(error);
+                self.fail_compaction(error);
+            }
+        }
+    }
+
+    fn fail_compaction(&mut self, error: StoreError) {
+        self.compaction_failed = true;
+        if let Some(job) = self.job.take() {
+            // What cannot be removed now is when the directory is opened next.
+            let _ = job.abort();
+        }
+        self.send(StoreEvent::CompactionFailed { error });
     }
 
     /// Completes an epoch whose changes are durable.
     fn end_epoch(&mut self, flushed: Flushed) {
         self.release_failed = false;
+        self.compaction_failed = false;
         let Flushed { end, file } = flushed;
         crash_point(crash_points::CKPT_FILES_DURABLE);
         let bytes_written = file.as_ref().map_or(0, FileMeta::length_bytes);
@@ -187,7 +246,9 @@ impl Worker {
         match self.commit(edit) {
             Ok(()) => {
                 self.settings.gauges.subtract_waiting(self.flush.forget_oldest());
-                self.settings.gauges.count_flush(bytes_written);
+                if bytes_written > 0 {
+                    self.settings.gauges.count_flush(bytes_written);
+                }
                 self.announce(end, bytes_written);
             }
             Err(error) => {

@@ -8,6 +8,7 @@
 //! - The trait is dyn-free and carries no layout: values in memory are plain Rust values, archived
 //!   ones are rkyv's.
 
+mod elements;
 mod namespaced;
 
 pub use namespaced::Namespaced;
@@ -24,7 +25,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::{KeyHash, Schema, StateError};
 
 /// The alignment of [`AlignedVec`]; archived types with more are refused by rkyv itself.
-const ARCHIVE_ALIGNMENT: usize = 16;
+pub(crate) const ARCHIVE_ALIGNMENT: usize = 16;
 
 /// A type that can be kept in state: owned, archivable by rkyv, and described by a [`Schema`].
 ///
@@ -51,7 +52,11 @@ pub trait StateValue: Schema + Sized + 'static {
     /// # Errors
     ///
     /// [`StateError::Archive`] when rkyv refuses the value.
-    fn to_archived(&self) -> Result<AlignedVec, StateError>;
+    fn to_archived(&self) -> Result<AlignedVec, StateError> {
+        let mut bytes = AlignedVec::new();
+        self.archive_into(&mut bytes)?;
+        Ok(bytes)
+    }
 
     /// Appends the archived form to a buffer that is empty or ends aligned; cheaper than
     /// [`to_archived`](Self::to_archived) where many values are archived.
@@ -67,6 +72,34 @@ pub trait StateValue: Schema + Sized + 'static {
     ///
     /// [`StateError::Unarchive`] when the bytes are not a valid archived `Self`.
     fn from_archived(bytes: &[u8]) -> Result<Self, StateError>;
+
+    /// How many bytes each value takes in [`archive_all_into`](Self::archive_all_into); `None`
+    /// where values differ in it.
+    const ELEMENT_BYTES: Option<usize> = None;
+
+    /// Appends several values to a buffer that is empty or ends aligned, for
+    /// [`from_archived_all`](Self::from_archived_all). Types that are archived as they lie in memory
+    /// are written one behind the other, others as rkyv archives a `Vec` of them.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Archive`] when rkyv refuses a value; what the buffer holds is unspecified then.
+    fn archive_all_into<'a>(
+        values: impl ExactSizeIterator<Item = &'a Self> + Clone,
+        out: &mut AlignedVec,
+    ) -> Result<(), StateError> {
+        elements::frame_all(values, out)
+    }
+
+    /// Appends the values of [`archive_all_into`](Self::archive_all_into) to a list, validated
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Unarchive`] when the bytes are not valid; the list is unchanged then.
+    fn from_archived_all(bytes: &[u8], values: &mut Vec<Self>) -> Result<(), StateError> {
+        elements::read_frames(bytes, values)
+    }
 }
 
 impl<T> StateValue for T
@@ -75,11 +108,6 @@ where
     T::Archived:
         for<'a> CheckBytes<HighValidator<'a, Error>> + Deserialize<T, HighDeserializer<Error>>,
 {
-    fn to_archived(&self) -> Result<AlignedVec, StateError> {
-        rkyv::to_bytes::<Error>(self)
-            .map_err(|source| StateError::Archive { type_name: type_name::<T>(), source })
-    }
-
     #[inline]
     fn archive_into(&self, out: &mut AlignedVec) -> Result<(), StateError> {
         if <T as Archive>::COPY_OPTIMIZATION.is_enabled() {
@@ -97,20 +125,65 @@ where
     }
 
     fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
-        let aligned = bytes.as_ptr().addr().is_multiple_of(ARCHIVE_ALIGNMENT);
-        let value = if aligned {
-            rkyv::from_bytes::<T, Error>(bytes)
-        } else {
-            let mut copy = AlignedVec::<ARCHIVE_ALIGNMENT>::with_capacity(bytes.len());
-            copy.extend_from_slice(bytes);
-            rkyv::from_bytes::<T, Error>(&copy)
-        };
+        let value = with_aligned(bytes, rkyv::from_bytes::<T, Error>);
         value.map_err(|source| StateError::Unarchive {
             type_name: type_name::<T>(),
             length_bytes: bytes.len(),
             source,
         })
     }
+
+    const ELEMENT_BYTES: Option<usize> = elements::element_bytes::<T>();
+
+    #[inline]
+    fn archive_all_into<'a>(
+        values: impl ExactSizeIterator<Item = &'a Self> + Clone,
+        out: &mut AlignedVec,
+    ) -> Result<(), StateError> {
+        if Self::ELEMENT_BYTES.is_some() {
+            let mut values = values;
+            return values.try_for_each(|value| value.archive_into(out));
+        }
+        *out = rkyv::api::high::to_bytes_in::<_, Error>(
+            &elements::Elements(values),
+            std::mem::take(out),
+        )
+        .map_err(|source| StateError::Archive { type_name: type_name::<T>(), source })?;
+        Ok(())
+    }
+
+    fn from_archived_all(bytes: &[u8], values: &mut Vec<Self>) -> Result<(), StateError> {
+        let kept = values.len();
+        let read = match Self::ELEMENT_BYTES {
+            Some(size) => with_aligned(bytes, |bytes| elements::read_copies(bytes, size, values)),
+            None => with_aligned(bytes, |bytes| elements::read_elements(bytes, values)),
+        };
+        read.map_err(|source| {
+            values.truncate(kept);
+            StateError::Unarchive { type_name: type_name::<T>(), length_bytes: bytes.len(), source }
+        })
+    }
+}
+
+/// Calls `read` with the bytes at an address that suits any archive: copied if need be, small ones
+/// without an allocation.
+#[inline]
+fn with_aligned<R>(bytes: &[u8], read: impl FnOnce(&[u8]) -> R) -> R {
+    #[repr(C, align(16))]
+    struct Small([u8; 64]);
+    const _: () = assert!(align_of::<Small>() == ARCHIVE_ALIGNMENT);
+
+    if bytes.as_ptr().addr().is_multiple_of(ARCHIVE_ALIGNMENT) {
+        return read(bytes);
+    }
+    let mut small = Small([0; 64]);
+    if let Some(copy) = small.0.get_mut(..bytes.len()) {
+        copy.copy_from_slice(bytes);
+        return read(copy);
+    }
+    let mut copy = AlignedVec::<ARCHIVE_ALIGNMENT>::with_capacity(bytes.len());
+    copy.extend_from_slice(bytes);
+    read(&copy)
 }
 
 /// A type that records can be keyed by: a [`StateValue`] with equality that crosses cores.

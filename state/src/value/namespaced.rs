@@ -76,12 +76,6 @@ impl<K: Schema, W: Schema> Schema for Namespaced<K, W> {
 /// By hand, since a derived archive would ask that `K` and `W` are known to rkyv, which a generic
 /// operator cannot promise.
 impl<K: StateValue, W: StateValue> StateValue for Namespaced<K, W> {
-    fn to_archived(&self) -> Result<AlignedVec, StateError> {
-        let mut bytes = AlignedVec::new();
-        self.archive_into(&mut bytes)?;
-        Ok(bytes)
-    }
-
     fn archive_into(&self, out: &mut AlignedVec) -> Result<(), StateError> {
         let start = out.len();
         self.key.archive_into(out)?;

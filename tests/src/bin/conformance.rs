@@ -1,7 +1,7 @@
 //! Runs the cases of the conformance corpus under some directories and judges what the engine emits.
 //!
 //! ```text
-//! cargo run --release -p thalweg-tests --bin conformance -- DIR... [--shell seeded|threads|glommio] [--backend memory]
+//! cargo run --release -p thalweg-tests --bin conformance -- DIR... [--shell seeded|threads|glommio] [--backend memory|lsm]
 //!     [--parallelism P] [--windows sliced|pane] [--seed N] [--emit FILE]
 //! ```
 //!
@@ -14,9 +14,9 @@ use std::io::{BufWriter, Write, sink};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
-use thalweg_tests::conformance::{Setup, Shell, Verdict, case_files, run_files};
+use thalweg_tests::conformance::{Setup, Verdict, case_files, run_files};
 
-const USAGE: &str = "usage: conformance DIR... [--shell seeded|threads|glommio] [--backend memory] \
+const USAGE: &str = "usage: conformance DIR... [--shell seeded|threads|glommio] [--backend memory|lsm] \
                      [--parallelism P] [--windows sliced|pane] [--seed N] [--emit FILE]";
 
 /// Subtasks of an operator at most; a case has some ten records.
@@ -77,7 +77,7 @@ fn about<E: Display>(what: impl Display) -> impl FnOnce(E) -> String {
 
 impl Arguments {
     fn read(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let setup = Setup { shell: Shell::Seeded, parallelism: 1, is_per_pane: false, seed: 0 };
+        let setup = Setup::default();
         let mut arguments = Arguments { directories: Vec::new(), setup, emit: None };
         while let Some(word) = words.next() {
             match word.strip_prefix("--") {
@@ -113,8 +113,7 @@ impl Arguments {
                     _ => return Err(format!("--windows {value}: sliced or pane")),
                 };
             }
-            "backend" if value == "memory" => {}
-            "backend" => return Err(format!("--backend {value}: there is memory only")),
+            "backend" => self.setup.backend = parse(flag, &value)?,
             "emit" => self.emit = Some(value.into()),
             _ => return Err(format!("unknown option --{flag}")),
         }

@@ -21,7 +21,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
-use thalweg::config::{ShellKind, UnknownChoice};
+use thalweg::config::{ShellKind, StateBackend, UnknownChoice};
 use thalweg::record::StreamStatus;
 use thalweg::testing::{OutputEvent, TestDriver};
 
@@ -34,8 +34,18 @@ pub struct Setup {
     pub parallelism: usize,
     /// Windows are kept one by one, also where slices would do.
     pub is_per_pane: bool,
+    /// Where keyed state lives. With the LSM store as little of it as can be stays in memory, so that
+    /// state is written and read back all the time.
+    pub backend: StateBackend,
     /// Of the seeded shell.
     pub seed: u64,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let (shell, backend) = (Shell::Seeded, StateBackend::Memory);
+        Setup { shell, parallelism: 1, is_per_pane: false, backend, seed: 0 }
+    }
 }
 
 /// What drives the tasks.
@@ -133,7 +143,8 @@ impl<'a> Run<'a> {
         let mut builder = TestDriver::builder()
             .parallelism(parallelism)
             .seed(setup.seed)
-            .configure(|c| c.auto_watermark_interval(Duration::from_millis(interval_ms)));
+            .configure(|c| c.auto_watermark_interval(Duration::from_millis(interval_ms)))
+            .configure(|c| c.state_backend(setup.backend).slot_memory_mib(0));
         if let Shell::Production(shell) = setup.shell {
             builder = builder.shell(shell);
         }

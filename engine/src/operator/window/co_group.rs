@@ -232,12 +232,10 @@ impl<A: Schema, B: Schema> Schema for Groups<A, B> {
 
 /// Format: how many are left (`u64`), the left ones, the right ones; each a part.
 impl<A: StateValue, B: StateValue> StateValue for Groups<A, B> {
-    fn to_archived(&self) -> Result<AlignedVec, StateError> {
-        let mut bytes = AlignedVec::new();
-        push_part(&(self.lefts.len() as u64), &mut bytes)?;
-        self.lefts.iter().try_for_each(|left| push_part(left, &mut bytes))?;
-        self.rights.iter().try_for_each(|right| push_part(right, &mut bytes))?;
-        Ok(bytes)
+    fn archive_into(&self, out: &mut AlignedVec) -> Result<(), StateError> {
+        push_part(&(self.lefts.len() as u64), out)?;
+        self.lefts.iter().try_for_each(|left| push_part(left, out))?;
+        self.rights.iter().try_for_each(|right| push_part(right, out))
     }
     fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
         let parts = split_parts(bytes, type_name::<Self>())?;
@@ -272,14 +270,12 @@ impl<A: Schema, B: Schema> Schema for TaggedUnion<A, B> {
 
 /// Format: is it a right one (`bool`), the element; each a part.
 impl<A: StateValue, B: StateValue> StateValue for TaggedUnion<A, B> {
-    fn to_archived(&self) -> Result<AlignedVec, StateError> {
-        let mut bytes = AlignedVec::new();
-        push_part(&matches!(self, TaggedUnion::Right(_)), &mut bytes)?;
+    fn archive_into(&self, out: &mut AlignedVec) -> Result<(), StateError> {
+        push_part(&matches!(self, TaggedUnion::Right(_)), out)?;
         match self {
-            TaggedUnion::Left(left) => push_part(left, &mut bytes)?,
-            TaggedUnion::Right(right) => push_part(right, &mut bytes)?,
+            TaggedUnion::Left(left) => push_part(left, out),
+            TaggedUnion::Right(right) => push_part(right, out),
         }
-        Ok(bytes)
     }
     fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
         let parts = split_parts(bytes, type_name::<Self>())?;

@@ -77,10 +77,8 @@ macro_rules! optional_part {
         }
 
         impl<S: StateValue> StateValue for $name<S> {
-            fn to_archived(&self) -> Result<AlignedVec, StateError> {
-                let mut bytes = AlignedVec::new();
-                self.0.iter().try_for_each(|part| push_part(part, &mut bytes))?;
-                Ok(bytes)
+            fn archive_into(&self, out: &mut AlignedVec) -> Result<(), StateError> {
+                self.0.iter().try_for_each(|part| push_part(part, out))
             }
             fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
                 let parts = split_parts(bytes, type_name::<Self>())?;
@@ -104,11 +102,9 @@ impl<T: Schema> Schema for WindowElements<T> {
 }
 
 impl<T: StateValue> StateValue for WindowElements<T> {
-    fn to_archived(&self) -> Result<AlignedVec, StateError> {
-        let mut bytes = AlignedVec::new();
-        push_part(&self.timestamps, &mut bytes)?;
-        self.values.iter().try_for_each(|value| push_part(value, &mut bytes))?;
-        Ok(bytes)
+    fn archive_into(&self, out: &mut AlignedVec) -> Result<(), StateError> {
+        push_part(&self.timestamps, out)?;
+        self.values.iter().try_for_each(|value| push_part(value, out))
     }
     fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
         let parts = split_parts(bytes, type_name::<Self>())?;
@@ -138,13 +134,11 @@ impl<W: Schema> Schema for MergingWindowSet<W> {
 }
 
 impl<W: Key> StateValue for MergingWindowSet<W> {
-    fn to_archived(&self) -> Result<AlignedVec, StateError> {
-        let mut bytes = AlignedVec::new();
-        for (window, state) in &self.in_flight {
-            push_part(window, &mut bytes)?;
-            push_part(state, &mut bytes)?;
-        }
-        Ok(bytes)
+    fn archive_into(&self, out: &mut AlignedVec) -> Result<(), StateError> {
+        self.in_flight.iter().try_for_each(|(window, state)| {
+            push_part(window, out)?;
+            push_part(state, out)
+        })
     }
     fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
         let parts = split_parts(bytes, type_name::<Self>())?;

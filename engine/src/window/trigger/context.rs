@@ -43,11 +43,11 @@ impl TriggerContext<'_> {
     }
 
     pub(crate) fn register_timer(&mut self, domain: TimeDomain, at_ms: i64) {
-        self.services.register_timer(domain, at_ms, (&mut self.cursor, self.row));
+        self.services.register_timer(domain, at_ms, &mut self.cursor);
     }
 
     pub(crate) fn delete_timer(&mut self, domain: TimeDomain, at_ms: i64) {
-        self.services.delete_timer(domain, at_ms, (&mut self.cursor, self.row));
+        self.services.delete_timer(domain, at_ms, &mut self.cursor);
     }
 }
 

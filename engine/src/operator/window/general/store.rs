@@ -11,7 +11,7 @@ use crate::state::{StateValue, ValueState};
 use crate::window::merging::MergingWindowSet;
 use crate::window::trigger::context::LendRow;
 use crate::window::{Trigger, TriggerContext, TriggerResult, Window};
-use thalweg_state::{Key, KeyHash, Namespaced, RowCursor, RowId, RowStore, StateError, Timer};
+use thalweg_state::{DueTimer, Key, KeyHash, Namespaced, RowCursor, RowId, RowStore, StateError};
 
 /// When windows are over.
 #[derive(Clone, Copy, Debug)]
@@ -147,7 +147,7 @@ impl<K: Key, W: Window, S: StateValue> WindowStore<K, W, S> {
         &mut self,
         code: &mut UserCode<A, R, B>,
         domain: TimeDomain,
-        Timer { timestamp_ms, row }: Timer,
+        timer: DueTimer,
         next: &mut D,
     ) -> Result<()>
     where
@@ -156,7 +156,8 @@ impl<K: Key, W: Window, S: StateValue> WindowStore<K, W, S> {
         D: Push<B::Out>,
     {
         self.tell_time();
-        self.windows.cursor(row)?.0.unpin();
+        let (timestamp_ms, row) = (timer.timestamp_ms(), timer.row());
+        timer.unpin(&mut self.windows.cursor(row)?.0);
         let Some(contents_row) = self.contents_row(row)? else {
             // The trigger of a window that was merged into another one has left a timer.
             self.windows.release(row);

@@ -1,0 +1,187 @@
+//! What a field of a row does for the persistent tier: it says what changed, and takes back what was
+//! said.
+//!
+//! A field is a value (`V`), a list, a map, or one of these with a TTL. The row store knows when a
+//! field has changed (its dirty bit); the field knows what of it has: a value as a whole, a list by
+//! the elements appended since, a map by the entries touched since.
+//!
+//! **Invariants**
+//! - After `archive` returned `Ok`, the records written so far, oldest first, give the content back
+//!   when they are loaded in order of their sub-keys.
+//! - A field that became absent is not archived: the row store writes that the state is gone. The
+//!   next content of the field is new, and says so by `RemoveState` before its own records where
+//!   the row may lie below.
+
+use std::any::type_name;
+
+use rkyv::rancor::{Error, Source};
+
+use crate::codec::{ArchiveBuffer, Record, RecordKind, RowWriter, StateIndex};
+use crate::{StateError, StateValue};
+
+/// What is known where a field is archived.
+pub(crate) struct FieldWriter<'a, 'r> {
+    row: &'a mut RowWriter<'r>,
+    buffer: &'a mut ArchiveBuffer,
+    state: StateIndex,
+    /// Whether anything of the row may lie below, so that removals have to be written.
+    is_below: bool,
+    /// The state's TTL: a record expires this long after its last update.
+    ttl_ms: Option<i64>,
+}
+
+impl<'a, 'r> FieldWriter<'a, 'r> {
+    pub(crate) fn new(
+        row: &'a mut RowWriter<'r>,
+        buffer: &'a mut ArchiveBuffer,
+        state: StateIndex,
+        is_below: bool,
+        ttl_ms: Option<i64>,
+    ) -> Self {
+        FieldWriter { row, buffer, state, is_below, ttl_ms }
+    }
+
+    /// Whether anything of the row may lie below.
+    pub(crate) fn is_below(&self) -> bool {
+        self.is_below
+    }
+
+    /// Writes a value, chunk or entry; `updated_ms` is its last update where the state has a TTL.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Archive`] when rkyv refuses the value.
+    #[inline]
+    pub(crate) fn put<V: StateValue>(
+        &mut self,
+        sub: &[u8],
+        updated_ms: Option<i64>,
+        value: &V,
+    ) -> Result<(), StateError> {
+        let expires_at_ms = self.expires_at_ms(updated_ms);
+        let record = Record::put(self.state, self.buffer.archive(value)?);
+        self.row.write(Record { sub, expires_at_ms, ..record });
+        Ok(())
+    }
+
+    /// Writes the entry of a user key, as [`put`](Self::put).
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Archive`] when rkyv refuses key or value.
+    #[inline]
+    pub(crate) fn put_entry<K: StateValue, V: StateValue>(
+        &mut self,
+        key: &K,
+        updated_ms: Option<i64>,
+        value: &V,
+    ) -> Result<(), StateError> {
+        let expires_at_ms = self.expires_at_ms(updated_ms);
+        let (sub, value) = self.buffer.archive_entry(key, value)?;
+        self.row.write(Record { sub, expires_at_ms, ..Record::put(self.state, value) });
+        Ok(())
+    }
+
+    /// Writes a chunk of a list, as [`put`](Self::put).
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Archive`] when rkyv refuses a value.
+    #[inline]
+    pub(crate) fn put_chunk<'v, V: StateValue>(
+        &mut self,
+        chunk: u32,
+        updated_ms: Option<i64>,
+        values: impl ExactSizeIterator<Item = &'v V> + Clone,
+    ) -> Result<(), StateError> {
+        let expires_at_ms = self.expires_at_ms(updated_ms);
+        let record = Record::put(self.state, self.buffer.archive_all(values)?);
+        self.row.write(Record { sub: &chunk.to_be_bytes(), expires_at_ms, ..record });
+        Ok(())
+    }
+
+    #[inline]
+    fn expires_at_ms(&self, updated_ms: Option<i64>) -> Option<i64> {
+        let dated = self.ttl_ms.zip(updated_ms);
+        dated.map(|(ttl_ms, updated_ms)| updated_ms.saturating_add(ttl_ms))
+    }
+
+    /// Writes that all older records of the state are void.
+    pub(crate) fn remove_state(&mut self) {
+        self.row.write(Record::remove(RecordKind::RemoveState, self.state, &[]));
+    }
+
+    /// Writes that the older record of a user key is void.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Archive`] when rkyv refuses the key.
+    pub(crate) fn remove_entry<K: StateValue>(&mut self, key: &K) -> Result<(), StateError> {
+        let sub = self.buffer.archive(key)?;
+        self.row.write(Record::remove(RecordKind::RemoveEntry, self.state, sub));
+        Ok(())
+    }
+}
+
+/// The content of a field; see the module docs.
+pub(crate) trait Content: Sized + 'static {
+    /// Writes what changed since the last call and takes it for written.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Archive`] when rkyv refuses a value; the content is unchanged then.
+    fn archive(&mut self, out: &mut FieldWriter<'_, '_>) -> Result<(), StateError>;
+
+    /// Takes a live record from below: into `current`, or, where the field is absent, as a new
+    /// content to be put there. `ttl_ms` is the state's TTL.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Unarchive`] when the bytes are not what this type archives.
+    fn load(
+        current: Option<&mut Self>,
+        record: &Record<'_>,
+        ttl_ms: Option<i64>,
+    ) -> Result<Option<Self>, StateError>;
+}
+
+/// A plain value is written as a whole.
+impl<V: StateValue> Content for V {
+    #[inline]
+    fn archive(&mut self, out: &mut FieldWriter<'_, '_>) -> Result<(), StateError> {
+        out.put(&[], None, self)
+    }
+
+    fn load(
+        current: Option<&mut Self>,
+        record: &Record<'_>,
+        _ttl_ms: Option<i64>,
+    ) -> Result<Option<Self>, StateError> {
+        let value = V::from_archived(record.value)?;
+        match current {
+            Some(current) => {
+                *current = value;
+                Ok(None)
+            }
+            None => Ok(Some(value)),
+        }
+    }
+}
+
+/// The chunk number that is the sub-key of a list's record.
+///
+/// # Errors
+///
+/// [`StateError::Unarchive`] when the sub-key is none.
+pub(super) fn chunk_number<V>(record: &Record<'_>) -> Result<u32, StateError> {
+    #[derive(Debug, thiserror::Error)]
+    #[error("a chunk number has 4 bytes")]
+    struct NoChunkNumber;
+
+    let number = <[u8; 4]>::try_from(record.sub).map_err(|_| StateError::Unarchive {
+        type_name: type_name::<V>(),
+        length_bytes: record.sub.len(),
+        source: Error::new(NoChunkNumber),
+    })?;
+    Ok(u32::from_be_bytes(number))
+}

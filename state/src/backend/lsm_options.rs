@@ -32,6 +32,7 @@ pub struct LsmOptions {
     pub(crate) memory_budget_bytes: Option<u64>,
     pub(crate) retained_checkpoints: Option<usize>,
     pub(crate) waiting_bytes_max: u64,
+    pub(crate) compaction: CompactionOptions,
     pub(crate) waker: Option<Waker>,
 }
 
@@ -46,6 +47,7 @@ impl LsmOptions {
             memory_budget_bytes: None,
             retained_checkpoints: Some(2),
             waiting_bytes_max: WAITING_BYTES_MAX,
+            compaction: CompactionOptions::default(),
             waker: None,
         }
     }
@@ -98,8 +100,8 @@ impl LsmOptions {
 
     /// With a budget rows are read from files, and deltas are no good for that.
     pub(crate) fn compaction(&self) -> CompactionOptions {
-        let sorts_deltas = self.memory_budget_bytes.is_some();
-        CompactionOptions { sorts_deltas, ..CompactionOptions::default() }
+        let sorts_deltas = self.compaction.sorts_deltas || self.memory_budget_bytes.is_some();
+        CompactionOptions { sorts_deltas, ..self.compaction }
     }
 
     pub(crate) fn check(&self) -> Result<(), StoreError> {

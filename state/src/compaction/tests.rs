@@ -17,16 +17,7 @@ use crate::{KeyGroup, KeyGroupRange, KeyHash, key_group_of};
 
 const TABLES: [TableId; 2] = [TableId(3), TableId(9)];
 
-/// Levels and files so small that a few hundred rows fill three of them.
-const SMALL: CompactionOptions = CompactionOptions {
-    delta_count: 3,
-    delta_percent: 25,
-    sorts_deltas: false,
-    level_bytes: 8_000,
-    level_factor: 3,
-    file_bytes_max: 16_000,
-    file_bytes_min: 2_000,
-};
+const SMALL: CompactionOptions = CompactionOptions::SMALL;
 
 struct Store {
     files: StoreFiles,
@@ -181,7 +172,7 @@ fn compactions_change_nothing_that_is_read() {
         store.settle(&options);
         store.check(&format!("seed {seed} settled"));
     }
-    assert!(levels_used[3..].iter().all(|used| *used > 0), "{levels_used:?}");
+    assert!(levels_used.iter().filter(|used| **used > 0).count() > 3, "{levels_used:?}");
 }
 
 #[test]
@@ -261,7 +252,7 @@ fn space_is_bounded_while_rows_are_rewritten() {
     assert!(live_bytes < KEYS * 28, "{live_bytes}");
     let mut populated_max = 0;
     for value in 1..=40 {
-        let share = if value % 20 < 5 { 10 } else { 100 };
+        let share = if value % 20 < 5 { 10 } else { 200 };
         let mut keys = (0..KEYS / share).map(|_| random.below(KEYS));
         store.add_epoch(&delta(&mut keys, value));
         let bytes_max = store.settle(&options);
@@ -271,7 +262,7 @@ fn space_is_bounded_while_rows_are_rewritten() {
         let populated = store.version.levels.iter().filter(|level| !level.is_empty()).count();
         populated_max = populated_max.max(populated);
     }
-    assert!(populated_max >= 3);
+    assert!(populated_max >= 3, "{:?}", store.version.levels);
 }
 
 /// A file as a manifest describes it, in prefixes of one table.

@@ -62,6 +62,14 @@ pub(crate) struct Worker {
     is_abandoned: bool,
 }
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(job) = self.job.take() {
+            let _ = job.abort();
+        }
+    }
+}
+
 /// What a run did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {

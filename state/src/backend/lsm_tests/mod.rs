@@ -21,6 +21,7 @@ use super::{
     TableRequest, TableStore,
 };
 use crate::codec::{Record, RecordKind, RowWriter, TableId};
+use crate::compaction::CompactionOptions;
 use crate::key_group::key_group_of;
 use crate::snapshot::{CheckpointId, StateRoot, StoreEvent};
 use crate::test_random::SplitMix64;
@@ -33,8 +34,13 @@ const ALL_GROUPS: KeyGroupRange = KeyGroupRange { start: 0, end: MAX_PARALLELISM
 /// Everything that a scan finds, by key group, hash and key.
 type Rows = BTreeMap<(u16, u32, Vec<u8>), Vec<(u8, Vec<u8>, Option<i64>, Vec<u8>)>>;
 
+/// Of a store that has deltas alone.
 fn options() -> LsmOptions {
-    LsmOptions::new(ALL_GROUPS, MAX_PARALLELISM)
+    options_with(CompactionOptions::NEVER)
+}
+
+fn options_with(compaction: CompactionOptions) -> LsmOptions {
+    LsmOptions { compaction, ..LsmOptions::new(ALL_GROUPS, MAX_PARALLELISM) }
 }
 
 fn memory() -> Arc<dyn Storage> {

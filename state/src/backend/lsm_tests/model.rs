@@ -7,6 +7,7 @@ const NAMES: [&str; TABLES] = ["rows", "windows", "timers"];
 
 struct Run {
     random: SplitMix64,
+    options: LsmOptions,
     storage: Arc<dyn Storage>,
     store: LsmStore,
     tables: Vec<TableStore>,
@@ -17,17 +18,21 @@ struct Run {
     /// The latest epoch in which a row was written, by table and number.
     written: BTreeMap<(usize, u64), Epoch>,
     next_checkpoint: u64,
+    merged_files: u64,
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, compaction: CompactionOptions) -> Self {
         let storage = memory();
-        let store = create(&storage);
+        let options = options_with(compaction);
+        let created = LsmStore::create(ROOT, options.clone(), Arc::clone(&storage), None);
+        let store = created.unwrap();
         let tables = NAMES.map(|name| table(&store, name)).into();
         let model = Model::new(ALL_GROUPS, TABLES as u16, store.current_epoch());
         let by_epoch = BTreeMap::from([(Epoch(0), MemoryTier::new())]);
         Run {
             random: SplitMix64::new(seed),
+            options,
             storage,
             store,
             tables,
@@ -36,6 +41,7 @@ impl Run {
             by_checkpoint: BTreeMap::new(),
             written: BTreeMap::new(),
             next_checkpoint: 1,
+            merged_files: 0,
         }
     }
 
@@ -140,10 +146,12 @@ impl Run {
 
     /// The process ends and opens the store again, at its latest checkpoint.
     fn restart(&mut self) {
+        self.merged_files += self.store.statistics().compacted_files;
         self.tables.clear();
         let store = std::mem::replace(&mut self.store, create(&memory()));
         drop(store);
-        self.store = open(&self.storage);
+        let (options, storage) = (self.options.clone(), Arc::clone(&self.storage));
+        self.store = LsmStore::open(ROOT, options, storage, None).unwrap();
         let epoch = match self.store.restored_checkpoint() {
             Some(id) => self.by_checkpoint[&id],
             None => Epoch(0),
@@ -160,12 +168,27 @@ impl Run {
     }
 }
 
+/// How many files were made by merging others.
+fn check_run(seed: u64, compaction: CompactionOptions) -> u64 {
+    let mut run = Run::new(seed, compaction);
+    (0..6000).for_each(|_| run.step());
+    run.restart();
+    assert!(run.next_checkpoint > 50, "checkpoints were made");
+    run.merged_files
+}
+
 #[test]
 fn equals_the_tier_in_memory() {
-    for seed in 0..6 {
-        let mut run = Run::new(seed);
-        (0..6000).for_each(|_| run.step());
-        run.restart();
-        assert!(run.next_checkpoint > 50, "checkpoints were made");
+    for seed in 0..3 {
+        assert_eq!(check_run(seed, CompactionOptions::NEVER), 0);
+    }
+}
+
+#[test]
+fn equals_the_tier_in_memory_while_files_are_merged() {
+    for seed in 0..4 {
+        let compaction =
+            CompactionOptions { sorts_deltas: seed % 2 == 1, ..CompactionOptions::SMALL };
+        assert!(check_run(seed, compaction) > 50, "seed {seed}");
     }
 }

@@ -8,6 +8,7 @@ use crate::snapshot::RestoreSource;
 struct Job {
     root: Arc<StateRoot>,
     generation: usize,
+    compaction: CompactionOptions,
     stores: Vec<LsmStore>,
     tables: Vec<TableStore>,
     model: Model,
@@ -16,11 +17,12 @@ struct Job {
 }
 
 impl Job {
-    fn new(parallelism: u16, seed: u64) -> Self {
+    fn new(parallelism: u16, seed: u64, compaction: CompactionOptions) -> Self {
         let root = StateRoot::open(ROOT, memory()).unwrap();
         let mut job = Job {
             root,
             generation: 0,
+            compaction,
             stores: Vec::new(),
             tables: Vec::new(),
             model: Model::new(ALL_GROUPS, 1, Epoch::FIRST),
@@ -38,7 +40,8 @@ impl Job {
         let slot = |subtask| {
             let groups = KeyGroupRange::of(subtask, parallelism, MAX_PARALLELISM).unwrap();
             let name = format!("generation-{}-slot-{subtask}", self.generation);
-            LsmOptions::new(groups, MAX_PARALLELISM).store(&name)
+            let compaction = self.compaction;
+            LsmOptions { compaction, ..LsmOptions::new(groups, MAX_PARALLELISM).store(&name) }
         };
         (0..parallelism).map(slot).collect()
     }
@@ -106,7 +109,7 @@ impl Job {
 #[test]
 fn up_and_down_and_up_again() {
     for (seed, steps) in [[3, 5, 2], [1, 4, 1], [4, 7, 4], [2, 1, 3]].into_iter().enumerate() {
-        let mut job = Job::new(steps[0], seed as u64);
+        let mut job = Job::new(steps[0], seed as u64, CompactionOptions::SMALL);
         for parallelism in steps.into_iter().cycle().skip(1).take(8) {
             job.change(300);
             job.change(200);
@@ -120,7 +123,7 @@ fn up_and_down_and_up_again() {
 
 #[test]
 fn a_shared_file_goes_with_its_last_store() {
-    let mut job = Job::new(1, 9);
+    let mut job = Job::new(1, 9, CompactionOptions::NEVER);
     job.change(500);
     job.rescale(3);
     let storage = Arc::clone(job.root.files().storage());

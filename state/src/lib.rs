@@ -70,6 +70,8 @@ mod timer_queue;
 mod test_random;
 #[cfg(test)]
 mod test_spawner;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use backend::{
     Epoch, LevelStatistics, LsmOptions, LsmStore, OlderCheckpoints, StoreError, StoreStatistics,

@@ -4,13 +4,12 @@ use crate::function::OutputTag;
 use crate::operator::keyed_services::KeyedServices;
 use crate::record::NO_TIMESTAMP;
 use thalweg_state::{
-    KeyedContext, OperatorContext, OperatorContextMut, OperatorStateStore, RowCursor, RowId,
+    KeyedContext, OperatorContext, OperatorContextMut, OperatorStateStore, RowCursor,
 };
 
 /// The key at hand, its state, its timers, and time.
 pub struct Context<'a, K> {
     pub(crate) cursor: RowCursor<'a>,
-    pub(crate) row: RowId,
     pub(crate) key: &'a K,
     pub(crate) timestamp: i64,
     pub(crate) services: &'a mut KeyedServices,
@@ -31,12 +30,12 @@ impl<K> Context<'_, K> {
     }
     /// The same context for a shorter time.
     pub(crate) fn reborrow(&mut self) -> Context<'_, K> {
-        let Context { cursor, row, key, timestamp, services } = self;
-        Context { cursor: cursor.reborrow(), row: *row, key, timestamp: *timestamp, services }
+        let Context { cursor, key, timestamp, services } = self;
+        Context { cursor: cursor.reborrow(), key, timestamp: *timestamp, services }
     }
     /// Time and timers of this key.
     pub fn timer_service(&mut self) -> TimerService<'_> {
-        TimerService { cursor: self.cursor.reborrow(), row: self.row, services: self.services }
+        TimerService { cursor: self.cursor.reborrow(), services: self.services }
     }
     /// Emits to a side output, with the timestamp of the record or timer at hand.
     pub fn output<T: 'static>(&mut self, tag: &OutputTag<T>, record: T) {
@@ -181,7 +180,6 @@ impl<K> OperatorContextMut for OnTimerContext<'_, K> {
 /// ```
 pub struct TimerService<'a> {
     cursor: RowCursor<'a>,
-    row: RowId,
     services: &'a mut KeyedServices,
 }
 

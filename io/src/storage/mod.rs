@@ -272,6 +272,42 @@ pub fn remove_tree(storage: &dyn Storage, directory: &Path) -> Result<(), IoErro
     storage.remove_dir(directory)
 }
 
+/// Creates a directory and its missing parents, durably: all directories above are synced.
+///
+/// Also those that were there before, because whoever made them may have been killed between making
+/// and syncing them. A directory that this user may not read is passed over: nobody made anything
+/// in it by this way.
+///
+/// # Errors
+///
+/// What the storage says.
+///
+/// # Examples
+///
+/// ```
+/// use std::path::Path;
+/// use thalweg_io::storage::{MemoryStorage, Storage, create_durable_dir_all};
+///
+/// # fn main() -> Result<(), thalweg_io::IoError> {
+/// let storage = MemoryStorage::new();
+/// create_durable_dir_all(&storage, Path::new("/data/state"))?;
+/// assert!(storage.metadata(Path::new("/data/state")).is_ok());
+/// # Ok(())
+/// # }
+/// ```
+pub fn create_durable_dir_all(storage: &dyn Storage, directory: &Path) -> Result<(), IoError> {
+    storage.create_dir_all(directory)?;
+    let mut below = directory;
+    while below.file_name().is_some() {
+        let above = parent_directory(below);
+        match storage.sync_dir(above) {
+            Ok(()) | Err(IoError::PermissionDenied { .. }) => below = above,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// The directory whose sync makes the name `path` durable.
 pub fn parent_directory(path: &Path) -> &Path {
     match path.parent() {

@@ -460,3 +460,149 @@ fn an_ordinary_user_with_64_kib_of_locked_memory_goes_without_registered_buffers
         run_model(&storage, directory, 1, 300);
     });
 }
+
+/// Files of blocks, each in a segment that holds older blocks with right checksums.
+fn write_files_of_blocks(storage: UringStorage, directory: &Path) {
+    use crate::block::{BlockOwner, FileId};
+    use crate::checkpoint_file::{CheckpointFileReader, CheckpointFileWriter, FileFormat};
+    use crate::checkpoint_file::{LogReader, LogWriter};
+
+    const FORMAT: FileFormat = FileFormat::new("test", 1);
+    let storage: Arc<dyn Storage> = Arc::new(storage);
+    let (sealed, log) = (directory.join("sealed"), directory.join("log"));
+    let mut draw = Draw(3);
+    for epoch in 1..20 {
+        let owner = BlockOwner { file_id: FileId(epoch * 2), epoch };
+        let file = storage.create_segment(&sealed, 60_000).unwrap();
+        let mut writer = CheckpointFileWriter::start(&storage, file, FORMAT, owner);
+        let payloads: Vec<_> = (0..draw.below(12)).map(|_| draw.bytes(9000)).collect();
+        for payload in &payloads {
+            writer.append_block(1, payload).unwrap();
+        }
+        let seal = writer.complete(b"footer").unwrap().seal();
+
+        let owner = BlockOwner { file_id: FileId(epoch * 2 + 1), epoch };
+        let file = storage.create_segment(&log, 60_000).unwrap();
+        let mut writer = LogWriter::start(&storage, file, FORMAT, owner);
+        for payload in payloads.iter().rev() {
+            writer.append(2, payload).unwrap();
+            if draw.below(2) == 0 {
+                writer.sync().unwrap();
+            }
+        }
+        writer.sync().unwrap();
+
+        let reader = CheckpointFileReader::open(&*storage, &sealed, FORMAT, &seal).unwrap();
+        reader.verify_all().unwrap();
+        let mut reader = LogReader::open_owned(&*storage, &log, FORMAT, owner).unwrap();
+        for payload in payloads.iter().rev() {
+            assert!(reader.advance().unwrap().unwrap().payload == payload);
+        }
+        assert!(reader.advance().unwrap().is_none());
+        drop((reader, writer));
+        for path in [&sealed, &log] {
+            storage.recycle(path).unwrap();
+        }
+    }
+    assert_eq!(storage.list(&directory.join("spare")).unwrap().len(), 2, "the same two all along");
+}
+
+#[test]
+fn files_of_blocks_live_in_recycled_segments() {
+    for seed in 0..4 {
+        let directory = tempfile::tempdir().unwrap();
+        let options = options().spare_directory(directory.path().join("spare"));
+        write_files_of_blocks(unruly(options, seed).0, directory.path());
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let options = options().spare_directory(directory.path().join("spare"));
+    if let Some(storage) = real(options) {
+        write_files_of_blocks(storage, directory.path());
+    }
+}
+
+/// The byte that belongs at `position` of file `index`.
+fn byte_at(index: usize, position: usize) -> u8 {
+    ((position >> 9) * 31 + position + index * 7) as u8
+}
+
+/// Threads that write files of their own, and others that read behind them.
+fn write_and_read_at_once(storage: &UringStorage, directory: &Path) {
+    use std::sync::atomic::AtomicUsize;
+
+    const FILES: usize = 3;
+    const LENGTH: usize = 400_000;
+    let appended: [AtomicUsize; FILES] = Default::default();
+    let path = |index: usize| directory.join(format!("file-{index}"));
+    (0..FILES).for_each(|index| drop(storage.create(&path(index)).unwrap()));
+    let write = |index: usize| {
+        let mut draw = Draw(index as u64);
+        let mut writer = match index {
+            0 => storage.create_segment(&path(index), LENGTH as u64).unwrap(),
+            _ => storage.open_append(&path(index)).unwrap(),
+        };
+        let mut start = 0;
+        while start < LENGTH {
+            let end = (start + draw.below(30_000)).min(LENGTH);
+            let bytes: Vec<u8> = (start..end).map(|position| byte_at(index, position)).collect();
+            writer.append(&bytes).unwrap();
+            appended[index].store(end, Ordering::Release);
+            if draw.below(4) == 0 {
+                writer.sync().unwrap();
+            }
+            start = end;
+        }
+    };
+    let read = |seed: u64| {
+        let mut draw = Draw(seed);
+        let readers: Vec<_> =
+            (0..FILES).map(|index| storage.open_read(&path(index)).unwrap()).collect();
+        let mut batches = storage.batch_reader();
+        while appended.iter().any(|length| length.load(Ordering::Acquire) < LENGTH) {
+            let index = draw.below(FILES);
+            let length = appended[index].load(Ordering::Acquire);
+            let starts: Vec<_> = (0..4).map(|_| draw.below(length + 1)).collect();
+            let mut buffers: Vec<_> = starts
+                .iter()
+                .map(|start| vec![0; draw.below((length - start).min(5000) + 1)])
+                .collect();
+            let mut requests: Vec<_> = starts
+                .iter()
+                .zip(&mut buffers)
+                .map(|(start, buffer)| ReadRequest::new(&*readers[index], *start as u64, buffer))
+                .collect();
+            batches.read(&mut requests);
+            requests.into_iter().for_each(|request| request.into_outcome().unwrap());
+            for (start, buffer) in starts.iter().zip(&buffers) {
+                let expected = (*start..).map(|position| byte_at(index, position));
+                assert!(buffer.iter().copied().eq(expected.take(buffer.len())), "{index} {start}");
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let (write, read) = (&write, &read);
+        for index in 0..FILES {
+            scope.spawn(move || write(index));
+        }
+        for seed in 0..2 {
+            scope.spawn(move || read(seed));
+        }
+    });
+    for index in 0..FILES {
+        let found = fs::read(path(index)).unwrap();
+        let expected = (0..LENGTH).map(|position| byte_at(index, position));
+        assert!(found[..LENGTH].iter().copied().eq(expected), "file {index}");
+    }
+}
+
+#[test]
+fn threads_write_and_read_at_once() {
+    for seed in 0..3 {
+        let directory = tempfile::tempdir().unwrap();
+        write_and_read_at_once(&unruly(options(), seed).0, directory.path());
+    }
+    let directory = tempfile::tempdir().unwrap();
+    if let Some(storage) = real(options()) {
+        write_and_read_at_once(&storage, directory.path());
+    }
+}

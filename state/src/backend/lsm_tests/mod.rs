@@ -1,6 +1,7 @@
 //! A store on files against the tier in memory, through the interface of resident tables.
 
 mod checkpoints;
+mod crashes;
 mod failing_storage;
 mod failures;
 mod model;
@@ -14,7 +15,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use thalweg_io::storage::{MemoryStorage, Storage};
+use thalweg_io::storage::{FaultStorage, MemoryStorage, Storage};
 
 use super::{
     Epoch, LsmOptions, LsmStore, MemoryTier, PartitionLayout, RowAddress, StateRequest, StoreError,

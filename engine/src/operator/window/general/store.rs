@@ -4,6 +4,7 @@ use crate::Result;
 use crate::function::{Collector, TimeDomain, WindowContext};
 use crate::operator::Push;
 use crate::operator::keyed_services::KeyedServices;
+use crate::operator::keyed_store::KeyedStore;
 use crate::operator::window::body::Body;
 use crate::operator::window::general::UserCode;
 use crate::operator::window::stored::Contents;
@@ -54,6 +55,8 @@ impl<T> Element<'_, T> {
 pub(super) struct WindowStore<K: Key, W: Window, S> {
     pub(super) windows: RowStore<Namespaced<K, W>>,
     pub(super) keys: RowStore<K>,
+    /// Where windows and keys lie that are not in memory.
+    pub(super) files: Option<KeyedStore>,
     pub(super) contents: ValueState<Contents<S>>,
     /// Of a key; unopened where windows do not merge.
     pub(super) merging: ValueState<MergingWindowSet<W>>,
@@ -111,7 +114,7 @@ impl<K: Key, W: Window, S: StateValue> WindowStore<K, W, S> {
     /// The context of the trigger at a window, and the window.
     pub(super) fn at(&mut self, row: RowId) -> Result<(TriggerContext<'_>, W), StateError> {
         let (cursor, at) = self.windows.cursor(row)?;
-        let context = TriggerContext { cursor, row, services: &mut self.services };
+        let context = TriggerContext { cursor, services: &mut self.services };
         Ok((context, at.namespace))
     }
 

@@ -54,6 +54,7 @@ mod cache;
 mod codec;
 mod compaction;
 mod delta;
+mod inspect;
 mod manifest;
 mod merge;
 mod read;
@@ -87,6 +88,7 @@ pub use handle::{
     ReducingState, ValueState,
 };
 pub use hash::{KEY_HASH_NAME, KEY_HASH_VERSION, KeyHash, KeyHasher};
+pub use inspect::{FileReport, Report, StoreReport, inspect};
 pub use key_group::{
     KeyGroup, KeyGroupRange, MAX_PARALLELISM_LIMIT, default_max_parallelism, key_group_of,
     subtask_of,

@@ -32,8 +32,8 @@ pub struct LsmOptions {
     pub(crate) memory_budget_bytes: Option<u64>,
     pub(crate) retained_checkpoints: Option<usize>,
     pub(crate) waiting_bytes_max: u64,
-    pub(crate) compaction: CompactionOptions,
     pub(crate) waker: Option<Waker>,
+    pub(crate) compaction: CompactionOptions,
 }
 
 impl LsmOptions {
@@ -47,8 +47,8 @@ impl LsmOptions {
             memory_budget_bytes: None,
             retained_checkpoints: Some(2),
             waiting_bytes_max: WAITING_BYTES_MAX,
-            compaction: CompactionOptions::default(),
             waker: None,
+            compaction: CompactionOptions::default(),
         }
     }
 
@@ -98,7 +98,8 @@ impl LsmOptions {
         usize::try_from(share).unwrap_or(usize::MAX)
     }
 
-    /// With a budget rows are read from files, and deltas are no good for that.
+    /// How files are merged. With a budget rows are read from files, and sorted ones are better for
+    /// that: a filter, no index of every row.
     pub(crate) fn compaction(&self) -> CompactionOptions {
         let sorts_deltas = self.compaction.sorts_deltas || self.memory_budget_bytes.is_some();
         CompactionOptions { sorts_deltas, ..self.compaction }

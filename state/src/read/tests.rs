@@ -63,7 +63,7 @@ impl Store {
         let rows: Vec<RowAddress<'_>> = (owned.iter())
             .map(|(group, hash, key)| RowAddress { group: *group, hash: *hash, key })
             .collect();
-        self.deltas.load(&self.version, TABLE, rows.iter().map(|row| row.group)).unwrap();
+        self.deltas.load(&self.version, TABLE, &rows).unwrap();
         let mut found: Vec<(usize, ModelRow)> = Vec::new();
         let visit = &mut |row: usize, record: &Record<'_>| {
             if found.last().is_none_or(|(last, _)| *last != row) {

@@ -4,6 +4,7 @@ mod checkpoints;
 mod crashes;
 mod failing_storage;
 mod failures;
+mod golden;
 mod model;
 mod recovery;
 mod rescale;
@@ -22,7 +23,6 @@ use super::{
     TableRequest, TableStore,
 };
 use crate::codec::{Record, RecordKind, RowWriter, TableId};
-use crate::compaction::CompactionOptions;
 use crate::key_group::key_group_of;
 use crate::snapshot::{CheckpointId, StateRoot, StoreEvent};
 use crate::test_random::SplitMix64;
@@ -35,13 +35,25 @@ const ALL_GROUPS: KeyGroupRange = KeyGroupRange { start: 0, end: MAX_PARALLELISM
 /// Everything that a scan finds, by key group, hash and key.
 type Rows = BTreeMap<(u16, u32, Vec<u8>), Vec<(u8, Vec<u8>, Option<i64>, Vec<u8>)>>;
 
-/// Of a store that has deltas alone.
-fn options() -> LsmOptions {
-    options_with(CompactionOptions::NEVER)
+fn merging_options() -> LsmOptions {
+    LsmOptions::new(ALL_GROUPS, MAX_PARALLELISM)
 }
 
-fn options_with(compaction: CompactionOptions) -> LsmOptions {
-    LsmOptions { compaction, ..LsmOptions::new(ALL_GROUPS, MAX_PARALLELISM) }
+/// Options with which deltas stay deltas, so that files can be counted.
+fn options() -> LsmOptions {
+    let mut options = merging_options();
+    options.compaction.delta_count = 1000;
+    options.compaction.level_bytes = 1 << 40;
+    options
+}
+
+/// Options with which a few rows make several levels.
+fn small_files(mut options: LsmOptions) -> LsmOptions {
+    options.compaction.level_bytes = 4 << 10;
+    options.compaction.level_factor = 4;
+    options.compaction.file_bytes_max = 8 << 10;
+    options.compaction.file_bytes_min = 2 << 10;
+    options
 }
 
 fn memory() -> Arc<dyn Storage> {
@@ -68,13 +80,9 @@ fn table(store: &LsmStore, name: &str) -> TableStore {
 
 /// Runs the worker until it has nothing to do.
 fn settle(store: &LsmStore) -> Vec<StoreEvent> {
-    let mut events = Vec::new();
-    for _ in 0..1000 {
-        let more = store.poll();
-        if more.is_empty() && store.statistics().garbage_files == 0 {
-            break;
-        }
-        events.extend(more);
+    let mut events = store.poll();
+    while !store.is_idle() {
+        events.extend(store.poll());
     }
     events
 }

@@ -1,6 +1,7 @@
 //! Stores made of checkpoints of others.
 
 use super::*;
+use crate::compaction::CompactionOptions;
 
 use crate::snapshot::RestoreSource;
 
@@ -8,12 +9,12 @@ use crate::snapshot::RestoreSource;
 struct Job {
     root: Arc<StateRoot>,
     generation: usize,
-    compaction: CompactionOptions,
     stores: Vec<LsmStore>,
     tables: Vec<TableStore>,
     model: Model,
     next_checkpoint: u64,
     random: SplitMix64,
+    compaction: CompactionOptions,
 }
 
 impl Job {
@@ -22,12 +23,12 @@ impl Job {
         let mut job = Job {
             root,
             generation: 0,
-            compaction,
             stores: Vec::new(),
             tables: Vec::new(),
             model: Model::new(ALL_GROUPS, 1, Epoch::FIRST),
             next_checkpoint: 1,
             random: SplitMix64::new(seed),
+            compaction,
         };
         for options in job.options(parallelism) {
             job.stores.push(LsmStore::create_in(&job.root, options, None).unwrap());
@@ -109,7 +110,8 @@ impl Job {
 #[test]
 fn up_and_down_and_up_again() {
     for (seed, steps) in [[3, 5, 2], [1, 4, 1], [4, 7, 4], [2, 1, 3]].into_iter().enumerate() {
-        let mut job = Job::new(steps[0], seed as u64, CompactionOptions::SMALL);
+        let options = if seed % 2 == 0 { merging_options() } else { options() };
+        let mut job = Job::new(steps[0], seed as u64, small_files(options).compaction);
         for parallelism in steps.into_iter().cycle().skip(1).take(8) {
             job.change(300);
             job.change(200);
@@ -123,7 +125,7 @@ fn up_and_down_and_up_again() {
 
 #[test]
 fn a_shared_file_goes_with_its_last_store() {
-    let mut job = Job::new(1, 9, CompactionOptions::NEVER);
+    let mut job = Job::new(1, 9, options().compaction);
     job.change(500);
     job.rescale(3);
     let storage = Arc::clone(job.root.files().storage());

@@ -123,7 +123,7 @@ impl LsmTier {
             files,
             layout,
             retained_checkpoints: options.retained_checkpoints,
-            compaction: options.compaction,
+            compaction: options.compaction(),
             commands: inbox,
             outbox: Outbox::new(sender, options.waker.clone()),
             gauges: Arc::clone(&gauges),

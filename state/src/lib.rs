@@ -63,10 +63,10 @@ mod timer_queue;
 
 #[cfg(test)]
 mod test_random;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
 #[cfg(test)]
 mod test_spawner;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use backend::{
     Epoch, LevelStatistics, LsmOptions, LsmStore, OlderCheckpoints, StoreError, StoreStatistics,

@@ -121,8 +121,8 @@ impl RawTable {
         let mut contents = BTreeMap::new();
         let groups = self.store.groups();
         self.store.scan(groups, &mut |address, record| {
-            let before = contents
-                .insert((key_of(address.key), record.sub.to_vec()), { record.value.to_vec() });
+            let key = (key_of(address.key), record.sub.to_vec());
+            let before = contents.insert(key, record.value.to_vec());
             assert!(before.is_none(), "a scan gives each record once");
             Ok(())
         })?;

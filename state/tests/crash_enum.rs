@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use durable::{DIRECTORY, Driver, Model, open, open_root, options};
-use thalweg_io::storage::{CrashImage, CrashPlan, CrashReport, FaultStorage, Storage};
+use thalweg_io::storage::{
+    ArmedFault, CrashImage, CrashPlan, CrashReport, FaultKind, FaultStorage, Storage,
+};
 use thalweg_state::{CheckpointId, KeyGroupRange, LsmOptions, LsmStore, RestoreSource, StoreError};
 
 const PLAN: CrashPlan =
@@ -298,6 +300,30 @@ fn check_from(image: &CrashImage<'_>, noted: Option<u64>, snapshots: &Snapshots)
         }
         Err(StoreError::NoSuchStore { .. }) if noted.is_none() => {}
         Err(error) => panic!("{error}, {noted:?} was reported\n{image}"),
+    }
+}
+
+/// The same protocol on a disk that leaves out one sync: what a store would do that forgot it.
+#[test]
+fn each_forgotten_sync_is_caught() {
+    let forgotten = [
+        (FaultKind::LyingSync, ".delta"),
+        (FaultKind::LyingSync, ".manifest"),
+        (FaultKind::LyingSyncDirectory, "files"),
+        (FaultKind::LyingSyncDirectory, "manifests"),
+        (FaultKind::LyingSyncDirectory, "/job"),
+    ];
+    for (kind, name) in forgotten {
+        let run = || {
+            let mut run = Run::new();
+            // All of them, not one: another sync of the same file may come to its rescue.
+            (0..100).for_each(|_| run.disk.arm(ArmedFault::next(kind).of(name)));
+            let mut driver = run.create(options(), 7);
+            (1..=3).for_each(|id| run.checkpoint(&mut driver, id, 12));
+            run.disk.recording().enumerate(&PLAN, |image| check(image, &options(), &run.snapshots));
+        };
+        let is_caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
+        assert!(is_caught, "{kind:?} of {name}");
     }
 }
 

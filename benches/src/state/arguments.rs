@@ -24,6 +24,17 @@ pub enum Bench {
 pub enum Backend {
     /// Rows in memory alone.
     Memory,
+    /// Rows in memory, changes on files.
+    Lsm,
+}
+
+/// How files are written and read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageKind {
+    /// Through io_uring, by a thread of its own.
+    Uring,
+    /// By system calls.
+    Posix,
 }
 
 /// Another store to run the same work on.
@@ -60,10 +71,14 @@ pub struct Options {
     pub growths: usize,
     /// Where our side keeps its state.
     pub backend: Backend,
+    /// Operations between two barriers; `None` for none.
+    pub barrier_every: Option<u64>,
     /// Memory that state may take, in MiB; `None` for as much as it needs.
     pub budget_mib: Option<u64>,
     /// Another store to run the same work on, alone, after ours.
     pub rival: Option<Rival>,
+    /// How files are written and read.
+    pub storage: StorageKind,
     /// Where files are made, and removed when the run ends.
     pub directory: PathBuf,
 }
@@ -81,7 +96,9 @@ pub fn declared() -> DeclaredArguments {
         .with(option("batch", "N", "records hinted together").default(256))
         .with(option("ahead", "N", "how far ahead hints are given").default(16))
         .with(option("growths", "N", "how often growth is repeated").default(3))
-        .with(option("backend", "B", "memory").default("memory"))
+        .with(option("backend", "B", "lsm or memory").default("lsm"))
+        .with(option("storage", "S", "uring or posix").default("uring"))
+        .with(option("barrier-every", "N", "operations between two checkpoints; none without it"))
         .with(option("budget-mib", "M", "memory that state may take"))
         .with(option("rival", "R", "also rocksdb, fjall or redb (feature `rivals`)"))
         .with(
@@ -112,8 +129,10 @@ impl Options {
             ahead: arguments.parse("ahead")?,
             growths: arguments.parse("growths")?,
             backend: arguments.parse("backend")?,
+            barrier_every: arguments.parse_optional("barrier-every")?,
             budget_mib: arguments.parse_optional("budget-mib")?,
             rival: arguments.parse_optional("rival")?,
+            storage: arguments.parse("storage")?,
             directory: arguments.parse("directory")?,
         };
         options.check()?;
@@ -125,6 +144,8 @@ impl Options {
             format!("--keys {} is not within 1 to {}", self.keys, u32::MAX)
         } else if ![8, 100].contains(&self.value_bytes) {
             format!("--value-bytes {} is neither 8 nor 100", self.value_bytes)
+        } else if self.barrier_every == Some(0) {
+            "--barrier-every is at least 1".to_owned()
         } else if self.slice == 0 || self.batch == 0 || self.growths == 0 {
             "--slice, --batch and --growths are at least 1".to_owned()
         } else if self.seconds.is_nan()
@@ -158,13 +179,24 @@ impl FromStr for Bench {
     }
 }
 
+impl Backend {
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Memory => "memory",
+            Backend::Lsm => "lsm",
+        }
+    }
+}
+
 impl FromStr for Backend {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text {
             "memory" => Ok(Backend::Memory),
-            _ => Err("there is memory".to_owned()),
+            "lsm" => Ok(Backend::Lsm),
+            _ => Err("there are lsm and memory".to_owned()),
         }
     }
 }
@@ -176,6 +208,18 @@ impl Rival {
             Rival::RocksDb => "rocksdb",
             Rival::Fjall => "fjall",
             Rival::Redb => "redb",
+        }
+    }
+}
+
+impl FromStr for StorageKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "uring" => Ok(StorageKind::Uring),
+            "posix" => Ok(StorageKind::Posix),
+            _ => Err("there are uring and posix".to_owned()),
         }
     }
 }

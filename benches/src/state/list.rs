@@ -46,7 +46,7 @@ impl RowLists {
     ) -> Result<u64> {
         let mut digest = 0_u64;
         for events in events.chunks(self.batch.size) {
-            self.batch.begin(&mut self.rows, events.iter().map(|event| event.key()));
+            self.batch.begin(&mut self.rows, events.iter().map(|event| event.key()))?;
             for (record, event) in events.iter().enumerate() {
                 let hash = self.batch.hash(&self.rows, record);
                 digest = digest.wrapping_add(apply(self, hash, *event)?);

@@ -81,7 +81,7 @@ impl Side<Calls> for RowMaps {
     fn run(&mut self, calls: &Calls, phase: usize) -> Result<Answer> {
         let mut digest = 0_u64;
         for events in calls.of(phase).chunks(self.batch.size) {
-            self.batch.begin(&mut self.rows, events.iter().map(|event| Entry::of(*event).key));
+            self.batch.begin(&mut self.rows, events.iter().map(|event| Entry::of(*event).key))?;
             for (record, event) in events.iter().enumerate() {
                 let hash = self.batch.hash(&self.rows, record);
                 digest = digest.wrapping_add(self.call(hash, *event, phase)?);

@@ -16,6 +16,7 @@
 
 mod arguments;
 mod events;
+mod files;
 mod pairing;
 mod process;
 mod report;
@@ -34,7 +35,7 @@ mod timers;
 #[cfg(feature = "rivals")]
 mod rivals;
 
-pub use arguments::{Backend, Bench, Options, Rival, declared};
+pub use arguments::{Backend, Bench, Options, Rival, StorageKind, declared};
 
 use thalweg::Result;
 

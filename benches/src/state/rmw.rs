@@ -7,14 +7,16 @@
 use thalweg::Result;
 use thalweg::state::StateValue;
 
-use super::Options;
 use super::events::{Event, Events, every_key};
+use super::files::Files;
 use super::pairing::{Answer, Side, alternate};
 use super::plain::PlainCounters;
 use super::process::{anonymous_bytes, written_bytes};
 use super::report::{Line, print_ratio};
+use super::scratch::Scratch;
 use super::stopwatch::{Latencies, Longest, Ticks};
 use super::store::RowCounters;
+use super::{Backend, Options};
 
 /// Calls of which single ones are timed before the other side has its turn.
 const LATENCY_BURST: usize = 65_536;
@@ -27,6 +29,10 @@ pub(super) trait Counters {
     fn update_all(&mut self, events: &[Event]) -> Result<u64>;
     /// As for one event.
     fn update(&mut self, event: Event) -> Result<u64>;
+    /// All keys are there: what is to be done before anything is measured.
+    fn grown(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// Waits for what happens in the background.
     fn settle(&mut self) -> Result<()> {
         Ok(())
@@ -114,7 +120,7 @@ struct Growth<C> {
 fn grow<C: Counters>(
     (options, ticks): (&Options, Ticks),
     growths: usize,
-    make: impl Fn() -> Result<C>,
+    mut make: impl FnMut() -> Result<C>,
 ) -> Result<Growth<C>> {
     let mut longest = Longest::new(ticks);
     // Of the first time: later ones reuse memory that the allocator has kept.
@@ -128,7 +134,7 @@ fn grow<C: Counters>(
             longest.time(|| counters.update(Event::new(key, 1)))?;
         }
         longest.restart();
-        counters.settle()?;
+        counters.grown()?;
         resident_bytes.get_or_insert_with(|| anonymous_bytes().saturating_sub(before));
         last = Some(counters);
     }
@@ -140,7 +146,20 @@ fn grow<C: Counters>(
 fn run_with<V: Measured>(options: &Options) -> Result<()> {
     let ticks = Ticks::calibrate();
     let context = (options, ticks);
-    let mut ours = grow(context, options.growths, || RowCounters::<V>::new(options))?;
+    let scratch = Scratch::new(&options.directory, "rmw")?;
+    let mut attempt = 0;
+    let make = || {
+        attempt += 1;
+        let files = match options.backend {
+            Backend::Memory => None,
+            Backend::Lsm => {
+                let directory = scratch.path().join(attempt.to_string());
+                Some(Files::create(options, ticks, &directory)?)
+            }
+        };
+        RowCounters::<V>::new(options, files)
+    };
+    let mut ours = grow(context, options.growths, make)?;
     let mut plain = grow(context, 1, || Ok(PlainCounters::<V>::with_room_for(options.keys)))?;
 
     let mut events = Events::new(options.keys, options.zipf);
@@ -166,11 +185,17 @@ fn run_with<V: Measured>(options: &Options) -> Result<()> {
             return Err(format!("single calls: {ours_digest} is not {plain_digest}").into());
         }
     }
-    line(options, "thalweg", rates.ours_mops(), &ours_latencies, &ours)
-        .mib("written_mib", written)
-        .print();
+    let mut ours_line = line(options, "thalweg", rates.ours_mops(), &ours_latencies, &ours)
+        .mib("written_mib", written);
+    if let Some(files) = ours.counters.files() {
+        ours_line = files.figures().add_to(ours_line);
+    }
+    ours_line.print();
     line(options, "hashbrown", rates.plain_mops(), &plain_latencies, &plain).print();
     print_ratio("rmw", &rates);
+    if let Some(files) = ours.counters.files() {
+        print!("{}", files.store().statistics());
+    }
     drop((ours, plain));
     run_rival::<V>(options, rates.ours_mops())
 }
@@ -217,6 +242,7 @@ fn line<C>(
     Line::new(system, "rmw")
         .field("keys", options.keys)
         .field("value_bytes", options.value_bytes)
+        .field("backend", options.backend.name())
         .field("events", options.keys_are())
         .number("mops", mops, 2)
         .latencies(latencies)

@@ -85,6 +85,10 @@ impl Latencies {
         self.histogram.saturating_record(taken_ns.clamp(1, LONGEST_NS));
     }
 
+    pub(super) fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
     /// The time that a share of the calls stayed within.
     pub(super) fn quantile_ns(&self, share: f64) -> u64 {
         self.histogram.value_at_quantile(share)

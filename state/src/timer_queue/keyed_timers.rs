@@ -7,8 +7,9 @@
 use super::changes::ARCHIVED;
 use super::timer_table::TimerTable;
 use super::{Timer, TimerQueue};
-use crate::backend::TableStore;
-use crate::{Epoch, Key, RowCursor, RowStore, StateError};
+use crate::backend::{StateRequest, TableRequest, TableStore};
+use crate::codec::StateIndex;
+use crate::{Epoch, Key, LsmStore, RowCursor, RowStore, SchemaDescription, StateError};
 
 /// Which clock a timer runs by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,14 +89,34 @@ impl KeyedTimers {
         KeyedTimers::default()
     }
 
-    /// Timers that are written to a table of their own, and were restored from it; `rows` are those
-    /// of their keys.
-    pub(crate) fn with_table<K: Key>(
+    /// Timers that are written to a table of their own in the persistent tier, with those that the
+    /// table has; `rows` are those of their keys, and are pinned without being read.
+    ///
+    /// # Errors
+    ///
+    /// Those of the persistent tier where the table is open already, or was written with other
+    /// types; [`StateError::Unarchive`] when it holds what is no timer or no key.
+    pub fn new_in<K: Key>(
+        store: &LsmStore,
+        table: &str,
+        rows: &mut RowStore<K>,
+    ) -> Result<Self, StateError> {
+        let (key, schema) = (SchemaDescription::of::<K>(), SchemaDescription::of::<i64>());
+        let states = ["event time", "processing time"];
+        let states = states.map(|name| StateRequest { name, schema: &schema });
+        let opened = store.table(&TableRequest { name: table, key: &key, states: &states })?;
+        let states = [opened.states[0], opened.states[1]];
+        KeyedTimers::attached(opened.store, states, rows)
+    }
+
+    /// As [`new_in`](Self::new_in), with an open table and the numbers of its states.
+    pub(crate) fn attached<K: Key>(
         store: TableStore,
+        states: [StateIndex; TimeDomain::COUNT],
         rows: &mut RowStore<K>,
     ) -> Result<Self, StateError> {
         let mut queues = <[TimerQueue; TimeDomain::COUNT]>::default();
-        let mut table = Box::new(TimerTable::new(store));
+        let mut table = Box::new(TimerTable::new(store, states));
         table.restore(rows, |domain, timer| {
             queues[domain as usize].register_with(timer, || ARCHIVED)
         })?;

@@ -12,7 +12,10 @@ use crate::backend::{
 };
 use crate::codec::{RecordKind, TableId, decode_row};
 use crate::test_random::SplitMix64;
-use crate::{Key, KeyGroup, KeyGroupRange, KeyHash, RowStore, StateError, StateRegistrar};
+use crate::{
+    Key, KeyGroup, KeyGroupRange, KeyHash, RowStore, StateError, StateRegistrar, ValueState,
+    ValueStateDescriptor,
+};
 
 const GROUPS: KeyGroupRange = KeyGroupRange { start: 0, end: 128 };
 
@@ -42,7 +45,7 @@ impl Fixture {
     fn new() -> Self {
         let (tier, mut rows) = (Rc::new(RefCell::new(MemoryTier::new())), no_rows());
         Fixture {
-            timers: KeyedTimers::with_table(table(&tier, Epoch::FIRST), &mut rows).unwrap(),
+            timers: KeyedTimers::attached(table(&tier, Epoch::FIRST), [0, 1], &mut rows).unwrap(),
             rows,
             model: Model::new(),
             snapshots: VecDeque::from([(Epoch(0), Model::new(), -1_000)]),
@@ -133,7 +136,7 @@ impl Fixture {
         (epoch, self.model, self.now_ms) = self.snapshots[0].clone();
         self.rows = no_rows();
         let table = table(&self.tier, epoch.next());
-        self.timers = KeyedTimers::with_table(table, &mut self.rows).unwrap();
+        self.timers = KeyedTimers::attached(table, [0, 1], &mut self.rows).unwrap();
         self.check();
     }
 
@@ -225,7 +228,7 @@ fn the_net_change_is_written() {
     let layout = PartitionLayout::new(GROUPS, 128);
     let store = TableStore::new(TableId(1), layout, Epoch::FIRST, tier.clone());
     let mut rows = no_rows();
-    let mut timers = KeyedTimers::with_table(store, &mut rows).unwrap();
+    let mut timers = KeyedTimers::attached(store, [0, 1], &mut rows).unwrap();
     let key = "key".to_string();
     let change = |rows: &mut RowStore<String>, timers: &mut KeyedTimers, at_ms: i64, adds: bool| {
         let (mut cursor, _) = rows.enter(key.key_hash(), &key).unwrap();
@@ -278,6 +281,91 @@ fn foreign_records_are_errors() {
     let epoch = store.barrier();
     store.row(epoch, address, write).unwrap();
     store.finish(epoch).unwrap();
-    let error = KeyedTimers::with_table(table(&tier, Epoch(2)), &mut no_rows()).unwrap_err();
+    let error = KeyedTimers::attached(table(&tier, Epoch(2)), [0, 1], &mut no_rows()).unwrap_err();
     assert!(matches!(error, StateError::Unarchive { length_bytes: 2, .. }), "{error}");
+}
+
+/// How rows that restored timers pin come to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    ByEntering,
+    ByRequest,
+    InBackground,
+}
+
+/// Rows of a value state, and timers, in two tables of one tier.
+fn rows_and_timers(
+    tier: &Rc<RefCell<MemoryTier>>,
+    epoch: Epoch,
+) -> (RowStore<String>, KeyedTimers, ValueState<u64>) {
+    let mut registrar = StateRegistrar::new::<String>("timers");
+    let value = registrar.register_value(&ValueStateDescriptor::new("value")).unwrap();
+    let layout = PartitionLayout::new(GROUPS, 128);
+    let store = TableStore::new(TableId(1), layout, epoch, tier.clone());
+    let mut rows = RowStore::attached(registrar, store, &[0]).unwrap();
+    let timers = KeyedTimers::attached(table(tier, epoch), [0, 1], &mut rows).unwrap();
+    (rows, timers, value)
+}
+
+/// Every third key has a value alone, every third a timer alone, the others both.
+#[test]
+fn rows_of_restored_timers_are_read_when_they_are_needed() {
+    const KEYS: u64 = 600;
+    let name = |number: u64| format!("key {number}");
+    for reads in [Reads::ByEntering, Reads::ByRequest, Reads::InBackground] {
+        let tier = Rc::new(RefCell::new(MemoryTier::new()));
+        let (mut rows, mut timers, value) = rows_and_timers(&tier, Epoch::FIRST);
+        for (number, key) in (0..KEYS).map(|number| (number, name(number))) {
+            let (mut cursor, _) = rows.enter(key.key_hash(), &key).unwrap();
+            let row = cursor.row_id().unwrap();
+            if number % 3 != 0 {
+                value.update(&mut cursor, number).unwrap();
+            }
+            if number % 3 != 1 {
+                timers.register(EventTime, number as i64 / 2, &mut cursor);
+                timers.register(ProcessingTime, 1, &mut cursor);
+            }
+            rows.release(row);
+        }
+        timers.barrier();
+        rows.barrier().unwrap();
+        assert!(timers.beat(&mut rows, usize::MAX).unwrap());
+        assert!(rows.beat(usize::MAX).unwrap().is_done());
+        let (mut rows, mut timers, value) = rows_and_timers(&tier, Epoch(2));
+        assert_eq!((timers.len(EventTime), rows.len() as u64), (400, KEYS / 3 * 2));
+        match reads {
+            Reads::ByEntering => {}
+            Reads::ByRequest => {
+                let keys: Vec<String> = (0..KEYS).map(name).collect();
+                keys.iter().for_each(|key| rows.request(key.key_hash(), key).unwrap());
+                rows.load_requested().unwrap();
+            }
+            Reads::InBackground => while rows.restore_step().unwrap() {},
+        }
+        let fire = |rows: &mut RowStore<String>, timers: &mut KeyedTimers, domain| {
+            while let Some(due) = timers.pop_due(domain, i64::MAX) {
+                let (mut cursor, key) = rows.cursor(due.row()).unwrap();
+                let number: u64 = key[4..].parse().unwrap();
+                let expected = (domain == EventTime && number % 3 != 0).then_some(number);
+                assert_eq!(value.take(&mut cursor).unwrap(), expected, "{key} {reads:?}");
+                due.unpin(&mut cursor);
+                rows.release(due.row());
+            }
+        };
+        fire(&mut rows, &mut timers, EventTime);
+        fire(&mut rows, &mut timers, ProcessingTime);
+        let misses = if reads == Reads::ByEntering { KEYS / 3 } else { 0 };
+        assert_eq!(rows.synchronous_misses(), misses, "{reads:?}");
+        timers.barrier();
+        rows.barrier().unwrap();
+        assert!(timers.beat(&mut rows, usize::MAX).unwrap());
+        rows.barrier().unwrap();
+        assert!(rows.beat(usize::MAX).unwrap().is_done());
+        let (mut rows, timers, value) = rows_and_timers(&tier, Epoch(4));
+        assert!(timers.is_empty() && rows.is_empty());
+        while rows.restore_step().unwrap() {}
+        assert_eq!(rows.len() as u64, KEYS / 3);
+        let key = name(1);
+        assert_eq!(value.value(&rows.enter(key.key_hash(), &key).unwrap().0).unwrap(), Some(1));
+    }
 }

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! row     the key, under its key group and hash, as in the table of its states
-//! record  state 0 (event time) or 1 (processing time), sub = timestamp, sign flipped, big-endian; no value
+//! record  state of its own for event and for processing time (0 and 1), sub = timestamp, sign flipped, big-endian; no value
 //! ```
 //! 1. Within an epoch the net change is kept. A barrier puts it behind those that wait: O(1).
 //! 2. Beats write the oldest one: a put for each timer that was registered and is still there, a
 //!    removal for each that lies below and is not. Timers of one key that come together share a row.
 //! 3. [`restore`](TimerTable::restore) gives all timers back at once, since they fire without a
-//!    record. Ties of one timestamp may come in another order then: rows have other numbers.
+//!    record. The states of their keys are not read for it. Ties of one timestamp may come in another order then: rows have other numbers.
 //!
 //! **Invariants**
 //! - A timer that is to be written names a pinned row: while it is registered by that registration,
@@ -24,8 +24,8 @@ use rkyv::rancor::{Error, Source};
 use super::changes::TimerChanges;
 use super::{TimeDomain, Timer};
 use crate::backend::{RowAddress, TableStore};
-use crate::codec::{ArchiveBuffer, Record, RecordKind};
-use crate::{Epoch, Key, KeyHash, RowId, RowStore, StateError};
+use crate::codec::{ArchiveBuffer, Record, RecordKind, RowsWriter, StateIndex, decode_row};
+use crate::{Epoch, Key, KeyGroupRange, RowId, RowStore, StateError};
 
 /// Changes that are sorted by row and written together.
 const BATCH: usize = 512;
@@ -33,9 +33,13 @@ const BATCH: usize = 512;
 /// The changes of an epoch, by domain.
 type EpochChanges = [TimerChanges; TimeDomain::COUNT];
 
+/// The numbers of the domains' states in the table.
+pub(super) type DomainStates = [StateIndex; TimeDomain::COUNT];
+
 /// See the module docs.
 pub(super) struct TimerTable {
     store: TableStore,
+    states: DomainStates,
     current: EpochChanges,
     ended: VecDeque<EpochChanges>,
     /// How far the oldest ended epoch is written, by domain.
@@ -54,9 +58,10 @@ struct Change {
 }
 
 impl TimerTable {
-    pub(super) fn new(store: TableStore) -> Self {
+    pub(super) fn new(store: TableStore, states: DomainStates) -> Self {
         TimerTable {
             store,
+            states,
             current: EpochChanges::default(),
             ended: VecDeque::new(),
             written: [0; TimeDomain::COUNT],
@@ -124,7 +129,7 @@ impl TimerTable {
 
     fn write_batch<K: Key>(&mut self, rows: &mut RowStore<K>) -> Result<(), StateError> {
         self.batch.sort_unstable();
-        let TimerTable { store, batch, key_archive, .. } = self;
+        let TimerTable { store, states, batch, key_archive, .. } = self;
         for changes in batch.chunk_by(|one, other| one.row == other.row) {
             let row = changes[0].row;
             let Some(key) = rows.key(row) else { return rows.cursor(row).map(drop) };
@@ -132,7 +137,7 @@ impl TimerTable {
             let group = store.group_of(key.group_hash(hash));
             let address = RowAddress { group, hash, key: key_archive.archive(key)? };
             store.row(store.oldest_epoch(), address, |out| {
-                changes.iter().for_each(|change| out.write(change.record(&change.sub())));
+                changes.iter().for_each(|change| out.write(change.record(*states, &change.sub())));
                 Ok(())
             })?;
             let gone_count = changes.iter().filter(|change| !change.is_there).count();
@@ -151,22 +156,34 @@ impl TimerTable {
         rows: &mut RowStore<K>,
         mut register: impl FnMut(TimeDomain, Timer) -> bool,
     ) -> Result<(), StateError> {
-        let mut last: Option<(KeyHash, Vec<u8>, RowId)> = None;
-        self.store.scan(self.store.groups(), &mut |address, record| {
-            let (domain, timestamp_ms) = timer_of(record)?;
-            let row = match &last {
-                Some((hash, key, row)) if *hash == address.hash && *key == *address.key => *row,
-                _ => {
-                    let row = rows.find_or_insert(address.hash, &K::from_archived(address.key)?)?;
-                    last = Some((address.hash, address.key.to_vec(), row));
-                    row
+        for group in self.store.groups().groups() {
+            let groups = KeyGroupRange { start: group.0, end: group.0 + 1 };
+            let scanned = self.scan(groups)?;
+            let mut rest = scanned.as_slice();
+            while !rest.is_empty() {
+                let encoded = decode_row(&mut rest).expect("rows were encoded just now");
+                let row = rows.pin_unread(encoded.hash, K::from_archived(encoded.key)?)?;
+                for record in encoded.records() {
+                    let (domain, timestamp_ms) = timer_of(&record, self.states)?;
+                    if register(domain, Timer { timestamp_ms, row }) {
+                        rows.pin(row);
+                    }
                 }
-            };
-            if register(domain, Timer { timestamp_ms, row }) {
-                rows.cursor(row)?.0.pin();
+                rows.unpin(row);
             }
+        }
+        Ok(())
+    }
+
+    /// The rows of key groups that the persistent tier shows: taken off it before they are looked
+    /// at, since the keys' rows may ask the same tier whether it has them.
+    fn scan(&mut self, groups: KeyGroupRange) -> Result<Vec<u8>, StateError> {
+        let mut rows = RowsWriter::default();
+        self.store.scan(groups, &mut |address, record| {
+            rows.write(address.group, address.hash, address.key, *record);
             Ok(())
-        })
+        })?;
+        Ok(rows.finish())
     }
 }
 
@@ -175,8 +192,8 @@ impl Change {
         (self.timestamp_ms as u64 ^ 1 << 63).to_be_bytes()
     }
 
-    fn record(self, sub: &[u8; 8]) -> Record<'_> {
-        let state = self.domain as u8;
+    fn record(self, states: DomainStates, sub: &[u8; 8]) -> Record<'_> {
+        let state = states[self.domain as usize];
         if self.is_there {
             return Record { sub, ..Record::put(state, &[]) };
         }
@@ -185,12 +202,13 @@ impl Change {
 }
 
 /// The timer of a record.
-fn timer_of(record: &Record<'_>) -> Result<(TimeDomain, i64), StateError> {
+fn timer_of(record: &Record<'_>, states: DomainStates) -> Result<(TimeDomain, i64), StateError> {
     #[derive(Debug, thiserror::Error)]
-    #[error("a timer has state 0 or 1 and 8 bytes of time")]
+    #[error("a timer is of one of the two states of its table and has 8 bytes of time")]
     struct NoTimer;
 
-    let domain = TimeDomain::ALL.into_iter().find(|domain| *domain as u8 == record.state);
+    let domain =
+        TimeDomain::ALL.into_iter().find(|domain| states[*domain as usize] == record.state);
     let time = <[u8; 8]>::try_from(record.sub).ok();
     let (domain, time) = domain.zip(time).ok_or_else(|| StateError::Unarchive {
         type_name: type_name::<Timer>(),

@@ -1,5 +1,5 @@
 //! RocksDB without a log: bloom filters, no compression, block cache and write buffers within the
-//! budget. Files are read and written past the page cache, which would be memory outside of it.
+//! budget. Files are read and written through the page cache, as RocksDB does unless told otherwise.
 
 use std::ffi::{CString, c_char};
 use std::marker::PhantomData;
@@ -134,8 +134,6 @@ fn options(library: &Library, budget_bytes: usize) -> Object {
         (library.options_set_level_compaction_dynamic_level_bytes)(options, 1);
         (library.options_set_target_file_size_base)(options, 64 << 20);
         (library.options_set_max_bytes_for_level_base)(options, 256 << 20);
-        (library.options_set_use_direct_reads)(options, 1);
-        (library.options_set_use_direct_io_for_flush_and_compaction)(options, 1);
         (library.options_set_block_based_table_factory)(options, blocks);
         (library.options_enable_statistics)(options);
     }

@@ -62,8 +62,6 @@ functions! {
     options_set_level_compaction_dynamic_level_bytes: fn(Object, c_uchar);
     options_set_target_file_size_base: fn(Object, u64);
     options_set_max_bytes_for_level_base: fn(Object, u64);
-    options_set_use_direct_reads: fn(Object, c_uchar);
-    options_set_use_direct_io_for_flush_and_compaction: fn(Object, c_uchar);
     options_set_block_based_table_factory: fn(Object, Object);
     options_enable_statistics: fn(Object);
     options_statistics_get_string: fn(Object) -> *mut c_char;

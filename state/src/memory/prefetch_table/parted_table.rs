@@ -223,7 +223,7 @@ impl<E, M: Marks> PartedTable<E, M> {
             let part = self.part(hash);
             let buckets = part.table.num_buckets();
             // With removals behind it, a part may have no room and few entries: then it is only tidied up.
-            let is_crowded = part.table.len() > capacity_of(buckets) / 2;
+            let is_crowded = part.table.len() + 1 > capacity_of(buckets) / 2;
             if buckets >= Self::PART_BUCKETS && is_crowded && self.divide(hash, rehash) {
                 continue;
             }

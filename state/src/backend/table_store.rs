@@ -180,6 +180,11 @@ impl TableStore {
         self.tier.borrow().readable_epoch()
     }
 
+    /// How much memory the resident rows may take, given what they take; `None` for any.
+    pub(crate) fn share_of_budget(&self, used_bytes: u64) -> Option<u64> {
+        self.tier.borrow_mut().share_of_budget(self.table, used_bytes)
+    }
+
     /// Whether anything of this table lies below.
     pub(crate) fn has_rows(&self) -> bool {
         self.tier.borrow().has_rows(self.table)

@@ -107,6 +107,12 @@ impl<'a> RowWriter<'a> {
         self.last = write_record(self.out, record);
     }
 
+    /// How many bytes the row takes so far.
+    #[inline]
+    pub(crate) fn byte_count(&self) -> usize {
+        self.out.len() - self.row_at
+    }
+
     /// Completes the row; a row without records leaves nothing. Says whether there is one.
     #[inline(always)]
     pub(crate) fn finish(self) -> bool {

@@ -95,8 +95,8 @@ pub use key_group::{
 };
 pub use memory::table_memory::TableMemory;
 pub use memory::{
-    MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, PrefetchSlab, PrefetchTable, Progress, RowCursor,
-    RowId, RowStore, StateInfo, StateKind, StateRegistrar,
+    MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, MemoryPressure, PrefetchSlab, PrefetchTable,
+    Progress, RowCursor, RowId, RowStore, StateInfo, StateKind, StateRegistrar,
 };
 pub use operator_state::{
     BroadcastIter, BroadcastState, OperatorContext, OperatorContextMut, OperatorListState,

@@ -74,3 +74,5 @@ mod model_tests;
 mod tracking_model_tests;
 #[cfg(test)]
 mod ttl_model_tests;
+#[cfg(test)]
+mod ttl_restore_tests;

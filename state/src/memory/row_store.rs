@@ -234,6 +234,15 @@ impl<K: Key> RowStore<K> {
         }
     }
 
+    /// Prefetches a row by its number, some timers ahead.
+    #[inline(always)]
+    pub fn hint_id(&self, row: RowId) {
+        if row.0 < self.arena.len() {
+            // SAFETY: just checked.
+            prefetch(unsafe { self.arena.at(row.0) }.as_ptr());
+        }
+    }
+
     /// Whether index and rows have outgrown the private caches, so that hints pay; call it once a
     /// batch.
     #[inline]

@@ -89,7 +89,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     /// If the part of this hash is full and must not grow: drops clean entries of it, those that were not used lately first.
     pub(super) fn keep_to_budget(&mut self, hash: KeyHash) {
         let Some(tracking) = &mut self.tracking else { return };
-        if tracking.budget_bytes == usize::MAX || !self.table.is_full(hash) {
+        if !tracking.has_budget() || !self.table.is_full(hash) {
             return;
         }
         let grown = self.table.allocation_bytes() + self.table.growth_bytes(hash);

@@ -74,7 +74,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     /// below the budget as far as there are entries that the tier has as well; `usize::MAX` is none.
     pub(crate) fn attached(store: TableStore, budget_bytes: usize) -> Self {
         let tracking = Tracking::new(store, budget_bytes);
-        let changes = Changes::tracked(tracking.epoch, budget_bytes != usize::MAX);
+        let changes = Changes::tracked(tracking.epoch, tracking.has_budget());
         FlatStore { table: PartedTable::new(changes), tracking: Some(Box::new(tracking)) }
     }
 
@@ -82,6 +82,10 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     #[inline(always)]
     pub(crate) fn hint(&self, hash: KeyHash) {
         self.table.hint(hash);
+        if self.tracking.is_some() {
+            let Part { table, marks } = self.table.part(hash);
+            marks.hint(hash.as_u32() as usize & (table.num_buckets() - 1));
+        }
     }
 
     /// Whether the store has outgrown the private caches, so that hints pay; call it once a batch.
@@ -102,7 +106,11 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
         let part = unsafe { &mut *part };
         match part.table.find_bucket_index(hash.wide(), |entry| entry.0 == *key) {
             Some(bucket) => {
-                part.marks.set_referenced(bucket);
+                if let Some(tracking) = &self.tracking
+                    && tracking.has_budget()
+                {
+                    part.marks.set_referenced(bucket);
+                }
                 // SAFETY: the table has just found it in this bucket.
                 Ok(Some(&unsafe { part.table.get_bucket_unchecked(bucket) }.1))
             }
@@ -214,7 +222,9 @@ fn mark_changed<K: Key, S: StateValue>(
         archive_first(part, tracking, bucket)?;
     }
     part.marks.set_dirty(bucket);
-    part.marks.set_referenced(bucket);
+    if tracking.has_budget() {
+        part.marks.set_referenced(bucket);
+    }
     Ok(())
 }
 

@@ -56,6 +56,12 @@ impl<K: Key> Tracking<K> {
         }
     }
 
+    /// Whether entries may be evicted.
+    #[inline(always)]
+    pub(super) fn has_budget(&self) -> bool {
+        self.budget_bytes != usize::MAX
+    }
+
     /// Writes an entry as it is into an epoch.
     #[inline]
     pub(super) fn archive_entry<S: StateValue>(
@@ -85,7 +91,7 @@ impl<K: Key> Tracking<K> {
     /// Remembers that a key was removed, until the tier shows it.
     pub(super) fn note_removed(&mut self, hash: KeyHash, key: K) {
         // With a budget, what is complete now may not be when the key is asked for.
-        if !self.has_unloaded && self.budget_bytes == usize::MAX {
+        if !self.has_unloaded && !self.has_budget() {
             return;
         }
         if self.removed.back().is_none_or(|(epoch, _)| *epoch != self.epoch) {

@@ -5,6 +5,7 @@
 
 pub mod alloc;
 pub mod digest;
+pub mod state;
 pub mod workload;
 
 use std::time::Instant;

@@ -2,6 +2,8 @@
 
 use rkyv::rancor;
 
+use crate::backend::StoreError;
+
 /// An error of registering, reading or writing state.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -186,4 +188,13 @@ pub enum StateError {
         /// How many key groups there are.
         max_parallelism: u16,
     },
+    /// The store on files below failed.
+    #[error(transparent)]
+    Store(Box<StoreError>),
+}
+
+impl From<StoreError> for StateError {
+    fn from(error: StoreError) -> Self {
+        StateError::Store(Box::new(error))
+    }
 }

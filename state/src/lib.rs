@@ -51,6 +51,9 @@ mod key_group;
 
 mod backend;
 mod codec;
+mod delta;
+mod manifest;
+mod snapshot;
 
 mod descriptor;
 mod handle;
@@ -60,8 +63,14 @@ mod timer_queue;
 
 #[cfg(test)]
 mod test_random;
+#[cfg(test)]
+mod test_spawner;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
-pub use backend::Epoch;
+pub use backend::{
+    Epoch, LevelStatistics, LsmOptions, LsmStore, OlderCheckpoints, StoreError, StoreStatistics,
+};
 pub use descriptor::{
     AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
     ValueStateDescriptor,
@@ -79,8 +88,8 @@ pub use key_group::{
 };
 pub use memory::table_memory::TableMemory;
 pub use memory::{
-    MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, PrefetchSlab, PrefetchTable, RowCursor, RowId,
-    RowStore, StateInfo, StateKind, StateRegistrar,
+    MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, PrefetchSlab, PrefetchTable, Progress, RowCursor,
+    RowId, RowStore, StateInfo, StateKind, StateRegistrar,
 };
 pub use operator_state::{
     BroadcastIter, BroadcastState, OperatorContext, OperatorContextMut, OperatorListState,
@@ -89,6 +98,10 @@ pub use operator_state::{
 pub use rkyv;
 pub use schema::VariantsBuilder;
 pub use schema::{FieldsBuilder, Schema, SchemaBuilder, SchemaDescription, SchemaFingerprint};
-pub use timer_queue::{Timer, TimerQueue};
+pub use snapshot::{
+    CheckpointId, CheckpointSummary, RestoreSource, StateRoot, StoreEvent, StoreSummary,
+    crash_points,
+};
+pub use timer_queue::{DueTimer, KeyedTimers, TimeDomain, Timer, TimerQueue};
 pub use ttl::{StateTtl, TtlUpdate, TtlVisibility};
 pub use value::{Key, Namespaced, StateValue};

@@ -31,6 +31,8 @@ pub(crate) struct BufferPool {
 struct PoolState {
     free: Vec<AlignedBuffer>,
     handed_over_count: usize,
+    /// Nothing comes back any more.
+    is_abandoned: bool,
 }
 
 impl BufferPool {
@@ -38,7 +40,7 @@ impl BufferPool {
     pub(crate) fn new(pooled_count: usize, capacity_bytes: usize) -> Result<Self, ArenaError> {
         let buffers = (0..pooled_count).map(|_| AlignedBuffer::new(capacity_bytes));
         let free = buffers.collect::<Result<Vec<_>, _>>()?;
-        let state = Mutex::new(PoolState { free, handed_over_count: 0 });
+        let state = Mutex::new(PoolState { free, handed_over_count: 0, is_abandoned: false });
         Ok(Self { capacity_bytes, pooled_count, state, given_back: Condvar::new() })
     }
 
@@ -54,7 +56,7 @@ impl BufferPool {
             if let Some(buffer) = state.free.pop() {
                 return Ok(buffer);
             }
-            if state.handed_over_count == 0 {
+            if state.handed_over_count == 0 || state.is_abandoned {
                 return AlignedBuffer::new(self.capacity_bytes);
             }
             state = self.given_back.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -70,6 +72,12 @@ impl BufferPool {
     /// keeps it for an unknown time, so nobody may wait for it.
     pub(crate) fn take_back(&self) {
         self.lock().handed_over_count -= 1;
+        self.given_back.notify_all();
+    }
+
+    /// Notes that the kernel gives nothing back any more, so that nobody waits for it.
+    pub(crate) fn stop_waiting(&self) {
+        self.lock().is_abandoned = true;
         self.given_back.notify_all();
     }
 
@@ -98,23 +106,20 @@ impl BufferPool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[test]
     fn makes_one_more_when_all_are_held_and_waits_when_one_will_come_back() {
-        let pool = Arc::new(BufferPool::new(2, 4096).unwrap());
+        let pool = BufferPool::new(2, 4096).unwrap();
         let first = pool.take().unwrap();
         let second = pool.take().unwrap();
         let third = pool.take().unwrap();
         pool.hand_over();
-        let waiting = {
-            let pool = Arc::clone(&pool);
-            std::thread::spawn(move || pool.take().unwrap())
-        };
-        pool.give_back(first);
-        let again = waiting.join().unwrap();
+        let again = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| pool.take().unwrap());
+            pool.give_back(first);
+            waiting.join().unwrap()
+        });
         for buffer in [second, third, again] {
             pool.put(buffer);
         }

@@ -186,6 +186,16 @@ impl LogWriter {
         Ok(encode_parts(self.owner, kind, offset, &parts, &mut self.buffer))
     }
 
+    /// Hands all blocks that were appended to the system: they outlive the process, but need not
+    /// outlive the machine.
+    ///
+    /// # Errors
+    ///
+    /// If they could not be written; calling again, or syncing, goes on where that stopped.
+    pub fn flush(&mut self) -> Result<(), IoError> {
+        flush(&mut *self.file, &mut self.buffer)
+    }
+
     /// Makes all blocks that were appended durable, together with a filler that ends on a sector.
     ///
     /// # Errors

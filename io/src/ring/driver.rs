@@ -20,10 +20,10 @@ use std::io;
 use std::mem;
 use std::os::fd::AsRawFd as _;
 
-use io_uring::{IoUring, Probe, opcode, squeue, types};
+use io_uring::{IoUring, opcode, squeue, types};
 
 use super::op::{Completion, Kernel, Op, WriteBytes};
-use super::probe::{UringRefusal, refuse_missing, refuse_system};
+use super::probe::{UringRefusal, set_up_ring};
 use crate::buffer::AlignedBuffer;
 
 /// What the driver asks the kernel for; all came with Linux 5.6 or earlier.
@@ -48,11 +48,7 @@ struct Pushed {
 impl Driver {
     /// Sets up a ring for `entry_count` operations at once, a power of two.
     pub(crate) fn new(entry_count: u32) -> Result<Self, UringRefusal> {
-        let ring = IoUring::new(entry_count).map_err(|error| refuse_system(&error))?;
-        let mut operations = Probe::new();
-        let known = ring.submitter().register_probe(&mut operations);
-        known.map_err(|error| refuse_system(&error))?;
-        refuse_missing(&NEEDED_OPERATIONS, |code| operations.is_supported(code))?;
+        let ring = set_up_ring(entry_count, &NEEDED_OPERATIONS)?;
         let slot_count = entry_count as usize;
         let slots = (0..slot_count).map(|_| None).collect();
         Ok(Self { ring, slots, free: (0..slot_count).rev().collect() })

@@ -119,8 +119,21 @@ fn set_up_rings() -> Result<(), UringRefusal> {
     refuse_missing(&NEEDED_OPERATIONS, |code| operations.is_supported(code))
 }
 
+/// A ring of `entry_count` entries on a kernel that knows the `needed` operations.
+pub(super) fn set_up_ring(
+    entry_count: u32,
+    needed: &[(&str, u8)],
+) -> Result<IoUring, UringRefusal> {
+    let ring = IoUring::new(entry_count).map_err(|error| refuse_system(&error))?;
+    let mut operations = Probe::new();
+    let known = ring.submitter().register_probe(&mut operations);
+    known.map_err(|error| refuse_system(&error))?;
+    refuse_missing(needed, |code| operations.is_supported(code))?;
+    Ok(ring)
+}
+
 /// Refuses a kernel that does not know all of the `needed` operations.
-pub(super) fn refuse_missing(
+fn refuse_missing(
     needed: &[(&str, u8)],
     is_supported: impl Fn(u8) -> bool,
 ) -> Result<(), UringRefusal> {
@@ -197,7 +210,7 @@ impl System {
 }
 
 /// Puts the kernel's refusal into words, with what `/proc` tells now.
-pub(super) fn refuse_system(error: &io::Error) -> UringRefusal {
+fn refuse_system(error: &io::Error) -> UringRefusal {
     refuse_setup(error, &System::read())
 }
 

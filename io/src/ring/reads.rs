@@ -18,7 +18,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use io_uring::{IoUring, opcode, types};
 
-use super::probe::{UringRefusal, refuse_system};
+use super::probe::{UringRefusal, set_up_ring};
 
 /// How often one read may be turned away (EAGAIN, EINTR) before that is its outcome.
 const ATTEMPTS_MAX: u32 = 1000;
@@ -74,7 +74,7 @@ pub(crate) struct ReadRing {
 impl ReadRing {
     /// Sets up a ring for `entry_count` reads at once, a power of two.
     pub(crate) fn new(entry_count: u32) -> Result<Self, UringRefusal> {
-        let ring = IoUring::new(entry_count).map_err(|error| refuse_system(&error))?;
+        let ring = set_up_ring(entry_count, &[("READ", opcode::Read::CODE)])?;
         Ok(Self { ring, entry_count: entry_count as usize })
     }
 

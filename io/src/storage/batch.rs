@@ -10,6 +10,7 @@
 //!   alone.
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
 
 use super::ReadFile;
 use crate::error::IoError;
@@ -60,6 +61,20 @@ impl<'a> ReadRequest<'a> {
     /// If no [`BatchReader`] was given it: a bug of the caller.
     pub fn into_outcome(self) -> Result<(), IoError> {
         self.outcome.expect("a request is read before its outcome is asked for")
+    }
+
+    /// The descriptor to read it by, where the kernel can do it now.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'a>> {
+        let end = self.offset.checked_add(self.buffer.len() as u64)?;
+        self.file.descriptor(self.offset..end)
+    }
+
+    pub(super) fn buffer_mut(&mut self) -> &mut [u8] {
+        self.buffer
+    }
+
+    pub(super) fn finish(&mut self, outcome: Result<(), IoError>) {
+        self.outcome = Some(outcome);
     }
 
     /// Reads it by itself.

@@ -4,14 +4,34 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::ThreadSpawner;
 
 /// Runs `check` on each kind, with an empty directory of it.
 fn on_each_kind(check: impl Fn(&dyn Storage, &Path)) {
     let directory = tempfile::tempdir().unwrap();
     check(&PosixStorage::new(), directory.path());
+    for (name, options) in [
+        ("direct", UringOptions::new().write_bytes(8192)),
+        ("buffered", UringOptions::new().direct(false)),
+        ("recycling", UringOptions::new().spare_directory(directory.path().join("spare"))),
+    ] {
+        let directory = directory.path().join(name);
+        std::fs::create_dir(&directory).unwrap();
+        match UringStorage::new(options, &ThreadSpawner) {
+            Ok(storage) => check(&storage, &directory),
+            Err(UringError::Refused(refusal)) => eprintln!("skipped: {refusal}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
     let memory = MemoryStorage::new();
     memory.create_dir_all(Path::new("/run/test")).unwrap();
     check(&memory, Path::new("/run/test"));
+    for recycled_segments in [false, true] {
+        let fault =
+            FaultStorage::new(7, FaultProfile { recycled_segments, ..FaultProfile::none() });
+        fault.create_dir_all(Path::new("/run/test")).unwrap();
+        check(&fault, Path::new("/run/test"));
+    }
 }
 
 fn read_all(file: &dyn ReadFile) -> Vec<u8> {
@@ -234,4 +254,34 @@ fn segments_hold_what_was_appended_and_are_given_up() {
             assert!(storage.recycle(&path).unwrap_err().is_not_found());
         }
     });
+}
+
+#[test]
+fn only_empty_directories_are_removed() {
+    on_each_kind(|storage, directory| {
+        let tree = directory.join("tree");
+        storage.create_dir_all(&tree.join("below")).unwrap();
+        storage.create(&tree.join("below/file")).unwrap();
+        assert!(storage.remove_dir(&tree).is_err());
+        assert!(storage.remove_dir(&tree.join("below")).is_err());
+        remove_tree(storage, &tree).unwrap();
+        assert!(storage.metadata(&tree).unwrap_err().is_not_found());
+        assert!(storage.remove_dir(&tree).is_err());
+    });
+}
+
+#[test]
+fn durable_directories_survive_every_crash() {
+    let storage = FaultStorage::new(3, FaultProfile::none());
+    for directory in ["/a/b/c", "d/e"] {
+        create_durable_dir_all(&storage, Path::new(directory)).unwrap();
+        create_durable_dir_all(&storage, Path::new(directory)).unwrap();
+    }
+    for seed in 0..50 {
+        let after = storage.crash(seed);
+        assert!(after.metadata(Path::new("/a/b/c")).is_ok());
+        assert!(after.metadata(Path::new("d/e")).is_ok());
+    }
+    let directory = tempfile::tempdir().unwrap();
+    create_durable_dir_all(&PosixStorage::new(), &directory.path().join("a/b")).unwrap();
 }

@@ -198,6 +198,15 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    fn remove_dir(&self, directory: &Path) -> Result<(), IoError> {
+        let site = IoSite::new(Operation::RemoveDirectory, directory);
+        if !self.list(directory)?.is_empty() {
+            return Err(IoError::from_errno(site, libc::ENOTEMPTY));
+        }
+        self.tree().nodes.remove(&normalise(directory));
+        Ok(())
+    }
+
     fn sync_dir(&self, directory: &Path) -> Result<(), IoError> {
         let errno = match self.tree().node(&normalise(directory)) {
             Some(Node::Directory(_)) => return Ok(()),
@@ -285,11 +294,11 @@ impl WriteFile for MemoryHandle {
 }
 
 /// No operation leaves a half-changed tree or body behind, so a panic elsewhere does no harm.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn normalise(path: &Path) -> PathBuf {
+pub(super) fn normalise(path: &Path) -> PathBuf {
     let mut key = PathBuf::new();
     for component in path.components() {
         match component {

@@ -32,9 +32,7 @@ impl PosixStorage {
 
 impl Storage for PosixStorage {
     fn open_read(&self, path: &Path) -> Result<Box<dyn ReadFile>, IoError> {
-        let (file, metadata) = open(Operation::OpenRead, path, OpenOptions::new().read(true))?;
-        let identity = identity_of(&metadata);
-        Ok(Box::new(PosixReadFile { file, path: path.to_path_buf(), identity }))
+        Ok(Box::new(PosixReadFile::open(path)?))
     }
 
     fn create(&self, path: &Path) -> Result<Box<dyn WriteFile>, IoError> {
@@ -88,6 +86,11 @@ impl Storage for PosixStorage {
             .map_err(|source| failed(Operation::CreateDirectory, directory, source))
     }
 
+    fn remove_dir(&self, directory: &Path) -> Result<(), IoError> {
+        fs::remove_dir(directory)
+            .map_err(|source| failed(Operation::RemoveDirectory, directory, source))
+    }
+
     fn sync_dir(&self, directory: &Path) -> Result<(), IoError> {
         let failed = |source| failed(Operation::SyncDirectory, directory, source);
         let mut options = OpenOptions::new();
@@ -135,7 +138,7 @@ impl FileLock for PosixLock {
 }
 
 /// Opens what is neither directory, pipe nor socket.
-fn open(
+pub(super) fn open(
     operation: Operation,
     path: &Path,
     options: &mut OpenOptions,
@@ -153,7 +156,7 @@ fn open(
     Ok((file, metadata))
 }
 
-fn failed(operation: Operation, path: &Path, source: io::Error) -> IoError {
+pub(super) fn failed(operation: Operation, path: &Path, source: io::Error) -> IoError {
     IoError::from_system(IoSite::new(operation, path), source)
 }
 
@@ -162,10 +165,17 @@ pub(crate) fn identity_of(metadata: &fs::Metadata) -> FileIdentity {
 }
 
 #[derive(Debug)]
-struct PosixReadFile {
+pub(super) struct PosixReadFile {
     file: File,
     path: PathBuf,
     identity: FileIdentity,
+}
+
+impl PosixReadFile {
+    pub(super) fn open(path: &Path) -> Result<Self, IoError> {
+        let (file, metadata) = open(Operation::OpenRead, path, OpenOptions::new().read(true))?;
+        Ok(Self { file, path: path.to_path_buf(), identity: identity_of(&metadata) })
+    }
 }
 
 impl ReadFile for PosixReadFile {
@@ -277,4 +287,4 @@ impl WriteFile for PosixWriteFile {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -30,9 +30,9 @@ impl MemoryTier {
         MemoryTier { now_ms: i64::MIN, ..MemoryTier::default() }
     }
 
-    /// What a crash does: epochs that are not finished never were.
+    /// Forgets what was given of epochs that are not finished, as a restart does.
     #[cfg(test)]
-    pub(crate) fn forget_pending(&mut self) {
+    pub(crate) fn forget_unfinished(&mut self) {
         self.pending.clear();
     }
 

@@ -22,8 +22,24 @@ mod memory_tier;
 mod table_store;
 mod tier;
 
+mod lsm_options;
+mod lsm_store;
+mod lsm_tier;
+mod merged_row;
+mod statistics;
+mod store_error;
+mod table_registry;
+
+#[cfg(test)]
+mod lsm_tests;
+
 pub(crate) use delta_block::{DELTA_BLOCK_BYTES, DeltaBlock, PartitionLayout};
+pub use lsm_options::LsmOptions;
+pub use lsm_store::LsmStore;
 pub(crate) use memory_tier::MemoryTier;
+pub use statistics::{LevelStatistics, StoreStatistics};
+pub use store_error::{OlderCheckpoints, StoreError};
+pub(crate) use table_registry::{OpenedTable, StateRequest, TableRequest};
 pub(crate) use table_store::TableStore;
 pub(crate) use tier::{RowAddress, RowVisitor, ScanVisitor, Tier};
 

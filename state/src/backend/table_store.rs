@@ -182,6 +182,11 @@ impl TableStore {
         self.tier.borrow_mut().scan(self.table, groups, visit)
     }
 
+    /// Tells what time it is; what has expired by then need not be read.
+    pub(crate) fn set_now_ms(&mut self, now_ms: i64) {
+        self.tier.borrow_mut().set_now_ms(now_ms);
+    }
+
     /// The slot's key groups.
     pub(crate) fn groups(&self) -> KeyGroupRange {
         self.layout.groups()

@@ -27,6 +27,11 @@ impl ArchiveBuffer {
         Ok(&self.bytes)
     }
 
+    /// What was archived last.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The archived forms of an entry's key and value, until the next call.
     ///
     /// # Errors

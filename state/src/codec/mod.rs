@@ -22,6 +22,8 @@ mod row_prefix;
 mod varint;
 
 pub(crate) use archive::ArchiveBuffer;
-pub(crate) use record::{DamagedRow, EncodedRow, Record, RecordKind, RowWriter, decode_row};
+pub(crate) use record::{
+    DamagedRow, EncodedRow, Record, RecordKind, RowWriter, RowsWriter, decode_row,
+};
 pub(crate) use row_prefix::{RowPrefix, StateIndex, TableId};
 pub(crate) use varint::{read_varint, write_varint};

@@ -12,6 +12,8 @@
 //! - Exactly the last record of a row has the bit that says so.
 //! - Records of one row and one epoch are in the order they were written: a later one wins.
 
+use std::ops::Range;
+
 use super::{StateIndex, read_varint, write_varint};
 use crate::{KeyGroup, KeyHash};
 
@@ -80,12 +82,7 @@ impl<'a> RowWriter<'a> {
     #[inline(always)]
     pub(crate) fn begin(out: &'a mut Vec<u8>, group: KeyGroup, hash: KeyHash, key: &[u8]) -> Self {
         let row_at = out.len();
-        let mut header = [0; 6];
-        header[..2].copy_from_slice(&group.0.to_le_bytes());
-        header[2..].copy_from_slice(&hash.as_u32().to_le_bytes());
-        out.extend_from_slice(&header);
-        write_varint(out, length(key));
-        out.extend_from_slice(key);
+        write_header(out, group, hash, key);
         RowWriter { out, row_at, last_tag_at: 0 }
     }
 
@@ -104,6 +101,52 @@ impl<'a> RowWriter<'a> {
         self.out[self.last_tag_at] |= IS_LAST;
         true
     }
+}
+
+/// Writes rows of which the records come one by one, those of a row together.
+#[derive(Debug, Default)]
+pub(crate) struct RowsWriter {
+    out: Vec<u8>,
+    /// Of the row that is written: group, hash and where its key lies.
+    row: Option<(KeyGroup, KeyHash, Range<usize>)>,
+    last_tag_at: usize,
+}
+
+impl RowsWriter {
+    /// Writes a record of a row, which is the last one's or a new one.
+    pub(crate) fn write(&mut self, group: KeyGroup, hash: KeyHash, key: &[u8], record: Record<'_>) {
+        let is_same = self.row.as_ref().is_some_and(|(last_group, last_hash, last_key)| {
+            (*last_group, *last_hash) == (group, hash) && self.out[last_key.clone()] == *key
+        });
+        if !is_same {
+            self.end_row();
+            write_header(&mut self.out, group, hash, key);
+            self.row = Some((group, hash, self.out.len() - key.len()..self.out.len()));
+        }
+        self.last_tag_at = write_record(&mut self.out, record);
+    }
+
+    /// All rows, one behind the other.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.end_row();
+        self.out
+    }
+
+    fn end_row(&mut self) {
+        if self.row.take().is_some() {
+            self.out[self.last_tag_at] |= IS_LAST;
+        }
+    }
+}
+
+#[inline(always)]
+fn write_header(out: &mut Vec<u8>, group: KeyGroup, hash: KeyHash, key: &[u8]) {
+    let mut header = [0; 6];
+    header[..2].copy_from_slice(&group.0.to_le_bytes());
+    header[2..].copy_from_slice(&hash.as_u32().to_le_bytes());
+    out.extend_from_slice(&header);
+    write_varint(out, length(key));
+    out.extend_from_slice(key);
 }
 
 /// Appends a record that is not the last of its row; returns where its tag lies.

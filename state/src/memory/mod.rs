@@ -22,7 +22,9 @@
 //!   `OperatorInfo` are compared.
 
 mod content;
+mod dirty_rows;
 mod expiring;
+mod field_code;
 pub(crate) mod flat_store;
 mod huge_pages;
 mod list_content;
@@ -32,28 +34,40 @@ mod place;
 mod prefetch_slab;
 pub(crate) mod prefetch_table;
 mod registrar;
+mod removed_rows;
 mod row_arena;
+mod row_changes;
 mod row_cursor;
+mod row_header;
+mod row_loading;
 mod row_store;
 mod slot;
 pub(crate) mod table_memory;
+mod tracking;
 
 pub use prefetch_slab::PrefetchSlab;
 pub use prefetch_table::PrefetchTable;
 pub use registrar::{
     MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, StateInfo, StateKind, StateRegistrar,
 };
+pub use row_changes::Progress;
 pub use row_cursor::{RowCursor, RowId};
 pub use row_store::RowStore;
 
 pub(crate) use expiring::{
     Access, Expiring, ExpiringList, ExpiringMap, ReadEntries, VisibleElements,
 };
+#[cfg(test)]
+use expiring::{Purge, Purged};
 pub(crate) use list_content::ListContent;
 pub(crate) use map_table::MapTable;
 pub(crate) use place::Place;
 
 #[cfg(test)]
+mod content_model_tests;
+#[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod tracking_model_tests;
 #[cfg(test)]
 mod ttl_model_tests;

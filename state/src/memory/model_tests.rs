@@ -186,7 +186,8 @@ impl Fixture {
         let mut expected_alive = 0;
         for (row, number) in found {
             let model = &self.model[&number];
-            assert_eq!(self.rows.find(KeyHash::of(&number), &Counted::new(number)), Some(row));
+            let found = self.rows.find(KeyHash::of(&number), &Counted::new(number)).unwrap();
+            assert_eq!(found, Some(row));
             assert_eq!(self.rows.key(row).map(|key| *key.0), Some(number));
             let (ctx, _) = self.rows.cursor(row).unwrap();
             let value = self.value.with_ref(&ctx, |value| value.map(|value| *value.0)).unwrap();
@@ -244,7 +245,7 @@ fn panics_of_user_types_leave_rows_sound() {
         PANIC_NEXT.set(false);
         panics += u32::from(outcome.is_err());
         if step % 7 == 0
-            && let Some(row) = fixture.rows.find(hash, &key)
+            && let Ok(Some(row)) = fixture.rows.find(hash, &key)
         {
             let (mut ctx, _) = fixture.rows.cursor(row).unwrap();
             fixture.value.clear(&mut ctx).unwrap();
@@ -309,11 +310,12 @@ fn borrowed_keys_find_owned_ones() {
     let mut rows = RowStore::<String>::new(registrar).unwrap();
     for name in ["ann", "bob", "ann"] {
         let hash = KeyHash::of(name);
-        let row = rows.find_or_insert_by(hash, |key| key == name, || name.into()).unwrap();
+        let (cursor, _) = rows.enter_by(hash, |key| key == name, || name.into()).unwrap();
+        let row = cursor.row_id().unwrap();
         let (mut ctx, _) = rows.cursor(row).unwrap();
         count.modify(&mut ctx, |n| *n += 1).unwrap();
     }
-    let row = rows.find("ann".to_string().key_hash(), &"ann".to_string()).unwrap();
+    let row = rows.find("ann".to_string().key_hash(), &"ann".to_string()).unwrap().unwrap();
     assert_eq!(count.value(&rows.cursor(row).unwrap().0).unwrap(), Some(2));
 }
 
@@ -359,7 +361,7 @@ fn colliding_hashes_are_told_apart() {
         rows.release(found[key]);
     }
     for key in 0..200 {
-        assert_eq!(rows.find(hash, &key).is_some(), key % 2 == 1, "{key}");
+        assert_eq!(rows.find(hash, &key).unwrap().is_some(), key % 2 == 1, "{key}");
     }
 }
 
@@ -396,10 +398,12 @@ fn visits_change_rows_and_free_empty_ones() {
     let mut visits = 0;
     let stopped = rows.visit_rows(|mut ctx, key| {
         visits += 1;
-        value.clear(&mut ctx).map_err(|_| 0_u64)?;
-        if *key == 990 { Err(*key) } else { Ok(()) }
+        value.clear(&mut ctx)?;
+        let stop = || StateError::EmptyName { operator: "stop".into(), requested: "".into() };
+        if *key == 990 { Err(stop()) } else { Ok(()) }
     });
-    assert_eq!((stopped, visits, rows.len()), (Err(990), 4, 330));
+    assert!(matches!(stopped, Err(StateError::EmptyName { .. })));
+    assert_eq!((visits, rows.len()), (4, 330));
 }
 
 /// Presence is told alike for all kinds, with and without a TTL; what has expired counts until it is removed.

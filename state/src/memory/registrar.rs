@@ -9,16 +9,16 @@
 //!   exist.
 
 use std::any::{TypeId, type_name};
-use std::mem::needs_drop;
-use std::ptr::{NonNull, drop_in_place};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::expiring::{Expiring, ExpiringList, ExpiringMap, NOW_MS_MIN, Purge, Purged};
+use super::content::Content;
+use super::expiring::{Expiring, ExpiringList, ExpiringMap, NOW_MS_MIN, Purge};
+use super::field_code::FieldCode;
 use super::list_content::ListContent;
 use super::map_table::MapTable;
 use super::place::Place;
-use super::row_store::RowHeader;
+use super::row_header::RowHeader;
 use super::slot::{Origin, Slot};
 use crate::type_name::{HandleName, handle_names, short_type};
 use crate::{
@@ -27,8 +27,9 @@ use crate::{
     SchemaDescription, StateError, StateTtl, StateValue, ValueState, ValueStateDescriptor,
 };
 
-/// The most states of one operator: one presence bit each.
-pub const MAX_STATES: usize = 64;
+/// The most states of one operator: one bit each in the words of a row that say what is there and
+/// what has changed.
+pub const MAX_STATES: usize = 32;
 
 /// The greatest alignment of a key or a value.
 pub const MAX_ALIGNMENT: usize = 16;
@@ -128,10 +129,11 @@ pub(super) struct StateField {
     content: TypeId,
     handle_name: HandleName,
     pub(super) offset: u32,
-    /// Drops the field in place; `None` where the type needs no drop.
-    pub(super) drop_field: Option<unsafe fn(NonNull<u8>)>,
-    /// Purges the field and says whether it keeps something; `None` where the state has no TTL.
-    pub(super) purge_field: Option<unsafe fn(NonNull<u8>) -> bool>,
+    pub(super) code: FieldCode,
+    /// The state's number in records below; its place among the fields where nothing is attached.
+    pub(super) number: u8,
+    /// The state's TTL, as records below are given it.
+    pub(super) ttl_ms: Option<i64>,
 }
 
 impl StateField {
@@ -276,7 +278,7 @@ impl StateRegistrar {
     }
 
     /// The place of a state that is a `V` in its row, or an `E` if it has a TTL.
-    fn place<V: 'static, E: Purge + 'static, H: 'static>(
+    fn place<V: Content, E: Content + Purge, H: 'static>(
         &mut self,
         request: Request<'_>,
         types: &[fn(&mut SchemaBuilder)],
@@ -287,19 +289,20 @@ impl StateRegistrar {
             return Err(StateError::TtlTooSmall { state, operator, ttl_ms: ttl.ttl_ms() });
         }
         match ttl.and_then(|ttl| ttl.policy()) {
-            None => Ok(Place::plain(self.register(request, types, None)?)),
+            None => Ok(Place::plain(self.register(request, types, FieldCode::of::<V>())?)),
             Some(policy) => {
-                let slot = self.register(request, types, Some(purge_field::<E>))?;
+                let slot = self.register(request, types, FieldCode::expiring::<E>())?;
                 Ok(Place::expiring(slot, policy))
             }
         }
     }
 
+    /// `code` is that of `V`.
     fn register<V: 'static, H: 'static>(
         &mut self,
         (name, kind, ttl): Request<'_>,
         types: &[fn(&mut SchemaBuilder)],
-        purge_field: Option<unsafe fn(NonNull<u8>) -> bool>,
+        code: FieldCode,
     ) -> Result<Slot<V, H>, StateError> {
         // A TTL that is switched off is none.
         let ttl = ttl.filter(|ttl| ttl.policy().is_some());
@@ -309,7 +312,7 @@ impl StateRegistrar {
                 self.check_room::<V, H>(name)?;
                 let schema = describe_state(kind, types);
                 let info = StateInfo { name: name.into(), kind, schema, ttl };
-                self.add_field::<V, H>(info, purge_field);
+                self.add_field::<V, H>(info, code);
                 self.fields.len() - 1
             }
         };
@@ -369,22 +372,19 @@ impl StateRegistrar {
     }
 
     /// Called after `check_room`.
-    fn add_field<V: 'static, H: 'static>(
-        &mut self,
-        info: StateInfo,
-        purge_field: Option<unsafe fn(NonNull<u8>) -> bool>,
-    ) {
+    fn add_field<V: 'static, H: 'static>(&mut self, info: StateInfo, code: FieldCode) {
         let offset = self.row_bytes.next_multiple_of(align_of::<V>());
         self.row_bytes = offset + size_of::<V>();
         self.row_alignment = self.row_alignment.max(align_of::<V>());
         self.fields.push(StateField {
+            number: self.fields.len() as u8,
+            ttl_ms: info.ttl.as_ref().map(StateTtl::ttl_ms),
             info,
             handle: TypeId::of::<H>(),
             content: TypeId::of::<V>(),
             handle_name: HandleName::of::<H>(),
             offset: offset as u32,
-            drop_field: needs_drop::<V>().then_some(drop_field::<V> as unsafe fn(NonNull<u8>)),
-            purge_field,
+            code,
         });
     }
 
@@ -430,22 +430,6 @@ impl std::fmt::Debug for StateRegistrar {
             .field("states", &states)
             .finish_non_exhaustive()
     }
-}
-
-/// # Safety
-///
-/// `field` holds an initialised, aligned `V` that is not used again.
-unsafe fn drop_field<V>(field: NonNull<u8>) {
-    // SAFETY: by this function's contract.
-    unsafe { drop_in_place(field.cast::<V>().as_ptr()) }
-}
-
-/// # Safety
-///
-/// `field` holds an initialised, aligned `E` that nothing else refers to.
-unsafe fn purge_field<E: Purge>(field: NonNull<u8>) -> bool {
-    // SAFETY: by this function's contract.
-    unsafe { field.cast::<E>().as_mut() }.purge() != Purged::Gone
 }
 
 fn describe_state(kind: StateKind, types: &[fn(&mut SchemaBuilder)]) -> SchemaDescription {
@@ -624,9 +608,9 @@ mod tests {
             let descriptor = ValueStateDescriptor::<u8>::new(format!("s{index}"));
             registrar.register_value(&descriptor).unwrap();
         }
-        let more = registrar.register_value(&ValueStateDescriptor::<u8>::new("s64"));
-        assert!(matches!(more, Err(StateError::TooManyStates { limit: 64, .. })));
-        assert!(registrar.register_value(&ValueStateDescriptor::<u8>::new("s63")).is_ok());
+        let more = registrar.register_value(&ValueStateDescriptor::<u8>::new("s32"));
+        assert!(matches!(more, Err(StateError::TooManyStates { limit: 32, .. })));
+        assert!(registrar.register_value(&ValueStateDescriptor::<u8>::new("s31")).is_ok());
         let other = RowStore::<u32>::new(registrar);
         assert!(matches!(other, Err(StateError::OtherKeyType { .. })));
     }

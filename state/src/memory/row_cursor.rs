@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::registrar::OperatorInfo;
-use super::row_store::{PINS_MAX, RowHeader};
+use super::row_header::RowHeader;
 use crate::StateError;
 
 /// The number of a row in its store; stays with the key for as long as the key has state or the row
@@ -13,6 +13,9 @@ use crate::StateError;
 pub struct RowId(pub(super) u32);
 
 impl RowId {
+    /// Not the number of a row.
+    pub(crate) const NONE: RowId = RowId(u32::MAX);
+
     /// The row's number.
     #[inline]
     pub const fn as_u32(self) -> u32 {
@@ -81,17 +84,16 @@ impl<'a> RowCursor<'a> {
     #[inline]
     pub fn pin(&mut self) {
         if let Some(header) = self.header_mut() {
-            header.pins = (header.pins + 1).min(PINS_MAX);
+            header.pin();
         }
     }
 
-    /// Undoes one [`pin`](Self::pin). A row pinned four billion times at once stays for good.
+    /// Undoes one [`pin`](Self::pin). A row pinned sixteen million times at once stays for
+    /// good.
     #[inline]
     pub fn unpin(&mut self) {
-        if let Some(header) = self.header_mut()
-            && header.pins < PINS_MAX
-        {
-            header.pins = header.pins.saturating_sub(1);
+        if let Some(header) = self.header_mut() {
+            header.unpin();
         }
     }
 

@@ -1,9 +1,8 @@
 //! The keyed state of one operator in one subtask: a prefetchable index and the rows behind it.
 //!
 //! **Invariants** (beyond those of the module)
-//! - `header.hash` of a live row is the hash its index entry has, so a row can be unindexed without
-//!   its key.
-//! - `header.pins` is `FREE` exactly for free rows, whose `hash` is the next free row or `NO_ROW`.
+//! - The hash in a live row's header is the one its index entry has, so a row can be unindexed
+//!   without its key. The free rows are a list that ends with `NO_ROW`.
 //! - All of this holds whatever `Eq`, `Clone` and `Drop` of user types do, and whenever they panic:
 //!   user code runs before a change or after it, never within one. Wrong equality gives wrong
 //!   answers, not undefined behaviour.
@@ -13,53 +12,43 @@ use std::mem::needs_drop;
 use std::ptr::{NonNull, drop_in_place};
 use std::sync::Arc;
 
+use super::expiring::Purged;
 use super::prefetch_table::{DEEP_BYTES, PrefetchTable, prefetch};
 use super::registrar::{OperatorInfo, StateField, StateInfo, StateRegistrar};
 use super::row_arena::{ROWS_MAX, RowArena};
 use super::row_cursor::{RowCursor, RowId, no_such_row};
+use super::row_header::{EpochTag, KEY_OFFSET, RowHeader, header_at, header_at_mut, key_at};
+use super::tracking::Tracking;
 use crate::{Key, KeyHash, Namespaced, StateError};
 
-/// What every row begins with.
-#[repr(C)]
-pub(super) struct RowHeader {
-    /// Bit `i` tells whether state `i` is initialised.
-    pub(super) presence: u64,
-    /// The key's hash; in a free row, the next free row.
-    hash: u32,
-    /// How many timers and the like refer to the row; `FREE` in a free row.
-    pub(super) pins: u32,
-}
-
-/// Where the key lies in a row; a multiple of every alignment that is allowed.
-const KEY_OFFSET: usize = size_of::<RowHeader>();
-const _: () = assert!(KEY_OFFSET.is_multiple_of(super::MAX_ALIGNMENT));
-
-/// The pin count of a free row.
-const FREE: u32 = u32::MAX;
-/// The pin count that sticks.
-pub(super) const PINS_MAX: u32 = FREE - 1;
 /// The end of the list of free rows; not a row, by `ROWS_MAX`.
-const NO_ROW: u32 = u32::MAX;
+pub(super) const NO_ROW: u32 = u32::MAX;
 const _: () = assert!(ROWS_MAX < NO_ROW);
 
 #[derive(Clone, Copy)]
-struct IndexEntry {
-    hash: KeyHash,
-    row: u32,
+pub(super) struct IndexEntry {
+    pub(super) hash: KeyHash,
+    pub(super) row: u32,
 }
 
-/// All keyed state of one operator in one subtask, in memory.
+/// All keyed state of one operator in one subtask, in memory, and where something is attached below
+/// also on its way to files.
 ///
 /// Per record: [`enter`](Self::enter), run user code with the cursor, [`release`](Self::release).
 /// Per batch: [`is_deep`](Self::is_deep), and if so [`hint`](Self::hint) about 16 records ahead and
 /// [`hint_row`](Self::hint_row) about 8 ahead.
 pub struct RowStore<K: Key> {
-    index: PrefetchTable<IndexEntry>,
-    arena: RowArena,
-    fields: Box<[StateField]>,
+    pub(super) index: PrefetchTable<IndexEntry>,
+    pub(super) arena: RowArena,
+    pub(super) fields: Box<[StateField]>,
     /// Whether a state has a TTL, so that rows are to be purged.
     has_ttl: bool,
-    operator: Arc<OperatorInfo>,
+    /// What marks rows that change now; `NONE` where nothing is attached, so that no row looks
+    /// like one of another epoch.
+    pub(super) epoch_tag: EpochTag,
+    /// What there is to do for the persistent tier; `None` where nothing is attached.
+    pub(super) tracking: Option<Box<Tracking>>,
+    pub(super) operator: Arc<OperatorInfo>,
     /// Head of the list of free rows.
     free_head: u32,
     live_count: usize,
@@ -85,12 +74,14 @@ impl<K: Key> RowStore<K> {
                 limit_bytes: super::MAX_ROW_BYTES,
             });
         };
-        let has_ttl = layout.fields.iter().any(|field| field.purge_field.is_some());
+        let has_ttl = layout.fields.iter().any(|field| field.code.purge_field.is_some());
         Ok(RowStore {
             has_ttl,
             index: PrefetchTable::new(),
             arena,
             fields: layout.fields,
+            epoch_tag: EpochTag::NONE,
+            tracking: None,
             operator: layout.operator,
             free_head: NO_ROW,
             live_count: 0,
@@ -98,16 +89,13 @@ impl<K: Key> RowStore<K> {
         })
     }
 
-    /// The row of a key, if it has one.
+    /// The row of a key that is in memory.
     #[inline(always)]
-    pub fn find(&self, hash: KeyHash, key: &K) -> Option<RowId> {
-        self.find_by(hash, |found| found == key)
-    }
-
-    /// As [`find`](Self::find), by a borrowed form of the key: `hash` is the key's, `equals`
-    /// compares.
-    #[inline(always)]
-    pub fn find_by(&self, hash: KeyHash, mut equals: impl FnMut(&K) -> bool) -> Option<RowId> {
+    pub(super) fn find_resident(
+        &self,
+        hash: KeyHash,
+        mut equals: impl FnMut(&K) -> bool,
+    ) -> Option<RowId> {
         let equals = |entry: &IndexEntry| {
             // SAFETY: index entries name live rows.
             entry.hash == hash && equals(unsafe { self.key_of_live(entry.row) })
@@ -122,26 +110,8 @@ impl<K: Key> RowStore<K> {
     /// [`StateError::TooManyKeys`] beyond four billion keys.
     #[inline(always)]
     pub fn find_or_insert(&mut self, hash: KeyHash, key: &K) -> Result<RowId, StateError> {
-        self.find_or_insert_by(hash, |found| found == key, || key.clone())
-    }
-
-    /// As [`find_or_insert`](Self::find_or_insert), by a borrowed form of the key; `make` gives the
-    /// owned one.
-    ///
-    /// # Errors
-    ///
-    /// As [`find_or_insert`](Self::find_or_insert).
-    #[inline(always)]
-    pub fn find_or_insert_by(
-        &mut self,
-        hash: KeyHash,
-        equals: impl FnMut(&K) -> bool,
-        make: impl FnOnce() -> K,
-    ) -> Result<RowId, StateError> {
-        match self.find_by(hash, equals) {
-            Some(row) => Ok(row),
-            None => self.add_row(hash, make()),
-        }
+        let (cursor, _) = self.enter(hash, key)?;
+        Ok(cursor.row_id().expect("a cursor from a store has a row"))
     }
 
     /// The row of a key, added if there is none, as a cursor for handles; with the key as it is
@@ -152,9 +122,7 @@ impl<K: Key> RowStore<K> {
     /// As [`find_or_insert`](Self::find_or_insert).
     #[inline(always)]
     pub fn enter(&mut self, hash: KeyHash, key: &K) -> Result<(RowCursor<'_>, &K), StateError> {
-        let row = self.find_or_insert(hash, key)?;
-        // SAFETY: the row was found in the index or just added: it is live.
-        Ok(unsafe { self.cursor_of_live(row) })
+        self.enter_by(hash, |found| found == key, || key.clone())
     }
 
     /// As [`enter`](Self::enter), by a borrowed form of the key: `hash` is the key's, `equals`
@@ -170,9 +138,12 @@ impl<K: Key> RowStore<K> {
         equals: impl FnMut(&K) -> bool,
         make: impl FnOnce() -> K,
     ) -> Result<(RowCursor<'_>, &K), StateError> {
-        let row = self.find_or_insert_by(hash, equals, make)?;
+        let row = match self.find_resident(hash, equals) {
+            Some(row) => row,
+            None => self.add_row(hash, make())?,
+        };
         // SAFETY: the row was found in the index or just added: it is live.
-        Ok(unsafe { self.cursor_of_live(row) })
+        unsafe { self.lend(row) }
     }
 
     /// The cursor of a row that was kept, for a timer; with the row's key.
@@ -186,7 +157,7 @@ impl<K: Key> RowStore<K> {
             return Err(no_such_row(row, &self.operator));
         }
         // SAFETY: just checked.
-        Ok(unsafe { self.cursor_of_live(row) })
+        unsafe { self.lend(row) }
     }
 
     /// The key of a row; `None` if the row holds none.
@@ -204,11 +175,14 @@ impl<K: Key> RowStore<K> {
         if self.has_ttl {
             self.purge_row(row.0);
         }
-        if let Some(header) = self.header(row.0)
-            && header.presence == 0
-            && header.pins == 0
-        {
+        let Some(header) = self.header(row.0) else { return };
+        if header.is_unused() {
             self.remove_row(row.0);
+        } else if self.epoch_tag != EpochTag::NONE
+            && header.tag() == EpochTag::NONE
+            && header.dirty != 0
+        {
+            self.list_row(row.0);
         }
     }
 
@@ -268,47 +242,57 @@ impl<K: Key> RowStore<K> {
         self.index.is_deep() || self.index.allocation_bytes() + self.arena.used_bytes() > DEEP_BYTES
     }
 
-    /// The keys and their rows, in row order: the same in every run.
+    /// The resident keys and their rows, in row order: the same in every run.
     pub fn iter(&self) -> impl Iterator<Item = (RowId, KeyHash, &K)> {
         (0..self.arena.len()).filter_map(|row| {
-            let header = self.header(row).filter(|header| header.pins != FREE)?;
-            // SAFETY: the row is not free, so it is live.
+            let header = self.header(row).filter(|header| header.is_live())?;
+            // SAFETY: just checked.
             let key = unsafe { self.key_of_live(row) };
-            Some((RowId(row), KeyHash::from_u32(header.hash), key))
+            Some((RowId(row), header.hash(), key))
         })
     }
 
     /// Calls `visit` with every key and the cursor of its row, in row order, until it fails, and
     /// frees the rows that it leaves without state. The order is the same in every run. Visits all
-    /// rows that were ever in use at once, so its cost is that of the largest number of keys.
+    /// rows that were ever in use at once, so its cost is that of the largest number of keys; rows
+    /// that are not resident are read after them.
     ///
     /// # Errors
     ///
-    /// The first error of `visit`; the rows before it have been visited.
-    pub fn visit_rows<E>(
+    /// The first error of `visit`, or of archiving or reading a row; the rows before it have been
+    /// visited.
+    pub fn visit_rows<E: From<StateError>>(
         &mut self,
         mut visit: impl FnMut(RowCursor<'_>, &K) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.load_requested()?;
         for row in 0..self.arena.len() {
-            if !self.is_live(row) {
-                continue;
+            if self.is_live(row) {
+                self.visit_row(row, &mut visit)?;
             }
-            // SAFETY: just checked.
-            let (cursor, key) = unsafe { self.cursor_of_live(RowId(row)) };
-            let result = visit(cursor, key);
-            self.release(RowId(row));
-            result?;
         }
-        Ok(())
+        self.visit_unloaded(visit)
     }
 
-    /// How many keys there are.
+    /// Visits a live row.
+    pub(super) fn visit_row<E: From<StateError>>(
+        &mut self,
+        row: u32,
+        visit: &mut impl FnMut(RowCursor<'_>, &K) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (cursor, key) = self.cursor(RowId(row))?;
+        let result = visit(cursor, key);
+        self.release(RowId(row));
+        result
+    }
+
+    /// How many keys are resident.
     #[inline]
     pub fn len(&self) -> usize {
         self.live_count
     }
 
-    /// Whether there is no key.
+    /// Whether no key is resident.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.live_count == 0
@@ -332,6 +316,14 @@ impl<K: Key> RowStore<K> {
     #[cold]
     #[inline(never)]
     fn add_row(&mut self, hash: KeyHash, key: K) -> Result<RowId, StateError> {
+        match self.has_unloaded() {
+            true => self.add_unloaded(hash, key),
+            false => self.insert_row(hash, key),
+        }
+    }
+
+    /// Makes a row of a key that has none in memory.
+    pub(super) fn insert_row(&mut self, hash: KeyHash, key: K) -> Result<RowId, StateError> {
         let row = self.take_free_row()?;
         // SAFETY: `take_free_row` gives rows below the arena's length.
         let place = unsafe { self.arena.at(row) };
@@ -340,7 +332,7 @@ impl<K: Key> RowStore<K> {
         // SAFETY: a free row's key is uninitialised; its place is aligned, KEY_OFFSET and stride
         // being multiples.
         unsafe { key_place.write(key) };
-        let header = RowHeader { presence: 0, hash: hash.as_u32(), pins: 0 };
+        let header = RowHeader::new(hash);
         // SAFETY: every row begins with an aligned place for a header; headers need no drop.
         unsafe { place.cast::<RowHeader>().write(header) };
         self.live_count += 1;
@@ -351,7 +343,7 @@ impl<K: Key> RowStore<K> {
     /// A row that is off the free list or new, with a header that says `FREE`.
     fn take_free_row(&mut self) -> Result<u32, StateError> {
         if let Some(header) = self.header(self.free_head) {
-            let next = header.hash;
+            let next = header.next_free();
             return Ok(std::mem::replace(&mut self.free_head, next));
         }
         let Some(row) = self.arena.push() else {
@@ -362,7 +354,7 @@ impl<K: Key> RowStore<K> {
         };
         // SAFETY: the row was just handed out.
         let place = unsafe { self.arena.at(row) };
-        let header = RowHeader { presence: 0, hash: NO_ROW, pins: FREE };
+        let header = RowHeader::free(NO_ROW);
         // SAFETY: every row begins with an aligned place for a header, which is uninitialised in a
         // new row.
         unsafe { place.cast::<RowHeader>().write(header) };
@@ -373,12 +365,12 @@ impl<K: Key> RowStore<K> {
     #[cold]
     #[inline(never)]
     fn purge_row(&mut self, row: u32) {
-        let Some(header) = self.header(row).filter(|header| header.pins != FREE) else { return };
+        let Some(header) = self.header(row).filter(|header| header.is_live()) else { return };
         let presence = header.presence;
         // SAFETY: the row has a header, so it is below the arena's length.
         let place: NonNull<u8> = unsafe { self.arena.at(row) };
         for (index, field) in self.fields.iter().enumerate() {
-            let Some(purge_field) = field.purge_field else { continue };
+            let Some(purge_field) = field.code.purge_field else { continue };
             if presence & 1 << index == 0 {
                 continue;
             }
@@ -386,13 +378,19 @@ impl<K: Key> RowStore<K> {
             let value = unsafe { place.add(field.offset as usize) };
             // SAFETY: the presence bit is set, so the field holds a value of its type, which is the
             // one of `purge_field`; no cursor lives, or the store could not be borrowed exclusively.
-            if unsafe { purge_field(value) } {
+            let purged = unsafe { purge_field(value) };
+            if purged == Purged::Unchanged {
                 continue;
             }
-            // SAFETY: the place is an initialised header, reached by nothing else. Written first, so
-            // that a panic of the drop leaks only.
-            unsafe { (*place.cast::<RowHeader>().as_ptr()).presence &= !(1 << index) };
-            if let Some(drop_field) = field.drop_field {
+            // SAFETY: the row is live, so it has a header, reached by nothing else.
+            let header = unsafe { header_at_mut(place) };
+            header.dirty |= 1 << index;
+            if purged == Purged::Changed {
+                continue;
+            }
+            // Written before the drop, so that a panic of it leaks only.
+            header.presence &= !(1 << index);
+            if let Some(drop_field) = field.code.drop_field {
                 // SAFETY: the field held a value of its type, whose bit is cleared: it is not used
                 // again.
                 unsafe { drop_field(value) };
@@ -404,16 +402,20 @@ impl<K: Key> RowStore<K> {
     #[cold]
     #[inline(never)]
     fn remove_row(&mut self, row: u32) {
-        let Some(hash) = self.header(row).map(|header| KeyHash::from_u32(header.hash)) else {
+        let Some(hash) = self.header(row).map(RowHeader::hash) else {
             return;
         };
         if self.index.remove(hash, |entry| entry.row == row).is_none() {
             // Not indexed: an insertion into the index panicked. The row is dropped with the store.
             return;
         }
+        if self.epoch_tag != EpochTag::NONE {
+            // SAFETY: indexed rows are live, and this one still is.
+            unsafe { self.archive_removal(row) };
+        }
         // SAFETY: the row has a header, so it is below the arena's length.
         let place = unsafe { self.arena.at(row) };
-        let header = RowHeader { presence: 0, hash: self.free_head, pins: FREE };
+        let header = RowHeader::free(self.free_head);
         // SAFETY: the place is an initialised header, reached by nothing else: the store is
         // borrowed exclusively.
         unsafe { place.cast::<RowHeader>().write(header) };
@@ -428,7 +430,7 @@ impl<K: Key> RowStore<K> {
 
     /// The header of a row that was handed out.
     #[inline(always)]
-    fn header(&self, row: u32) -> Option<&RowHeader> {
+    pub(super) fn header(&self, row: u32) -> Option<&RowHeader> {
         if row >= self.arena.len() {
             return None;
         }
@@ -436,52 +438,51 @@ impl<K: Key> RowStore<K> {
         let place = unsafe { self.arena.at(row) };
         // SAFETY: headers of rows handed out are initialised; no cursor lives, or the store could
         // not be borrowed.
-        Some(unsafe { place.cast::<RowHeader>().as_ref() })
+        Some(unsafe { header_at(place) })
     }
 
     #[inline(always)]
-    fn is_live(&self, row: u32) -> bool {
-        self.header(row).is_some_and(|header| header.pins != FREE)
+    pub(super) fn is_live(&self, row: u32) -> bool {
+        self.header(row).is_some_and(RowHeader::is_live)
     }
 
     /// # Safety
     ///
     /// The row is live.
     #[inline(always)]
-    unsafe fn key_of_live(&self, row: u32) -> &K {
+    pub(super) unsafe fn key_of_live(&self, row: u32) -> &K {
         // SAFETY: a live row is below the arena's length.
         let place = unsafe { self.arena.at(row) };
-        // SAFETY: KEY_OFFSET lies within the row.
-        let key = unsafe { place.add(KEY_OFFSET) }.cast::<K>();
-        // SAFETY: the key of a live row is initialised, aligned, and not written while the store is
-        // borrowed.
-        unsafe { key.as_ref() }
+        // SAFETY: the row is live, and stays so while the store is borrowed.
+        unsafe { key_at(place) }
     }
 
+    /// The row to change now: what it still owes an ended epoch is archived first.
+    ///
     /// # Safety
     ///
     /// The row is live.
     #[inline(always)]
-    unsafe fn cursor_of_live(&mut self, row: RowId) -> (RowCursor<'_>, &K) {
+    unsafe fn lend(&mut self, row: RowId) -> Result<(RowCursor<'_>, &K), StateError> {
         // SAFETY: a live row is below the arena's length.
         let place = unsafe { self.arena.at(row.0) };
+        // SAFETY: headers of rows handed out are initialised; no cursor lives, or the store could
+        // not be borrowed.
+        let tag = unsafe { header_at(place) }.tag();
+        if tag != EpochTag::NONE && tag != self.epoch_tag {
+            // SAFETY: by this function's contract.
+            unsafe { self.settle_row(row.0) }?;
+        }
         // SAFETY: the row is live and of this operator's one store, which stays borrowed
         // exclusively for the cursor's life; the key, lent beside it, is disjoint from header and
         // fields.
         let cursor = unsafe { RowCursor::new(place, row, &self.operator) };
         // SAFETY: the row is live.
-        (cursor, unsafe { self.key_of_live(row.0) })
+        Ok((cursor, unsafe { self.key_of_live(row.0) }))
     }
 }
 
 impl<K: Key, W: Key> RowStore<Namespaced<K, W>> {
-    /// The row of a key in a namespace, if it has one; `key_hash` is the key's own.
-    #[inline]
-    pub fn find_namespaced(&self, key_hash: KeyHash, key: &K, namespace: &W) -> Option<RowId> {
-        let hash = Namespaced::<K, W>::hash_of(key_hash, namespace);
-        self.find_by(hash, |found| found.namespace == *namespace && found.key == *key)
-    }
-
     /// The row of a key in a namespace, added if there is none; `key_hash` is the key's own.
     ///
     /// # Errors
@@ -504,42 +505,65 @@ impl<K: Key, W: Key> RowStore<Namespaced<K, W>> {
 
 impl<K: Key> Drop for RowStore<K> {
     fn drop(&mut self) {
-        let any_field = self.fields.iter().any(|field| field.drop_field.is_some());
+        let any_field = self.fields.iter().any(|field| field.code.drop_field.is_some());
         if !needs_drop::<K>() && !any_field {
             return; // Ten million rows need not be visited to do nothing.
         }
         for row in 0..self.arena.len() {
-            self.drop_row(row);
+            self.drop_row(row, NO_ROW);
         }
     }
 }
 
 impl<K: Key> RowStore<K> {
+    /// Takes a row that is in memory out of it; what lies below stays.
+    pub(super) fn discard_row(&mut self, row: u32) {
+        let Some(hash) = self.header(row).map(RowHeader::hash) else { return };
+        if self.index.remove(hash, |entry| entry.row == row).is_none() {
+            return; // As in `remove_row`.
+        }
+        let next = std::mem::replace(&mut self.free_head, row);
+        self.live_count -= 1;
+        self.drop_row(row, next);
+    }
+
     /// Drops what a row holds, once: afterwards the row is free.
-    fn drop_row(&mut self, row: u32) {
-        let Some(header) = self.header(row).filter(|header| header.pins != FREE) else { return };
-        let presence = header.presence;
-        // SAFETY: the row has a header, so it is below the arena's length.
+    fn drop_row(&mut self, row: u32, next_free: u32) {
+        if !self.is_live(row) {
+            return;
+        }
+        // SAFETY: the row is live, so it is below the arena's length.
         let place: NonNull<u8> = unsafe { self.arena.at(row) };
-        let freed = RowHeader { presence: 0, hash: NO_ROW, pins: FREE };
+        // SAFETY: the row is live, so its header is initialised; no cursor lives.
+        let presence = unsafe { header_at(place) }.presence;
         // SAFETY: the place is an initialised header, reached by nothing else. Written first, so
         // that a panic leaks only.
-        unsafe { place.cast::<RowHeader>().write(freed) };
-        for (index, field) in self.fields.iter().enumerate() {
-            if let Some(drop_field) = field.drop_field
-                && presence & 1 << index != 0
-            {
-                // SAFETY: the field's offset lies within the row.
-                let value = unsafe { place.add(field.offset as usize) };
-                // SAFETY: the presence bit was set, so the field holds a value of its type; it is
-                // not used again.
-                unsafe { drop_field(value) };
-            }
-        }
+        unsafe { place.cast::<RowHeader>().write(RowHeader::free(next_free)) };
+        // SAFETY: these fields held values of their types, and are not used again.
+        unsafe { drop_fields(place, presence, &self.fields) };
         // SAFETY: KEY_OFFSET lies within the row.
         let key = unsafe { place.add(KEY_OFFSET) }.cast::<K>();
         // SAFETY: the row was live, so its key is initialised; it is not used again.
         unsafe { drop_in_place(key.as_ptr()) };
+    }
+}
+
+/// Drops fields of a row.
+///
+/// # Safety
+///
+/// `place` is a row with these fields; those with a bit in `present` are initialised, reached by
+/// nothing else, and not used again.
+pub(super) unsafe fn drop_fields(place: NonNull<u8>, present: u32, fields: &[StateField]) {
+    for (index, field) in fields.iter().enumerate() {
+        if let Some(drop_field) = field.code.drop_field
+            && present & 1 << index != 0
+        {
+            // SAFETY: the field's offset lies within the row.
+            let value = unsafe { place.add(field.offset as usize) };
+            // SAFETY: by this function's contract; the field's type is the one of its code.
+            unsafe { drop_field(value) };
+        }
     }
 }
 

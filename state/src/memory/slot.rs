@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use super::registrar::OperatorInfo;
 use super::row_cursor::RowCursor;
-use super::row_store::RowHeader;
+use super::row_header::RowHeader;
 use crate::StateError;
 use crate::type_name::short_type;
 
@@ -34,7 +34,7 @@ pub(super) struct Origin {
 /// A field of type `V` in the rows of one operator, behind a handle of type `H`.
 pub(crate) struct Slot<V, H> {
     operator: usize,
-    presence: u64,
+    presence: u32,
     offset: u32,
     origin: Option<Arc<Origin>>,
     /// Invariant in `V`, as a mutable field is; neither type is held, so the slot is `Send` and
@@ -50,7 +50,7 @@ pub(crate) struct Slot<V, H> {
 struct Field<'c, V> {
     header: NonNull<RowHeader>,
     value: NonNull<V>,
-    presence: u64,
+    presence: u32,
     row: PhantomData<&'c V>,
 }
 
@@ -62,7 +62,7 @@ impl<V, H> Slot<V, H> {
     /// key and all other fields.
     pub(super) unsafe fn new(origin: Arc<Origin>, index: usize, offset: u32) -> Self {
         let operator = ptr::from_ref(&*origin.operator).addr();
-        let presence = 1_u64 << index;
+        let presence = 1_u32 << index;
         Slot { operator, presence, offset, origin: Some(origin), types: PhantomData }
     }
 
@@ -88,6 +88,7 @@ impl<V, H> Slot<V, H> {
         if !field.is_present() {
             return Ok(None);
         }
+        field.mark_changed();
         // SAFETY: the field is present; the cursor, exclusive for 'c, is consumed.
         Ok(Some(unsafe { field.value.as_mut() }))
     }
@@ -107,6 +108,7 @@ impl<V, H> Slot<V, H> {
             unsafe { field.value.write(value) };
             field.toggle_presence();
         }
+        field.mark_changed();
         // SAFETY: the field is present; the cursor, exclusive for 'c, is consumed.
         Ok(unsafe { field.value.as_mut() })
     }
@@ -115,6 +117,7 @@ impl<V, H> Slot<V, H> {
     #[inline(always)]
     pub(crate) fn replace(&self, cursor: RowCursor<'_>, value: V) -> Result<Option<V>, StateError> {
         let mut field = self.locate(&cursor)?;
+        field.mark_changed();
         if field.is_present() {
             // SAFETY: the field is present and stays so; nothing else reaches it (the cursor is
             // owned).
@@ -134,6 +137,7 @@ impl<V, H> Slot<V, H> {
         if !field.is_present() {
             return Ok(None);
         }
+        field.mark_changed();
         field.toggle_presence();
         // SAFETY: the field was present; its bit is cleared, so the value is moved out this once.
         Ok(Some(unsafe { field.value.read() }))
@@ -187,6 +191,15 @@ impl<V> Field<'_, V> {
         // SAFETY: the header is initialised, and a cursor to it is borrowed, so nothing writes to
         // it meanwhile.
         unsafe { (*header).presence & self.presence != 0 }
+    }
+
+    /// Called by methods that own the cursor.
+    #[inline(always)]
+    fn mark_changed(&mut self) {
+        let header = self.header.as_ptr();
+        // SAFETY: the header is initialised, and the caller owns the cursor, so nothing else
+        // reaches it.
+        unsafe { (*header).dirty |= self.presence };
     }
 
     /// Called by methods that own the cursor.

@@ -195,7 +195,7 @@ impl Run {
             return;
         }
         // What was given for epochs that were not finished is lost too.
-        shown.forget_pending();
+        shown.forget_unfinished();
         self.tier = Rc::new(RefCell::new(LateTier { shown, ..LateTier::default() }));
         self.store = attach(&self.tier, epoch.next(), self.budget_bytes);
         self.model = self.snapshots[&epoch].clone();

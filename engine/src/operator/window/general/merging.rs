@@ -168,7 +168,7 @@ impl<K: Key, W: Window, S: StateValue> WindowStore<K, W, S> {
         let (_, at) = self.windows.cursor(row)?;
         let (key, window) = (at.key.clone(), at.namespace);
         let hash = key.key_hash();
-        let Some(key_row) = self.keys.find(hash, &key) else { return Ok(None) };
+        let Some(key_row) = self.keys.find(hash, &key)? else { return Ok(None) };
         let (cursor, _) = self.keys.cursor(key_row)?;
         let state =
             self.merging.with_ref(&cursor, |set| set.and_then(|set| set.state_of(&window)))?;
@@ -181,7 +181,7 @@ impl<K: Key, W: Window, S: StateValue> WindowStore<K, W, S> {
     /// Forgets an open window.
     pub(super) fn retire(&mut self, row: RowId, window: &W) -> Result<()> {
         let (_, at) = self.windows.cursor(row)?;
-        let Some(key_row) = self.keys.find(at.key.key_hash(), &at.key) else { return Ok(()) };
+        let Some(key_row) = self.keys.find(at.key.key_hash(), &at.key)? else { return Ok(()) };
         let (mut cursor, _) = self.keys.cursor(key_row)?;
         let is_empty = self.merging.modify(&mut cursor, |set| {
             set.retire(window);

@@ -1,0 +1,238 @@
+//! Our side's files: checkpoints in the background while records go on, and what they cost.
+//!
+//! 1. Every so many operations a barrier ends the epoch; how long it holds the records up is its
+//!    stall.
+//! 2. After each batch a beat writes some of the changed rows down, until the epoch is finished.
+//! 3. The store's own thread makes it durable; how long that took since the barrier is told when the
+//!    batch loop sees it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use thalweg::Result;
+use thalweg::state::{
+    CheckpointId, Key, KeyGroupRange, LsmOptions, LsmStore, RowStore, StateError, StoreError,
+    StoreEvent,
+};
+use thalweg_io::Spawner;
+use thalweg_io::storage::{PosixStorage, Storage, UringOptions, UringStorage};
+
+use super::report::Line;
+use super::stopwatch::{Latencies, Ticks};
+use super::{Options, StorageKind};
+use crate::now_ns;
+
+/// Rows that a beat writes for each record of the batch before it: the epoch is finished by the time
+/// that half as many records have come as changed rows.
+const BEAT_SHARE: usize = 2;
+/// Key groups of the slot.
+const KEY_GROUPS: u16 = 128;
+
+/// Plain threads for the store.
+#[derive(Debug)]
+struct Threads;
+
+impl Spawner for Threads {
+    fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+    }
+}
+
+/// A store on files and its checkpoints.
+pub(super) struct Files {
+    store: LsmStore,
+    barrier_every: u64,
+    beat_rows: usize,
+    since_barrier: u64,
+    next_checkpoint: u64,
+    /// Checkpoints that are not durable yet, and when their barriers were.
+    in_flight: VecDeque<(CheckpointId, u64)>,
+    /// Whether ended epochs are still to be written down.
+    has_beats: bool,
+    figures: Figures,
+    ticks: Ticks,
+}
+
+/// What checkpoints cost.
+pub(super) struct Figures {
+    pub(super) stalls: Latencies,
+    pub(super) beats: Latencies,
+    pub(super) durable: Latencies,
+    pub(super) bytes_written: u64,
+    /// Checkpoints that the store refused because the disk was behind.
+    pub(super) refused: u64,
+    /// Time of waiting for the background, which no slice counts.
+    pub(super) settle_ns: u64,
+}
+
+impl Files {
+    /// An empty store in an empty directory.
+    pub(super) fn create(options: &Options, ticks: Ticks, directory: &Path) -> Result<Self> {
+        let storage = storage(options, directory)?;
+        let store = LsmStore::create(directory, lsm_options(options), storage, Some(&Threads))?;
+        Ok(Files::new(options, ticks, store))
+    }
+
+    /// The store that a directory has, at its latest checkpoint.
+    pub(super) fn open(options: &Options, ticks: Ticks, directory: &Path) -> Result<Self> {
+        let storage = storage(options, directory)?;
+        let store = LsmStore::open(directory, lsm_options(options), storage, Some(&Threads))?;
+        Ok(Files::new(options, ticks, store))
+    }
+
+    fn new(options: &Options, ticks: Ticks, store: LsmStore) -> Self {
+        let next_checkpoint = store.restored_checkpoint().map_or(1, |id| id.0 + 1);
+        Files {
+            store,
+            barrier_every: options.barrier_every.unwrap_or(u64::MAX),
+            beat_rows: options.batch * BEAT_SHARE,
+            // The first barrier comes in the middle of a slice, so that its beats are in the slice.
+            since_barrier: options.barrier_every.map_or(0, |every| every / 2),
+            next_checkpoint,
+            in_flight: VecDeque::new(),
+            has_beats: false,
+            figures: Figures::new(ticks),
+            ticks,
+        }
+    }
+
+    pub(super) fn store(&self) -> &LsmStore {
+        &self.store
+    }
+
+    pub(super) fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    /// What is done after a batch of so many records.
+    #[inline]
+    pub(super) fn after_batch<K: Key>(
+        &mut self,
+        rows: &mut RowStore<K>,
+        records: usize,
+    ) -> Result<()> {
+        self.since_barrier += records as u64;
+        if self.since_barrier >= self.barrier_every {
+            self.since_barrier = 0;
+            self.barrier(rows)?;
+        }
+        if self.has_beats {
+            let (figures, beat_rows) = (&mut self.figures, self.beat_rows);
+            self.has_beats = !figures.beats.time(|| rows.beat(beat_rows))?.is_done();
+        }
+        if !self.in_flight.is_empty() {
+            self.poll()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the epoch with a checkpoint; false if the store refuses it.
+    pub(super) fn barrier<K: Key>(&mut self, rows: &mut RowStore<K>) -> Result<bool> {
+        let id = CheckpointId(self.next_checkpoint);
+        let begin_ns = now_ns();
+        let store = &self.store;
+        let ended = self.figures.stalls.time(|| {
+            store.begin_checkpoint(id).map_err(StateError::from)?;
+            rows.barrier()
+        });
+        match ended {
+            Ok(_) => {
+                self.next_checkpoint += 1;
+                self.in_flight.push_back((id, begin_ns));
+                self.has_beats = true;
+                Ok(true)
+            }
+            Err(StateError::Store(error)) if matches!(*error, StoreError::Congested { .. }) => {
+                self.figures.refused += 1;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The checkpoint of all that was loaded, which counts for nothing.
+    pub(super) fn first_checkpoint<K: Key>(&mut self, rows: &mut RowStore<K>) -> Result<()> {
+        self.barrier(rows)?;
+        self.settle(rows)?;
+        self.figures = Figures::new(self.ticks);
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<()> {
+        for event in self.store.poll() {
+            match event {
+                StoreEvent::CheckpointComplete { id, bytes_written, .. } => {
+                    self.figures.bytes_written += bytes_written;
+                    while let Some((first, begin_ns)) = self.in_flight.pop_front() {
+                        self.figures.durable.record_ns(now_ns() - begin_ns);
+                        if first == id {
+                            break;
+                        }
+                    }
+                }
+                StoreEvent::SpillComplete { bytes_written, .. } => {
+                    self.figures.bytes_written += bytes_written;
+                }
+                other => return Err(format!("in the background: {other:?}").into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what ended epochs still owe, and waits until all checkpoints are durable.
+    pub(super) fn settle<K: Key>(&mut self, rows: &mut RowStore<K>) -> Result<()> {
+        let begin_ns = now_ns();
+        while self.has_beats {
+            self.has_beats = !rows.beat(usize::MAX)?.is_done();
+        }
+        while !self.in_flight.is_empty() {
+            self.poll()?;
+            std::thread::yield_now();
+        }
+        self.figures.settle_ns += now_ns() - begin_ns;
+        Ok(())
+    }
+}
+
+impl Figures {
+    fn new(ticks: Ticks) -> Self {
+        let [stalls, beats, durable] = std::array::from_fn(|_| Latencies::new(ticks));
+        Figures { stalls, beats, durable, bytes_written: 0, refused: 0, settle_ns: 0 }
+    }
+
+    /// The fields of a line.
+    pub(super) fn add_to(&self, line: Line) -> Line {
+        let ms = |ns: u64| ns as f64 / 1e6;
+        line.field("checkpoints", self.durable.count())
+            .field("refused", self.refused)
+            .us("stall_p50_us", self.stalls.quantile_ns(0.5))
+            .us("stall_p999_us", self.stalls.quantile_ns(0.999))
+            .us("stall_max_us", self.stalls.longest_ns())
+            .us("beat_p999_us", self.beats.quantile_ns(0.999))
+            .us("beat_max_us", self.beats.longest_ns())
+            .number("durable_p50_ms", ms(self.durable.quantile_ns(0.5)), 1)
+            .number("durable_max_ms", ms(self.durable.longest_ns()), 1)
+            .mib("checkpoints_mib", self.bytes_written)
+            .number("settle_ms", ms(self.settle_ns), 0)
+    }
+}
+
+fn lsm_options(options: &Options) -> LsmOptions {
+    let groups = KeyGroupRange { start: 0, end: KEY_GROUPS };
+    let budget_bytes = options.budget_mib.map(|mib| mib << 20);
+    LsmOptions::new(groups, KEY_GROUPS).memory_budget_bytes(budget_bytes)
+}
+
+/// The storage of a run, with a place for files that are given up.
+fn storage(options: &Options, directory: &Path) -> Result<Arc<dyn Storage>> {
+    Ok(match options.storage {
+        StorageKind::Posix => Arc::new(PosixStorage::new()),
+        StorageKind::Uring => {
+            let spares = directory.with_extension("spares");
+            let uring = UringOptions::new().spare_directory(spares);
+            Arc::new(UringStorage::new(uring, &Threads)?)
+        }
+    })
+}

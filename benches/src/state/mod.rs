@@ -1,0 +1,57 @@
+//! The keyed-state store by itself, beside plain hashbrown: what the binary `state` runs.
+//!
+//! 1. `arguments` reads the command line; `bench` is the list of what can be run.
+//! 2. `events` makes the input, outside of what is timed; `pairing` lets store and baseline take
+//!    turns over the same events and compares what they answer.
+//! 3. `store` is our side and `plain` the baseline; each `rmw`, `list`, `map`, `timers` holds one
+//!    workload. `stopwatch`, `process` and `report` measure and print.
+//!
+//! **Invariants**
+//! - Store and baseline see the same events in the same order, and their digests are compared: a
+//!   run whose digests differ fails.
+//! - They take turns in slices, so that noise of the machine hits both; ratios are medians over
+//!   pairs of neighbouring slices.
+//! - The baseline is fixed: `HashMap<u64, u64>` of hashbrown with foldhash, made with room for all
+//!   keys, one `entry()` an event.
+
+mod arguments;
+mod events;
+mod files;
+mod pairing;
+mod process;
+mod report;
+mod scratch;
+mod stopwatch;
+mod zipf;
+
+mod plain;
+mod store;
+
+mod list;
+mod map;
+mod rmw;
+mod timers;
+
+#[cfg(feature = "rivals")]
+mod rivals;
+
+pub use arguments::{Backend, Bench, Options, Rival, StorageKind, declared};
+
+use thalweg::Result;
+
+/// Runs one bench and prints its lines.
+///
+/// # Errors
+///
+/// If the store refuses an operation or its digest is not the baseline's.
+pub fn run(options: &Options) -> Result<()> {
+    match options.bench {
+        Bench::Rmw => rmw::run(options),
+        Bench::List => list::run(options),
+        Bench::Map => map::run(options),
+        Bench::Timers => timers::run(options),
+    }
+}
+
+#[cfg(test)]
+mod tests;

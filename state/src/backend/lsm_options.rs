@@ -1,0 +1,124 @@
+//! How a store on files is opened.
+
+use std::task::Waker;
+
+use crate::backend::StoreError;
+use crate::{KeyGroupRange, MAX_PARALLELISM_LIMIT};
+
+/// Waiting bytes beyond which a checkpoint is refused, unless set.
+const WAITING_BYTES_MAX: u64 = 1 << 30;
+/// What caches may take without a memory budget.
+const CACHE_BYTES: u64 = 256 << 20;
+/// Caches get this share of a memory budget: rows that are resident serve the same purpose, and
+/// better.
+const CACHE_SHARE: u64 = 8;
+
+/// The options of an [`LsmStore`](crate::LsmStore).
+///
+/// # Examples
+///
+/// ```
+/// use thalweg_state::{KeyGroupRange, LsmOptions};
+/// let options = LsmOptions::new(KeyGroupRange { start: 0, end: 128 }, 128)
+///     .store("slot-0")
+///     .memory_budget_bytes(Some(1 << 30));
+/// ```
+#[derive(Clone, Debug)]
+pub struct LsmOptions {
+    pub(crate) store: Box<str>,
+    pub(crate) key_groups: KeyGroupRange,
+    pub(crate) max_parallelism: u16,
+    pub(crate) memory_budget_bytes: Option<u64>,
+    pub(crate) retained_checkpoints: Option<usize>,
+    pub(crate) waiting_bytes_max: u64,
+    pub(crate) waker: Option<Waker>,
+}
+
+impl LsmOptions {
+    /// A store named `slot` of these key groups out of `max_parallelism`. Both are fixed for its
+    /// life.
+    pub fn new(key_groups: KeyGroupRange, max_parallelism: u16) -> Self {
+        LsmOptions {
+            store: "slot".into(),
+            key_groups,
+            max_parallelism,
+            memory_budget_bytes: None,
+            retained_checkpoints: Some(2),
+            waiting_bytes_max: WAITING_BYTES_MAX,
+            waker: None,
+        }
+    }
+
+    /// The store's name within its directory: 1 to 64 letters, digits, `.`, `_` and `-`. Default
+    /// `slot`.
+    #[must_use]
+    pub fn store(mut self, name: &str) -> Self {
+        self.store = name.into();
+        self
+    }
+
+    /// The memory, in bytes, that resident rows and caches of the slot may take together; `None`,
+    /// the default, keeps all rows resident. At least 1 MiB.
+    #[must_use]
+    pub fn memory_budget_bytes(mut self, byte_count: Option<u64>) -> Self {
+        self.memory_budget_bytes = byte_count;
+        self
+    }
+
+    /// How many completed checkpoints are kept: at least 2, the default. `None` keeps all until
+    /// [`LsmStore::release_checkpoint`](crate::LsmStore::release_checkpoint): for a coordinator that
+    /// knows which ones are complete in all slots.
+    #[must_use]
+    pub fn retained_checkpoints(mut self, count: Option<usize>) -> Self {
+        self.retained_checkpoints = count;
+        self
+    }
+
+    /// While more bytes of changes than this wait for the disk, checkpoints are refused. Default
+    /// 1 GiB.
+    #[must_use]
+    pub fn waiting_bytes_max(mut self, byte_count: u64) -> Self {
+        self.waiting_bytes_max = byte_count;
+        self
+    }
+
+    /// Woken when [`LsmStore::poll`](crate::LsmStore::poll) has an event to give. Default none.
+    #[must_use]
+    pub fn waker(mut self, waker: Waker) -> Self {
+        self.waker = Some(waker);
+        self
+    }
+
+    /// The memory that caches of files may take.
+    pub(crate) fn cache_bytes(&self) -> usize {
+        let share = self.memory_budget_bytes.map_or(CACHE_BYTES, |budget| budget / CACHE_SHARE);
+        usize::try_from(share).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let invalid = |option, given: String, bounds| {
+            let (store, given) = (self.store.clone(), given.into());
+            Err(StoreError::InvalidOption { store, option, given, bounds })
+        };
+        let KeyGroupRange { start, end } = self.key_groups;
+        if self.max_parallelism > MAX_PARALLELISM_LIMIT {
+            let given = self.max_parallelism.to_string();
+            return invalid("the maximum parallelism", given, "at most 32768");
+        }
+        if start >= end || end > self.max_parallelism {
+            let given = format!("{start}..{end}");
+            return invalid(
+                "the range of key groups",
+                given,
+                "a part of 0..maximum parallelism, not empty",
+            );
+        }
+        if let Some(count @ 0..2) = self.retained_checkpoints {
+            return invalid("the number of retained checkpoints", count.to_string(), "at least 2");
+        }
+        if let Some(byte_count @ 0..0x10_0000) = self.memory_budget_bytes {
+            return invalid("the memory budget", format!("{byte_count} bytes"), "at least 1 MiB");
+        }
+        Ok(())
+    }
+}

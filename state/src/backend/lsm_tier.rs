@@ -1,0 +1,430 @@
+//! The owner's half of a store: which epochs are complete, what was sent, which files are read.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use thalweg_io::Spawner;
+
+use super::merged_row::MergedRow;
+use super::statistics::{LevelStatistics, StoreStatistics};
+use super::table_registry::{Registered, TableRegistry, TableRequest};
+use super::{
+    DeltaBlock, Epoch, LsmOptions, PartitionLayout, RowAddress, RowVisitor, ScanVisitor,
+    StoreError, Tier,
+};
+use crate::codec::{RowPrefix, StateIndex, TableId};
+use crate::delta::{DeltaCache, DeltaReader};
+use crate::manifest::{Contents, ManifestLog, Version};
+use crate::snapshot::{
+    CheckpointId, Command, DataFile, Gauges, Notice, Outbox, Progress, StateRoot, StoreEvent,
+    StoreName, Worker, WorkerSettings,
+};
+use crate::{KeyGroup, KeyGroupRange, KeyHash, StateError};
+
+/// How much a worker without a thread does in one poll.
+const INLINE_BYTES: usize = 1 << 20;
+
+/// See [`LsmStore`](super::LsmStore).
+///
+/// # Invariants
+///
+/// - `epochs` are the ones that some table has not finished, in order; the last one is current.
+/// - Files of `version`, and no others, are open; the worker knows its number.
+#[derive(Debug)]
+pub(super) struct LsmTier {
+    options: LsmOptions,
+    root: Arc<StateRoot>,
+    layout: PartitionLayout,
+    restored: Option<CheckpointId>,
+    registry: TableRegistry,
+    tables: Vec<OpenTable>,
+    epochs: VecDeque<OpenEpoch>,
+    version: Arc<Version>,
+    deltas: DeltaCache,
+    rows_read: u64,
+    now_ms: i64,
+    link: WorkerLink,
+    /// Taken last: the worker is gone by then.
+    _name: StoreName,
+}
+
+#[derive(Debug)]
+struct OpenTable {
+    id: TableId,
+    /// All epochs up to this one are finished.
+    finished: Epoch,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OpenEpoch {
+    epoch: Epoch,
+    /// Whether barriers may end it, and what it is then.
+    begun: Option<Option<CheckpointId>>,
+}
+
+/// What a store starts from.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) name: StoreName,
+    pub(super) root: Arc<StateRoot>,
+    pub(super) contents: Contents,
+    /// The files that the manifest refers to until then.
+    pub(super) before: BTreeSet<DataFile>,
+    pub(super) checkpoint: Option<CheckpointId>,
+}
+
+/// The worker, wherever it runs.
+#[derive(Debug)]
+struct WorkerLink {
+    /// `None` once the worker was told to end.
+    commands: Option<Sender<Command>>,
+    notices: Receiver<Notice>,
+    gauges: Arc<Gauges>,
+    place: WorkerPlace,
+}
+
+#[derive(Debug)]
+enum WorkerPlace {
+    Inline(Box<Worker>),
+    /// Disconnected when the thread has ended.
+    Thread(Receiver<Infallible>),
+}
+
+impl LsmTier {
+    /// Writes the manifest of a store with these contents and starts its worker. `before` are the
+    /// files that the store's manifest refers to until then.
+    pub(super) fn start(
+        start: Start,
+        options: LsmOptions,
+        spawner: Option<&dyn Spawner>,
+    ) -> Result<Self, StoreError> {
+        let Start { name, root, contents, before, checkpoint } = start;
+        let store: &str = &options.store;
+        let files = root.files().of_store(store);
+        check_files(&files, &contents)?;
+        let registry = TableRegistry::new(store, contents.tables.clone());
+        let manifest = ManifestLog::new(files.clone(), root.manifest_path(store), contents);
+        let layout = PartitionLayout::new(options.key_groups, options.max_parallelism);
+        let gauges = Arc::new(Gauges::default());
+        let deltas = DeltaCache::new(files.clone(), options.cache_bytes());
+        let (commands, inbox) = mpsc::channel();
+        let (sender, notices) = mpsc::channel();
+        let settings = WorkerSettings {
+            root: Arc::clone(&root),
+            files,
+            layout,
+            retained_checkpoints: options.retained_checkpoints,
+            commands: inbox,
+            outbox: Outbox::new(sender, options.waker.clone()),
+            gauges: Arc::clone(&gauges),
+        };
+        let worker = Worker::start(settings, manifest, &before);
+        let worker = worker.map_err(|error| StoreError::io(store, error))?;
+        let version = worker.version();
+        gauges.set_reader_version(version.number);
+        let place = place_worker(store, worker, spawner)?;
+        let link = WorkerLink { commands: Some(commands), notices, gauges, place };
+        let current = version.epoch.map_or(Epoch::FIRST, Epoch::next);
+        let epochs = VecDeque::from([OpenEpoch { epoch: current, begun: None }]);
+        Ok(LsmTier {
+            options,
+            root,
+            layout,
+            restored: checkpoint,
+            registry,
+            tables: Vec::new(),
+            epochs,
+            version,
+            deltas,
+            rows_read: 0,
+            now_ms: i64::MIN,
+            link,
+            _name: name,
+        })
+    }
+
+    pub(super) fn restored_checkpoint(&self) -> Option<CheckpointId> {
+        self.restored
+    }
+
+    pub(super) fn options(&self) -> &LsmOptions {
+        &self.options
+    }
+
+    pub(super) fn layout(&self) -> PartitionLayout {
+        self.layout
+    }
+
+    pub(super) fn current_epoch(&self) -> Epoch {
+        self.epochs.back().expect("there is a current epoch").epoch
+    }
+
+    pub(super) fn waiting_bytes(&self) -> u64 {
+        self.link.gauges.waiting_bytes()
+    }
+
+    /// Opens a table, which takes part from the current epoch on.
+    pub(super) fn open_table(
+        &mut self,
+        request: &TableRequest<'_>,
+    ) -> Result<(TableId, Epoch, Box<[StateIndex]>), StoreError> {
+        let id = self.root.table_id(&self.options.store, request.name)?;
+        let Registered { states, new_records } = self.registry.open(id, request)?;
+        if !new_records.is_empty() {
+            self.link.send(Command::Describe(new_records));
+        }
+        let epoch = self.current_epoch();
+        self.tables.push(OpenTable { id, finished: Epoch(epoch.0 - 1) });
+        Ok((id, epoch, states))
+    }
+
+    /// Names the current epoch and begins the next one.
+    pub(super) fn begin_epoch(
+        &mut self,
+        checkpoint: Option<CheckpointId>,
+    ) -> Result<Epoch, StoreError> {
+        let is_latest = |open: &&OpenEpoch| checkpoint.is_some() && open.begun == Some(checkpoint);
+        if let Some(open) = self.epochs.iter().find(is_latest) {
+            return Ok(open.epoch);
+        }
+        let (waiting_bytes, limit_bytes) = (self.waiting_bytes(), self.options.waiting_bytes_max);
+        let store = || self.options.store.clone();
+        if waiting_bytes > limit_bytes {
+            return Err(StoreError::Congested { store: store(), waiting_bytes, limit_bytes });
+        }
+        if self.link.is_ended() {
+            return Err(StoreError::WorkerEnded { store: store() });
+        }
+        let epoch = self.begin(checkpoint);
+        self.send_complete();
+        Ok(epoch)
+    }
+
+    fn begin(&mut self, checkpoint: Option<CheckpointId>) -> Epoch {
+        let current = self.epochs.back_mut().expect("there is a current epoch");
+        current.begun = Some(checkpoint);
+        let epoch = current.epoch;
+        self.epochs.push_back(OpenEpoch { epoch: epoch.next(), begun: None });
+        epoch
+    }
+
+    /// Sends the ends of the epochs that all tables have finished.
+    fn send_complete(&mut self) {
+        let finished = self.tables.iter().map(|table| table.finished).min();
+        while let Some(OpenEpoch { epoch, begun: Some(checkpoint) }) = self.epochs.front().copied()
+        {
+            if finished.is_some_and(|finished| finished < epoch) {
+                return;
+            }
+            self.epochs.pop_front();
+            self.link.send(Command::End { epoch, checkpoint });
+        }
+    }
+
+    pub(super) fn release_checkpoint(&mut self, id: CheckpointId) {
+        self.link.send(Command::Release(id));
+    }
+
+    /// Takes notices and gives events.
+    pub(super) fn poll(&mut self) -> Vec<StoreEvent> {
+        self.link.run_inline();
+        let mut events = Vec::new();
+        while let Ok(notice) = self.link.notices.try_recv() {
+            match notice {
+                Notice::Event(event) => events.push(event),
+                Notice::Version(version) => self.use_version(version),
+            }
+        }
+        events
+    }
+
+    fn use_version(&mut self, version: Arc<Version>) {
+        self.version = version;
+        self.deltas.retain(&self.version);
+        self.link.gauges.set_reader_version(self.version.number);
+    }
+
+    pub(super) fn statistics(&self) -> StoreStatistics {
+        let counts = self.link.gauges.counts();
+        let reads = self.deltas.counters();
+        StoreStatistics {
+            readable_epoch: self.readable_epoch().0,
+            waiting_bytes: self.waiting_bytes(),
+            levels: level_statistics(&self.version),
+            garbage_files: counts.garbage_files,
+            flushed_files: counts.flushed_files,
+            flushed_bytes: counts.flushed_bytes,
+            compacted_files: counts.compacted_files,
+            compacted_bytes: counts.compacted_bytes,
+            removed_files: counts.removed_files,
+            rows_read: self.rows_read,
+            partition_loads: reads.partition_loads,
+            partition_hits: reads.partition_hits,
+            cache_bytes: self.deltas.memory_bytes() as u64,
+        }
+    }
+}
+
+/// Starts the worker's thread, or keeps it.
+fn place_worker(
+    store: &str,
+    worker: Worker,
+    spawner: Option<&dyn Spawner>,
+) -> Result<WorkerPlace, StoreError> {
+    let Some(spawner) = spawner else { return Ok(WorkerPlace::Inline(Box::new(worker))) };
+    let (alive, ended) = mpsc::channel();
+    let body = move || {
+        // Declared first, dropped last: the owner waits for it.
+        let _alive: Sender<Infallible> = alive;
+        worker.run_until_abandoned();
+    };
+    let name = format!("state-{store}");
+    let spawned = spawner.spawn(&name, Box::new(body));
+    spawned.map_err(|source| StoreError::NoThread { store: store.into(), source })?;
+    Ok(WorkerPlace::Thread(ended))
+}
+
+/// Fails if a file is not there, is too short, or a delta's footer is damaged; names the checkpoints
+/// that do without it.
+fn check_files(files: &crate::snapshot::StoreFiles, contents: &Contents) -> Result<(), StoreError> {
+    for file in contents.live.files() {
+        let checked = match file.is_delta() {
+            true => DeltaReader::open(files, file).map(drop),
+            false => files.check_length(file),
+        };
+        checked.map_err(|error| {
+            let usable = contents.checkpoints.iter().rev().filter(|(_, checkpoint)| {
+                checkpoint.version.files().all(|other| other.id() != file.id())
+            });
+            error.with_older(usable.map(|(id, _)| *id))
+        })?;
+    }
+    Ok(())
+}
+
+fn level_statistics(version: &Version) -> Vec<LevelStatistics> {
+    let count = version.levels.len() as u8;
+    (0..=count)
+        .map(|level| {
+            let files = version.level(level);
+            LevelStatistics {
+                level,
+                file_count: files.len(),
+                length_bytes: files.iter().map(|file| file.length_bytes()).sum(),
+                row_count: files.iter().map(|file| file.row_count).sum(),
+            }
+        })
+        .collect()
+}
+
+impl WorkerLink {
+    /// Sends a command. A worker that has ended is noticed when the next epoch begins.
+    fn send(&self, command: Command) {
+        if let Some(commands) = &self.commands {
+            let _ = commands.send(command);
+        }
+    }
+
+    fn run_inline(&mut self) {
+        if let WorkerPlace::Inline(worker) = &mut self.place {
+            let _: Progress = worker.run(INLINE_BYTES);
+        }
+    }
+
+    /// Whether the worker's thread has ended, though it was not told to.
+    fn is_ended(&self) -> bool {
+        match &self.place {
+            WorkerPlace::Inline(_) => false,
+            WorkerPlace::Thread(ended) => ended.try_recv() == Err(mpsc::TryRecvError::Disconnected),
+        }
+    }
+}
+
+impl Drop for WorkerLink {
+    fn drop(&mut self) {
+        drop(self.commands.take());
+        if let WorkerPlace::Thread(ended) = &self.place {
+            // At most the step it is at: a beat, or a sync.
+            let _ = ended.recv();
+        }
+    }
+}
+
+impl Tier for LsmTier {
+    fn append(&mut self, block: DeltaBlock) -> Result<(), StateError> {
+        self.link.gauges.add_waiting(block.bytes.len());
+        self.link.send(Command::Block(block));
+        Ok(())
+    }
+
+    fn finish(&mut self, table: TableId, epoch: Epoch) -> Result<(), StateError> {
+        // A table may pass a barrier that nobody announced: it ends an epoch without a checkpoint.
+        while self.current_epoch() <= epoch {
+            self.begin(None);
+        }
+        let open = self.tables.iter_mut().find(|open| open.id == table);
+        open.expect("tables are opened before they finish epochs").finished = epoch;
+        self.send_complete();
+        Ok(())
+    }
+
+    fn readable_epoch(&self) -> Epoch {
+        self.version.epoch.unwrap_or(Epoch(0))
+    }
+
+    fn has_rows(&self, table: TableId) -> bool {
+        self.version.has_rows(table)
+    }
+
+    fn may_hold(&self, table: TableId, group: KeyGroup, hash: KeyHash) -> bool {
+        self.deltas.may_hold(&self.version, table, group, hash)
+    }
+
+    fn read_rows(
+        &mut self,
+        table: TableId,
+        rows: &[RowAddress<'_>],
+        visit: RowVisitor<'_>,
+    ) -> Result<(), StateError> {
+        self.rows_read += rows.len() as u64;
+        self.deltas.load(&self.version, table, rows.iter().map(|row| row.group))?;
+        for (number, address) in rows.iter().enumerate() {
+            let prefix = RowPrefix::new(table, address.group, address.hash);
+            let mut found = Vec::new();
+            self.deltas.visit(&self.version, prefix, &mut |delta, row| {
+                if row.key == address.key {
+                    found.push((delta, row));
+                }
+            });
+            let merged = MergedRow::of_deltas(found);
+            merged.visit(self.now_ms, &mut |record| visit(number, record))?;
+        }
+        Ok(())
+    }
+
+    fn scan(
+        &mut self,
+        table: TableId,
+        range: KeyGroupRange,
+        visit: ScanVisitor<'_>,
+    ) -> Result<(), StateError> {
+        let groups = range.intersection(self.layout.groups());
+        for group in groups.groups() {
+            self.deltas.load(&self.version, table, std::iter::once(group))?;
+            let rows = self.deltas.rows_of_group(&self.version, table, group);
+            for ((hash, key), found) in rows {
+                let address = RowAddress { group, hash, key };
+                let merged = MergedRow::of_deltas(found);
+                merged.visit(self.now_ms, &mut |record| visit(address, record))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_now_ms(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
+        self.link.gauges.set_now_ms(now_ms);
+    }
+}

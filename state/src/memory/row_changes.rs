@@ -1,0 +1,217 @@
+//! The changes of a row store on their way to the persistent tier: barriers, beats, and the rows
+//! that cannot wait for them.
+
+use super::prefetch_table::prefetch;
+use super::row_header::{EpochTag, header_at, header_at_mut, key_at};
+use super::row_store::RowStore;
+use super::tracking::{ENDED_MAX, Tracking};
+use crate::backend::{OpenedTable, StateRequest, TableRequest, TableStore};
+use crate::codec::StateIndex;
+use crate::{Epoch, Key, LsmStore, SchemaDescription, StateError, StateRegistrar};
+
+/// How many rows are fetched ahead of being archived.
+const AHEAD: usize = 16;
+
+/// What is left to do after a beat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// How many rows the beat looked at.
+    pub rows: usize,
+    /// How many epochs have ended and are not finished.
+    pub epochs_unfinished: usize,
+}
+
+impl Progress {
+    /// Whether all ended epochs are finished.
+    pub fn is_done(&self) -> bool {
+        self.epochs_unfinished == 0
+    }
+}
+
+impl<K: Key> RowStore<K> {
+    /// A store whose changes go to a table of the persistent tier, and that has what the table has:
+    /// rows are read when they are entered or [requested](Self::request), the rest by
+    /// [`restore_step`](Self::restore_step).
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new); and those of the persistent tier where the table is open already, or
+    /// was written with other types.
+    pub fn new_in(
+        registrar: StateRegistrar,
+        store: &LsmStore,
+        table: &str,
+    ) -> Result<Self, StateError> {
+        let key = SchemaDescription::of::<K>();
+        let states: Vec<StateRequest<'_>> = registrar
+            .states()
+            .map(|state| StateRequest { name: state.name(), schema: state.schema() })
+            .collect();
+        let request = TableRequest { name: table, key: &key, states: &states };
+        let OpenedTable { store, states } = store.table(&request)?;
+        RowStore::attached(registrar, store, &states)
+    }
+
+    /// As [`new_in`](Self::new_in), with an open table and the numbers that the states have in it.
+    pub(crate) fn attached(
+        registrar: StateRegistrar,
+        table: TableStore,
+        numbers: &[StateIndex],
+    ) -> Result<Self, StateError> {
+        let mut rows = RowStore::new(registrar)?;
+        assert_eq!(rows.fields.len(), numbers.len(), "each state has a number");
+        for (field, number) in rows.fields.iter_mut().zip(numbers) {
+            field.number = *number;
+        }
+        let tracking = Tracking::new(table);
+        rows.epoch_tag = tracking.current_tag();
+        rows.tracking = Some(Box::new(tracking));
+        Ok(rows)
+    }
+
+    /// Ends the current epoch and returns it: all changes until now belong to it or to older ones,
+    /// all later ones do not. Takes the same short time for any number of changes, unless six ended
+    /// epochs wait for their beats already: then the oldest is finished first. `None` where nothing
+    /// is attached. Rows have to be released by then.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong when rows were removed since the last call or beat; those of
+    /// [`beat`](Self::beat) where an epoch is to be finished.
+    pub fn barrier(&mut self) -> Result<Option<Epoch>, StateError> {
+        while self.tracking.as_ref().is_some_and(|tracking| tracking.ended_count() == ENDED_MAX) {
+            self.beat(usize::MAX)?;
+        }
+        let Some(tracking) = &mut self.tracking else { return Ok(None) };
+        tracking.check()?;
+        let ended = tracking.barrier();
+        self.epoch_tag = tracking.current_tag();
+        Ok(Some(ended))
+    }
+
+    /// Writes up to `rows_max` changed rows of ended epochs to the persistent tier, in order of
+    /// epochs; to be called between records until all are finished.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Archive`] when rkyv refuses a key or a value, those of the persistent tier, and
+    /// what went wrong when rows were removed since the last call. What is archived stays so; the
+    /// row that failed is the next one of the next beat.
+    pub fn beat(&mut self, rows_max: usize) -> Result<Progress, StateError> {
+        let mut rows = 0;
+        while let Some(tracking) = &mut self.tracking {
+            tracking.check()?;
+            tracking.forget_removed();
+            let mut next = [0; AHEAD];
+            let wanted = AHEAD.min(rows_max - rows);
+            let Some((epoch, count)) = tracking.next_rows(&mut next[..wanted]) else { break };
+            if wanted == 0 {
+                break;
+            }
+            if count == 0 {
+                tracking.finish_oldest()?;
+                continue;
+            }
+            self.archive_listed(epoch, &next[..count])?;
+            rows += count;
+        }
+        let unfinished = self.tracking.as_ref().map_or(0, |tracking| tracking.ended_count());
+        Ok(Progress { rows, epochs_unfinished: unfinished })
+    }
+
+    /// Archives those of the rows that are still listed in an epoch.
+    fn archive_listed(&mut self, epoch: Epoch, rows: &[u32]) -> Result<(), StateError> {
+        let RowStore { arena, tracking: Some(tracking), fields, .. } = self else { return Ok(()) };
+        for row in rows {
+            // SAFETY: rows that were ever listed were handed out by the arena.
+            prefetch(unsafe { arena.at(*row) }.as_ptr());
+        }
+        let tag = EpochTag::of(epoch);
+        for row in rows {
+            // SAFETY: as above.
+            let place = unsafe { arena.at(*row) };
+            // SAFETY: headers of rows handed out are initialised; no cursor lives.
+            if unsafe { header_at(place) }.tag() == tag {
+                // SAFETY: a listed row is live, and of this store; no cursor lives.
+                unsafe { tracking.archive_row::<K>(epoch, place, fields) }?;
+            }
+            tracking.advance(row + 1);
+        }
+        Ok(())
+    }
+
+    /// Lists a row that has changed in the current epoch.
+    #[inline(always)]
+    pub(super) fn list_row(&mut self, row: u32) {
+        let RowStore { arena, tracking: Some(tracking), epoch_tag, .. } = self else { return };
+        if row >= arena.len() {
+            return;
+        }
+        tracking.list(row);
+        // SAFETY: just checked.
+        let place = unsafe { arena.at(row) };
+        // SAFETY: headers of rows handed out are initialised; no cursor lives.
+        unsafe { header_at_mut(place) }.set_tag(*epoch_tag);
+    }
+
+    /// Does what a row needs before it is lent: content that is still to be read is, and what it
+    /// owes an ended epoch is archived before it changes again.
+    ///
+    /// # Safety
+    ///
+    /// The row is live.
+    #[cold]
+    #[inline(never)]
+    pub(super) unsafe fn settle_row(&mut self, row: u32) -> Result<(), StateError> {
+        // SAFETY: live rows are below the arena's length.
+        let place = unsafe { self.arena.at(row) };
+        // SAFETY: the row is live, so it has a header; no cursor lives.
+        let tag = unsafe { header_at(place) }.tag();
+        if tag == EpochTag::REQUESTED || tag == EpochTag::UNREAD {
+            return self.load_for(row);
+        }
+        let RowStore { tracking: Some(tracking), fields, .. } = self else { return Ok(()) };
+        let epoch = tracking.epoch_of(tag);
+        // SAFETY: the row is live, and of this store; no cursor lives.
+        unsafe { tracking.archive_row::<K>(epoch, place, fields) }
+    }
+
+    /// Writes that a row is about to be removed, if something of it may lie below.
+    ///
+    /// # Safety
+    ///
+    /// The row is live.
+    #[inline]
+    pub(super) unsafe fn archive_removal(&mut self, row: u32) {
+        // SAFETY: by this function's contract.
+        let result = unsafe { self.try_archive_removal(row) };
+        if let (Err(error), Some(tracking)) = (result, &mut self.tracking) {
+            tracking.fail(error);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The row is live.
+    unsafe fn try_archive_removal(&mut self, row: u32) -> Result<(), StateError> {
+        // SAFETY: live rows are below the arena's length.
+        let place = unsafe { self.arena.at(row) };
+        // SAFETY: the row is live, so it has a header; no cursor lives.
+        let tag = unsafe { header_at(place) }.tag();
+        if tag == EpochTag::REQUESTED || tag == EpochTag::UNREAD {
+            return Ok(()); // It was never lent: whatever lies below stays.
+        }
+        if tag != EpochTag::NONE && tag != self.epoch_tag {
+            // SAFETY: the row is live.
+            unsafe { self.settle_row(row) }?;
+        }
+        let Some(tracking) = &mut self.tracking else { return Ok(()) };
+        // SAFETY: as above.
+        let header = unsafe { header_at(place) };
+        if header.is_below() {
+            // SAFETY: the row is live, and of this store.
+            tracking.archive_removal(unsafe { key_at::<K>(place) }, header.hash())?;
+        }
+        Ok(())
+    }
+}

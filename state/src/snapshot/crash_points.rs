@@ -1,0 +1,46 @@
+//! Where this crate can be made to crash (see [`thalweg_io::crash_point`]); each place lies between
+//! two steps whose order matters.
+
+/// A block of a delta was handed on; the file may hold part of it.
+pub const FLUSH_BLOCK: &str = "flush.block";
+/// All blocks of a delta were handed on, its footer was not.
+pub const FLUSH_FOOTER: &str = "flush.footer";
+/// A delta is durable; no manifest names it.
+pub const FLUSH_FSYNC: &str = "flush.fsync";
+/// An edit is about to be written.
+pub const MANIFEST_WRITE: &str = "manifest.write";
+/// An edit is durable; if it begins a new log, that has not its name yet.
+pub const MANIFEST_FSYNC: &str = "manifest.fsync";
+/// A new log is about to take the place of the old one.
+pub const MANIFEST_RENAME: &str = "manifest.rename";
+/// A new log has its name; a crash of the machine may undo that.
+pub const MANIFEST_RENAMED: &str = "manifest.renamed";
+/// A new log is durable under its name.
+pub const MANIFEST_DIRSYNC: &str = "manifest.dirsync";
+/// All files of a checkpoint are durable, it is not complete.
+pub const CKPT_FILES_DURABLE: &str = "ckpt.files_durable";
+/// A checkpoint is complete; nobody was told.
+pub const CKPT_COMPLETE: &str = "ckpt.complete";
+/// A restored store's files are referred to in memory, by no manifest.
+pub const RESTORE_REFERENCED: &str = "restore.referenced";
+/// A file that nothing refers to is about to be removed.
+pub const GC_BEFORE_UNLINK: &str = "gc.before_unlink";
+/// It is removed.
+pub const GC_AFTER_UNLINK: &str = "gc.after_unlink";
+
+/// All of them.
+pub const ALL: [&str; 13] = [
+    FLUSH_BLOCK,
+    FLUSH_FOOTER,
+    FLUSH_FSYNC,
+    MANIFEST_WRITE,
+    MANIFEST_FSYNC,
+    MANIFEST_RENAME,
+    MANIFEST_RENAMED,
+    MANIFEST_DIRSYNC,
+    CKPT_FILES_DURABLE,
+    CKPT_COMPLETE,
+    RESTORE_REFERENCED,
+    GC_BEFORE_UNLINK,
+    GC_AFTER_UNLINK,
+];

@@ -1,0 +1,99 @@
+//! Files that this store does not refer to any more.
+
+use std::collections::VecDeque;
+
+use thalweg_io::block::FileId;
+use thalweg_io::{IoError, crash_point};
+
+use super::{StateRoot, StoreFiles, crash_points};
+
+/// The deletion pass.
+///
+/// # Invariants
+///
+/// - A file is in `dropped` only after an edit that drops it is durable, and in `doubtful` while it
+///   is unknown whether an edit that adds it is.
+#[derive(Debug, Default)]
+pub(super) struct Garbage {
+    dropped: VecDeque<Dropped>,
+    /// Made durable for an edit that failed; no manifest has it if the next one succeeds.
+    doubtful: Vec<DataFile>,
+}
+
+#[derive(Debug)]
+struct Dropped {
+    file: DataFile,
+    /// The first version without the file: it is in use while the owner reads an earlier one.
+    version: u64,
+}
+
+/// A file's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct DataFile {
+    pub(crate) id: FileId,
+    pub(crate) is_delta: bool,
+}
+
+impl Garbage {
+    /// An edit without these files is durable.
+    pub(super) fn drop_files(&mut self, files: impl IntoIterator<Item = DataFile>, version: u64) {
+        let dropped = files.into_iter().map(|file| Dropped { file, version });
+        self.dropped.extend(dropped);
+    }
+
+    /// An edit that adds these files failed.
+    pub(super) fn doubt_files(&mut self, files: impl IntoIterator<Item = DataFile>) {
+        self.doubtful.extend(files);
+    }
+
+    /// A manifest without the doubtful files is durable.
+    pub(super) fn settle_doubts(&mut self) {
+        let doubtful = self.doubtful.drain(..);
+        self.dropped.extend(doubtful.map(|file| Dropped { file, version: 0 }));
+    }
+
+    pub(super) fn file_count(&self) -> usize {
+        self.dropped.len() + self.doubtful.len()
+    }
+
+    /// Removes one file, if there is one that nobody uses. Says whether one was removed, or is kept
+    /// because other stores refer to it.
+    pub(super) fn step(
+        &mut self,
+        root: &StateRoot,
+        files: &StoreFiles,
+        reader_version: u64,
+    ) -> Result<Option<Removal>, IoError> {
+        let Some(next) = self.dropped.front() else { return Ok(None) };
+        if next.version > reader_version {
+            return Ok(None);
+        }
+        let Dropped { file, .. } = self.dropped.pop_front().expect("there is a front");
+        if !root.release(files.store(), file.id) {
+            return Ok(Some(Removal::Shared));
+        }
+        remove(files, file)?;
+        Ok(Some(Removal::Removed))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removal {
+    Removed,
+    /// Other stores refer to the file.
+    Shared,
+}
+
+/// Removes a file that no durable manifest refers to.
+pub(super) fn remove(files: &StoreFiles, file: DataFile) -> Result<(), IoError> {
+    let path = match file.is_delta {
+        true => files.delta_path(file.id),
+        false => files.sorted_path(file.id),
+    };
+    crash_point(crash_points::GC_BEFORE_UNLINK);
+    match files.storage().recycle(&path) {
+        Err(error) if !error.is_not_found() => return Err(error),
+        _ => crash_point(crash_points::GC_AFTER_UNLINK),
+    }
+    Ok(())
+}

@@ -324,7 +324,8 @@ fn is_restored_from_files() {
     for round in 0..3 {
         (0..4_000).filter(|key| key % (round + 1) == 0).for_each(|key| insert(&mut store, key));
         (0..100).for_each(|key| drop(store.remove(KeyHash::of(&key), &key).unwrap()));
-        store.barrier();
+        let id = crate::CheckpointId(round + 1);
+        assert_eq!(store.barrier(), Some(files.begin_checkpoint(id).unwrap()));
         while !store.beat(500).unwrap().is_done() {}
         while !files.poll().is_empty() {}
     }

@@ -40,6 +40,8 @@ pub enum Operation {
     Metadata,
     /// Creating a directory and its parents.
     CreateDirectory,
+    /// Deleting a directory.
+    RemoveDirectory,
     /// Making the names in a directory durable.
     SyncDirectory,
     /// Mapping a file into memory.
@@ -63,6 +65,7 @@ impl fmt::Display for Operation {
             Operation::List => "list directory",
             Operation::Metadata => "look up",
             Operation::CreateDirectory => "create directory",
+            Operation::RemoveDirectory => "remove directory",
             Operation::SyncDirectory => "sync directory",
             Operation::Map => "map",
             Operation::Lock => "lock",

@@ -4,18 +4,18 @@
 //!   engine, state
 //!      │  Arc<dyn Storage>          poll-style readers, publishing writers
 //!      ▼                                   ▼
-//!   storage/  posix memory fault ◄──  file/  FileReader LineReader FileWriter RollingWriter
-//!                              ◄────  checkpoint_file/  sealed files and logs, made of block/
-//!   ring/     probe: may this process use io_uring, and if not, why
-//!   memory/   Arena: anonymous mappings, pre-faulted and aligned
+//!   storage/  posix memory uring fault ◄──  file/  FileReader LineReader FileWriter RollingWriter
+//!      │                    │         ◄──  checkpoint_file/  sealed files and logs, made of block/
+//!   memory/  Arena     ring/    probe, driver of writes, batches of reads
+//!                      buffer/  aligned, pooled; the kernel's from submission to completion
 //! ```
 //!
-//! It knows neither records nor state. A further kind of storage has its place in [`storage`] and
-//! comes later: `uring` (the checkpoint writer).
+//! It knows neither records nor state.
 //!
 //! # Invariants
 //!
-//! - Nothing here reads a clock or starts a thread; times are arguments.
+//! - Nothing here reads a clock or starts a thread by itself: times are arguments, and the one
+//!   thread that writes for `uring` comes from a [`Spawner`].
 //! - A failed sync is final for its file: the pages may be gone although the next sync would
 //!   succeed, so every later call on that file is refused.
 //! - A reader does at most one chunk-sized read per call and never waits for data.

@@ -110,6 +110,30 @@ pub fn deny_io_uring() -> io::Result<()> {
     }
 }
 
+/// Limits the memory that the calling process may lock, and makes it an ordinary user (65534) if it
+/// was root: root is above that limit. For good, so in a child process only.
+///
+/// # Errors
+///
+/// What the kernel said.
+pub fn become_ordinary_user(memlock_bytes: u64) -> io::Result<()> {
+    const NOBODY: libc::uid_t = 65_534;
+    let check = |result| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+    let limit = libc::rlimit { rlim_cur: memlock_bytes, rlim_max: memlock_bytes };
+    // SAFETY: `limit` outlives the call.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) })?;
+    // SAFETY: takes no pointers.
+    if unsafe { libc::geteuid() } != 0 {
+        return Ok(());
+    }
+    // SAFETY: no groups are read.
+    check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::setgid(NOBODY) })?;
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::setuid(NOBODY) })
+}
+
 fn statement(code: u32, argument: u32) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt: 0, jf: 0, k: argument }
 }

@@ -63,6 +63,10 @@ mod timer_queue;
 
 #[cfg(test)]
 mod test_random;
+#[cfg(test)]
+mod test_spawner;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use backend::{
     Epoch, LevelStatistics, LsmOptions, LsmStore, OlderCheckpoints, StoreError, StoreStatistics,
@@ -98,6 +102,6 @@ pub use snapshot::{
     CheckpointId, CheckpointSummary, RestoreSource, StateRoot, StoreEvent, StoreSummary,
     crash_points,
 };
-pub use timer_queue::{Timer, TimerQueue};
+pub use timer_queue::{DueTimer, KeyedTimers, TimeDomain, Timer, TimerQueue};
 pub use ttl::{StateTtl, TtlUpdate, TtlVisibility};
 pub use value::{Key, Namespaced, StateValue};

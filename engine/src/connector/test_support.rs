@@ -291,6 +291,10 @@ impl Storage for SmallDisk {
     fn create_dir_all(&self, directory: &Path) -> Result<(), IoError> {
         self.files.create_dir_all(directory)
     }
+
+    fn remove_dir(&self, directory: &Path) -> Result<(), IoError> {
+        self.files.remove_dir(directory)
+    }
     fn sync_dir(&self, directory: &Path) -> Result<(), IoError> {
         self.files.sync_dir(directory)
     }

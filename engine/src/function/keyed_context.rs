@@ -4,13 +4,12 @@ use crate::function::OutputTag;
 use crate::operator::keyed_services::KeyedServices;
 use crate::record::NO_TIMESTAMP;
 use thalweg_state::{
-    KeyedContext, OperatorContext, OperatorContextMut, OperatorStateStore, RowCursor, RowId,
+    KeyedContext, OperatorContext, OperatorContextMut, OperatorStateStore, RowCursor,
 };
 
 /// The key at hand, its state, its timers, and time.
 pub struct Context<'a, K> {
     pub(crate) cursor: RowCursor<'a>,
-    pub(crate) row: RowId,
     pub(crate) key: &'a K,
     pub(crate) timestamp: i64,
     pub(crate) services: &'a mut KeyedServices,
@@ -31,12 +30,12 @@ impl<K> Context<'_, K> {
     }
     /// The same context for a shorter time.
     pub(crate) fn reborrow(&mut self) -> Context<'_, K> {
-        let Context { cursor, row, key, timestamp, services } = self;
-        Context { cursor: cursor.reborrow(), row: *row, key, timestamp: *timestamp, services }
+        let Context { cursor, key, timestamp, services } = self;
+        Context { cursor: cursor.reborrow(), key, timestamp: *timestamp, services }
     }
     /// Time and timers of this key.
     pub fn timer_service(&mut self) -> TimerService<'_> {
-        TimerService { cursor: self.cursor.reborrow(), row: self.row, services: self.services }
+        TimerService { cursor: self.cursor.reborrow(), services: self.services }
     }
     /// Emits to a side output, with the timestamp of the record or timer at hand.
     pub fn output<T: 'static>(&mut self, tag: &OutputTag<T>, record: T) {
@@ -67,14 +66,7 @@ impl<K> OperatorContextMut for Context<'_, K> {
     }
 }
 
-/// Which clock a timer runs by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeDomain {
-    /// Watermarks.
-    EventTime,
-    /// The wall clock.
-    ProcessingTime,
-}
+pub use thalweg_state::TimeDomain;
 
 /// The context of a timer: all of [`Context`], and which clock it ran by.
 pub struct OnTimerContext<'a, K> {
@@ -188,7 +180,6 @@ impl<K> OperatorContextMut for OnTimerContext<'_, K> {
 /// ```
 pub struct TimerService<'a> {
     cursor: RowCursor<'a>,
-    row: RowId,
     services: &'a mut KeyedServices,
 }
 
@@ -203,22 +194,18 @@ impl TimerService<'_> {
     }
     /// Asks for `on_timer` when the watermark passes `at_ms`.
     pub fn register_event_time_timer(&mut self, at_ms: i64) {
-        let at = (&mut self.cursor, self.row);
-        self.services.register_timer(TimeDomain::EventTime, at_ms, at);
+        self.services.register_timer(TimeDomain::EventTime, at_ms, &mut self.cursor);
     }
     /// Takes an event-time timer of this key back; no effect if there is none.
     pub fn delete_event_time_timer(&mut self, at_ms: i64) {
-        let at = (&mut self.cursor, self.row);
-        self.services.delete_timer(TimeDomain::EventTime, at_ms, at);
+        self.services.delete_timer(TimeDomain::EventTime, at_ms, &mut self.cursor);
     }
     /// Asks for `on_timer` when the wall clock reaches `at_ms`.
     pub fn register_processing_time_timer(&mut self, at_ms: i64) {
-        let at = (&mut self.cursor, self.row);
-        self.services.register_timer(TimeDomain::ProcessingTime, at_ms, at);
+        self.services.register_timer(TimeDomain::ProcessingTime, at_ms, &mut self.cursor);
     }
     /// Takes a processing-time timer of this key back; no effect if there is none.
     pub fn delete_processing_time_timer(&mut self, at_ms: i64) {
-        let at = (&mut self.cursor, self.row);
-        self.services.delete_timer(TimeDomain::ProcessingTime, at_ms, at);
+        self.services.delete_timer(TimeDomain::ProcessingTime, at_ms, &mut self.cursor);
     }
 }

@@ -19,6 +19,7 @@ use crate::operator::source_splits::SourceSplits;
 use crate::operator::{Consume, OperatorNames, Plain, StageContext, TaskContext};
 use crate::record::Codec;
 use crate::runtime::Task;
+use crate::runtime::state_files::StateFiles;
 use std::any::Any;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -108,6 +109,8 @@ pub(crate) struct JobBlueprint {
     pub(crate) metrics: HashMap<(NodeId, usize), MetricGroup>,
     /// `Arc<SplitMailbox<S>>` by source and subtask.
     pub(crate) mailboxes: HashMap<(NodeId, usize), Box<dyn Any + Send + Sync>>,
+    /// Where keyed state goes that is not in memory; `None` if all of it stays there.
+    pub(crate) state_files: Option<Arc<StateFiles>>,
     /// Most records a source reader is asked for between two drives.
     pub(crate) batch_records: usize,
     /// For shuffles.

@@ -9,6 +9,7 @@
 //! - User code runs record by record, in order of arrival.
 //! - A watermark goes on only after everything it fires has been emitted; firing happens in bounded steps.
 
+use crate::Result;
 use crate::exchange::gate::ConsumeTwo;
 use crate::operator::side_outputs::SideOutputs;
 use crate::operator::{Consume, Flow, Push, StageContext};
@@ -51,6 +52,18 @@ pub(crate) trait KeyedLogic: 'static {
 pub(crate) trait Logic<T>: KeyedLogic {
     /// Applies one record.
     fn apply<D: Push<Self::Out>>(&mut self, hash: u32, record: T, timestamp: i64, next: &mut D);
+    /// Does state lie on disk alone, so that the keys of a batch are to be requested before it is applied?
+    fn has_unloaded(&self) -> bool {
+        false
+    }
+    /// Requests the state of a record's key: what is on disk is read together for all of a batch.
+    fn request(&mut self, _hash: u32, _record: &T) -> Result<()> {
+        Ok(())
+    }
+    /// Reads what was requested.
+    fn load_requested(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// First stage of the prefetch: the bucket of this hash.
     fn hint(&self, hash: u32);
     /// Second stage: the bucket is here by now; fetch what it points at.
@@ -172,9 +185,31 @@ impl<L: KeyedLogic, D: Push<L::Out>> KeyedOperator<L, D> {
     }
 }
 
+impl<L, D> KeyedOperator<L, D> {
+    /// Reads the state of a batch's keys that lies on disk. Should that fail, so does the job.
+    #[cold]
+    fn load<T>(&mut self, columns: &Columns<'_, T>)
+    where
+        L: Logic<T>,
+    {
+        let mut result = Ok(());
+        columns.for_each_ref(|hash, record| {
+            if result.is_ok() {
+                result = self.logic.request(hash, record);
+            }
+        });
+        if let Err(cause) = result.and_then(|()| self.logic.load_requested()) {
+            self.stage.fail(self.stage.head, cause);
+        }
+    }
+}
+
 impl<T: 'static, L: Logic<T>, D: Push<L::Out>> Consume<T> for KeyedOperator<L, D> {
     #[inline(never)]
     fn consume(&mut self, columns: Columns<'_, T>) {
+        if self.logic.has_unloaded() {
+            self.load(&columns);
+        }
         let KeyedOperator { logic, next, stage, .. } = self;
         let hashes = columns.hashes();
         let is_deep = self.is_deep;

@@ -77,7 +77,7 @@ where
         timestamp: i64,
         next: &mut D,
     ) {
-        let Host { function, rows, services } = &mut self.host;
+        let Host { function, rows, services, .. } = &mut self.host;
         if rows.has_ttl() {
             rows.set_now_ms(services.now_ms());
         }

@@ -14,10 +14,11 @@ use crate::operator::Push;
 use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedLogic, Logic, LogicTwo};
 use crate::operator::keyed_services::KeyedServices;
+use crate::operator::keyed_store::{KeyedStore, open_rows};
 use crate::operator::opened::{OpenStates, Opened};
 use crate::operator::side_outputs::SideOutputs;
 use crate::record::NO_TIMESTAMP;
-use thalweg_state::{Key, KeyHash, RowStore, StateRegistrar, Timer};
+use thalweg_state::{DueTimer, Key, KeyHash, RowStore, StateRegistrar};
 
 /// What the timers of a keyed function call; the same for one and two inputs.
 pub(crate) trait OnTimer: 'static {
@@ -68,6 +69,7 @@ pub(super) struct Host<P, K: Key> {
     pub(super) function: Opened<P>,
     pub(super) rows: RowStore<K>,
     pub(super) services: KeyedServices,
+    store: Option<KeyedStore>,
 }
 
 impl<P, K: Key> Host<P, K> {
@@ -85,8 +87,9 @@ impl<P, K: Key> Host<P, K> {
         let states =
             OpenStates { keyed: Some(&mut registrar), operator: Some(&mut services.states) };
         let function = Opened::open_with(function, (&stage, node), states, open, close)?;
-        let rows = RowStore::new(registrar)?;
-        Ok(Host { function, rows, services })
+        let store = context.open_keyed_store(node)?;
+        let rows = open_rows(registrar, store.as_ref(), "rows")?;
+        Ok(Host { function, rows, services, store })
     }
 
     /// Calls user code at the key of a record.
@@ -97,7 +100,7 @@ impl<P, K: Key> Host<P, K> {
         (hash, record, timestamp): (u32, T, i64),
         code: impl FnOnce(&mut P, T, &mut Context<'_, K>) -> Result<()>,
     ) {
-        let Host { function, rows, services } = self;
+        let Host { function, rows, services, .. } = self;
         let Some((user, call)) = function.begin() else { return };
         if rows.has_ttl() {
             rows.set_now_ms(services.now_ms());
@@ -106,7 +109,7 @@ impl<P, K: Key> Host<P, K> {
         let result = match selector.with_key(&record, |key| rows.enter(hash, key)) {
             Ok((cursor, key)) => {
                 let row = cursor.row_id().expect("a cursor from a store has a row");
-                let mut context = Context { cursor, row, key, timestamp, services };
+                let mut context = Context { cursor, key, timestamp, services };
                 let result = code(user, record, &mut context);
                 rows.release(row);
                 result
@@ -122,19 +125,19 @@ impl<P, K: Key> Host<P, K> {
     /// Calls user code at a timer.
     fn call_timer(
         &mut self,
-        timer: Timer,
+        timer: DueTimer,
         domain: TimeDomain,
         code: impl FnOnce(&mut P, &mut OnTimerContext<'_, K>) -> Result<()>,
     ) {
-        let Host { function, rows, services } = self;
-        let Timer { timestamp_ms: timestamp, row } = timer;
+        let Host { function, rows, services, .. } = self;
+        let (timestamp, row) = (timer.timestamp_ms(), timer.row());
         if rows.has_ttl() {
             rows.set_now_ms(services.now_ms());
         }
         function.call(|function| {
             let (mut cursor, key) = rows.cursor(row)?;
-            cursor.unpin();
-            let context = Context { cursor, row, key, timestamp, services };
+            timer.unpin(&mut cursor);
+            let context = Context { cursor, key, timestamp, services };
             code(function, &mut OnTimerContext { context, domain })
         });
         rows.release(row);
@@ -150,7 +153,7 @@ impl<P, K: Key> Host<P, K> {
         for _ in 0..budget {
             let Some(timer) = self.services.pop_due(domain) else { return true };
             self.call_timer(timer, domain, |function, context| {
-                code(function, timer.timestamp_ms, context)
+                code(function, timer.timestamp_ms(), context)
             });
         }
         false
@@ -239,6 +242,16 @@ where
         self.host.call(&mut self.selectors, row, |function, record, context| {
             function.0.process_element(record, context, &mut Collector::new(next, timestamp))
         });
+    }
+    fn has_unloaded(&self) -> bool {
+        self.host.rows.has_unloaded()
+    }
+    fn request(&mut self, hash: u32, record: &P::In) -> Result<()> {
+        let (rows, hash) = (&mut self.host.rows, KeyHash::from_u32(hash));
+        Ok(self.selectors.with_key(record, |key| rows.request(hash, key))?)
+    }
+    fn load_requested(&mut self) -> Result<()> {
+        Ok(self.host.rows.load_requested()?)
     }
     #[inline(always)]
     fn hint(&self, hash: u32) {

@@ -30,6 +30,7 @@ pub(crate) mod keyed;
 pub(crate) mod keyed_broadcast;
 pub(crate) mod keyed_process;
 pub(crate) mod keyed_services;
+pub(crate) mod keyed_store;
 pub(crate) mod map;
 pub(crate) mod opened;
 pub(crate) mod process;

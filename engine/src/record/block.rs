@@ -166,6 +166,16 @@ impl<'a, T> Columns<'a, T> {
         unsafe { std::slice::from_raw_parts(self.hashes.as_ptr(), self.len) }
     }
 
+    /// Shows each row as (hash, value), in order.
+    pub(crate) fn for_each_ref(&self, mut each: impl FnMut(u32, &T)) {
+        for (row, hash) in self.hashes().iter().enumerate() {
+            // SAFETY: *filled*: there are as many values as hashes.
+            let value = unsafe { self.values.add(row) };
+            // SAFETY: *filled*: the value is initialised, and `&self` keeps it from being taken.
+            each(*hash, unsafe { value.as_ref() });
+        }
+    }
+
     /// Hands each row to `each` as (index, hash, value, timestamp), in order. `position` counts the rows, each before it is
     /// handed out, so that a failure in `each` names the very record.
     #[inline(always)]

@@ -27,11 +27,12 @@ use super::deployment::{
     CoreCommand, CoreEvent, EventSink, JobId, TaskDeployment, TaskFailure, TaskId,
 };
 use super::dispatcher::ControlSender;
+use super::state_files::StateFiles;
 use super::status::{JobResult, JobState, Outcome, TaskClock};
 use super::submission::Submission;
 use super::submission::blueprint::{Surroundings, deployments, job_blueprint};
 use super::task_manager::TaskManager;
-use crate::error::JobFailure;
+use crate::error::{BoxError, JobFailure};
 use crate::graph::{
     Allocation, ExecutionId, ExecutionState, JobStatus, NodeId, PhysicalGraph, VertexIndex,
 };
@@ -108,11 +109,16 @@ impl JobMaster {
             Ok(physical) => physical,
             Err(error) => return self.fail(blame::job(&self.state.name, error.into()), manager),
         };
+        let state_files = match self.state_files(manager) {
+            Ok(state_files) => state_files,
+            Err(error) => return self.fail(blame::job(&self.state.name, error), manager),
+        };
         let around = Surroundings {
             metrics: &self.state.metrics,
             names: &self.state.stage_names,
             wakers: manager.wakers(),
             mailboxes: self.sources.take_mailboxes(),
+            state_files,
         };
         let blueprint = Arc::new(job_blueprint(&self.submission, &physical, around));
         let events = event_sink(self.id(), control);
@@ -121,6 +127,12 @@ impl JobMaster {
         for (core, deployment) in all {
             self.deploy_one(core, deployment, manager);
         }
+    }
+
+    fn state_files(&self, manager: &TaskManager) -> Result<Option<Arc<StateFiles>>, BoxError> {
+        let Submission { configuration, explain, .. } = &self.submission;
+        let keyed_operators = explain.stream_graph.nodes().iter().filter(|node| node.keyed).count();
+        StateFiles::of_job(configuration, self.id(), keyed_operators, manager.files())
     }
 
     /// Writes down what is about to be deployed, before the first report about it can come.

@@ -14,6 +14,7 @@ pub mod status;
 pub(crate) mod coordinator;
 pub(crate) mod dispatcher;
 pub(crate) mod job_master;
+pub(crate) mod state_files;
 pub(crate) mod stepped;
 pub(crate) mod submission;
 pub(crate) mod task_manager;

@@ -38,6 +38,7 @@ use super::executors::{CoreHandleRemote, ShellKind};
 use super::resource_manager::AllocationError;
 use super::shell::IdlePolicy;
 use super::shell::seeded::SeededCores;
+use super::state_files::FilesPlace;
 use super::status::JobState;
 use super::submission::Submission;
 use super::task_manager::{TaskManager, TaskManagerOptions};
@@ -104,7 +105,9 @@ impl SteppedJob {
         let slots = configuration.slots().unwrap_or_else(|| submission.demand().slot_count());
         let core_count = cores.unwrap_or(slots).clamp(1, slots.max(1));
         let numbers = (0..core_count).collect();
-        let options = TaskManagerOptions::new(configuration, numbers, slots);
+        let files = FilesPlace::Simulated;
+        let options =
+            TaskManagerOptions { files, ..TaskManagerOptions::new(configuration, numbers, slots) };
         let cores = SeededCores::new(core_count, seed, clock);
         let manager = TaskManager::over(&options, |core| {
             Ok(Arc::new(CoreHandleRemote::driven_by_owner(cores.link(core).clone())))

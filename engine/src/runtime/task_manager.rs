@@ -21,6 +21,7 @@ use super::deployment::{CoreCommand, JobId, TaskDeployment};
 use super::executors::{CoreHandleRemote, ExecutorError, Executors, ShellKind};
 use super::resource_manager::TaskManagerId;
 use super::shell::IdlePolicy;
+use super::state_files::FilesPlace;
 use super::wake::CoreWaker;
 use crate::config::{Configuration, Profile};
 use crate::graph::{CoreIndex, Slot, SlotId};
@@ -36,6 +37,8 @@ pub(crate) struct TaskManagerOptions {
     pub(crate) slot_memory_bytes: Option<u64>,
     pub(crate) shell: ShellKind,
     pub(crate) idle: IdlePolicy,
+    /// Where state goes that is not in memory.
+    pub(crate) files: FilesPlace,
     /// Runs the cores by this clock: then they are not shared with other engines. `None` for the machine's.
     pub(crate) clock: Option<Arc<dyn Clock>>,
 }
@@ -49,6 +52,7 @@ impl TaskManagerOptions {
             slot_memory_bytes: configuration.slot_memory_bytes(),
             shell: configuration.shell(),
             idle: idle_policy(configuration),
+            files: FilesPlace::Local,
             clock: None,
         }
     }
@@ -83,6 +87,7 @@ pub(crate) fn idle_policy(configuration: &Configuration) -> IdlePolicy {
 pub(crate) struct TaskManager {
     cores: BTreeMap<usize, Arc<CoreHandleRemote>>,
     slots: Vec<Slot>,
+    files: FilesPlace,
 }
 
 impl TaskManager {
@@ -109,12 +114,17 @@ impl TaskManager {
                 vacant.insert(lease(core)?);
             }
         }
-        Ok(Self { cores, slots })
+        Ok(Self { cores, slots, files: options.files })
     }
 
     /// Its cores, in order.
     pub(crate) fn cores(&self) -> impl Iterator<Item = &Arc<CoreHandleRemote>> {
         self.cores.values()
+    }
+
+    /// Where state goes that is not in memory.
+    pub(crate) fn files(&self) -> FilesPlace {
+        self.files
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {

@@ -6,12 +6,14 @@
 //! - A panic of the body ends its thread and nothing else; it is logged, never propagated.
 //! - The end of the body is signalled after its captures are dropped.
 
+use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::core_loop_panic::caught;
 use crate::sync::{Condvar, Mutex, lock, wait_for};
+use thalweg_io::Spawner;
 
 /// The system refused another thread.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +23,7 @@ use crate::sync::{Condvar, Mutex, lock, wait_for};
 )]
 pub(crate) struct ThreadError {
     name: String,
-    source: std::io::Error,
+    source: io::Error,
 }
 
 /// A thread that was started; dropping it lets the thread run on alone.
@@ -49,6 +51,16 @@ pub(crate) fn spawn_named(
     match Builder::new().name(name.clone()).spawn(run) {
         Ok(handle) => Ok(NamedThread { handle, ended }),
         Err(source) => Err(ThreadError { name, source }),
+    }
+}
+
+/// Starts the threads of stores and files, which end by themselves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RuntimeThreads;
+
+impl Spawner for RuntimeThreads {
+    fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        spawn_named(name, body).map(drop).map_err(|error| error.source)
     }
 }
 

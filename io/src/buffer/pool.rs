@@ -106,23 +106,20 @@ impl BufferPool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[test]
     fn makes_one_more_when_all_are_held_and_waits_when_one_will_come_back() {
-        let pool = Arc::new(BufferPool::new(2, 4096).unwrap());
+        let pool = BufferPool::new(2, 4096).unwrap();
         let first = pool.take().unwrap();
         let second = pool.take().unwrap();
         let third = pool.take().unwrap();
         pool.hand_over();
-        let waiting = {
-            let pool = Arc::clone(&pool);
-            std::thread::spawn(move || pool.take().unwrap())
-        };
-        pool.give_back(first);
-        let again = waiting.join().unwrap();
+        let again = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| pool.take().unwrap());
+            pool.give_back(first);
+            waiting.join().unwrap()
+        });
         for buffer in [second, third, again] {
             pool.put(buffer);
         }

@@ -57,9 +57,9 @@ mod tests {
         wake.notify();
         wake.notify();
         wake.wait();
-        let other = wake.clone();
-        let thread = std::thread::spawn(move || other.wait());
-        wake.notify();
-        thread.join().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| wake.wait());
+            wake.notify();
+        });
     }
 }

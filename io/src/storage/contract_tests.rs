@@ -255,3 +255,33 @@ fn segments_hold_what_was_appended_and_are_given_up() {
         }
     });
 }
+
+#[test]
+fn only_empty_directories_are_removed() {
+    on_each_kind(|storage, directory| {
+        let tree = directory.join("tree");
+        storage.create_dir_all(&tree.join("below")).unwrap();
+        storage.create(&tree.join("below/file")).unwrap();
+        assert!(storage.remove_dir(&tree).is_err());
+        assert!(storage.remove_dir(&tree.join("below")).is_err());
+        remove_tree(storage, &tree).unwrap();
+        assert!(storage.metadata(&tree).unwrap_err().is_not_found());
+        assert!(storage.remove_dir(&tree).is_err());
+    });
+}
+
+#[test]
+fn durable_directories_survive_every_crash() {
+    let storage = FaultStorage::new(3, FaultProfile::none());
+    for directory in ["/a/b/c", "d/e"] {
+        create_durable_dir_all(&storage, Path::new(directory)).unwrap();
+        create_durable_dir_all(&storage, Path::new(directory)).unwrap();
+    }
+    for seed in 0..50 {
+        let after = storage.crash(seed);
+        assert!(after.metadata(Path::new("/a/b/c")).is_ok());
+        assert!(after.metadata(Path::new("d/e")).is_ok());
+    }
+    let directory = tempfile::tempdir().unwrap();
+    create_durable_dir_all(&PosixStorage::new(), &directory.path().join("a/b")).unwrap();
+}

@@ -198,6 +198,15 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    fn remove_dir(&self, directory: &Path) -> Result<(), IoError> {
+        let site = IoSite::new(Operation::RemoveDirectory, directory);
+        if !self.list(directory)?.is_empty() {
+            return Err(IoError::from_errno(site, libc::ENOTEMPTY));
+        }
+        self.tree().nodes.remove(&normalise(directory));
+        Ok(())
+    }
+
     fn sync_dir(&self, directory: &Path) -> Result<(), IoError> {
         let errno = match self.tree().node(&normalise(directory)) {
             Some(Node::Directory(_)) => return Ok(()),

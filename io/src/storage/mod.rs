@@ -127,6 +127,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Creates a directory and its missing parents; an existing one is fine.
     fn create_dir_all(&self, directory: &Path) -> Result<(), IoError>;
 
+    /// Removes a directory, which must be empty; see [`remove_tree`] for one that is not.
+    fn remove_dir(&self, directory: &Path) -> Result<(), IoError>;
+
     /// Makes what was created, renamed and removed in a directory durable.
     fn sync_dir(&self, directory: &Path) -> Result<(), IoError>;
 
@@ -236,6 +239,73 @@ pub trait WriteFile: fmt::Debug + Send {
 
     /// The length, counting every byte appended.
     fn length_bytes(&self) -> u64;
+}
+
+/// Removes a directory with all that lies below it.
+///
+/// # Errors
+///
+/// The first error; what was removed until then is gone.
+///
+/// # Examples
+///
+/// ```
+/// use std::path::Path;
+/// use thalweg_io::storage::{MemoryStorage, Storage, remove_tree};
+///
+/// # fn main() -> Result<(), thalweg_io::IoError> {
+/// let storage = MemoryStorage::new();
+/// storage.create_dir_all(Path::new("a/b"))?;
+/// storage.create(Path::new("a/b/file"))?;
+/// remove_tree(&storage, Path::new("a"))?;
+/// assert!(storage.metadata(Path::new("a")).is_err());
+/// # Ok(())
+/// # }
+/// ```
+pub fn remove_tree(storage: &dyn Storage, directory: &Path) -> Result<(), IoError> {
+    for path in storage.list(directory)? {
+        match storage.metadata(&path)?.kind {
+            FileKind::Directory => remove_tree(storage, &path)?,
+            FileKind::File | FileKind::Other => storage.remove(&path)?,
+        }
+    }
+    storage.remove_dir(directory)
+}
+
+/// Creates a directory and its missing parents, durably: all directories above are synced.
+///
+/// Also those that were there before, because whoever made them may have been killed between making
+/// and syncing them. A directory that this user may not read is passed over: nobody made anything
+/// in it by this way.
+///
+/// # Errors
+///
+/// What the storage says.
+///
+/// # Examples
+///
+/// ```
+/// use std::path::Path;
+/// use thalweg_io::storage::{MemoryStorage, Storage, create_durable_dir_all};
+///
+/// # fn main() -> Result<(), thalweg_io::IoError> {
+/// let storage = MemoryStorage::new();
+/// create_durable_dir_all(&storage, Path::new("/data/state"))?;
+/// assert!(storage.metadata(Path::new("/data/state")).is_ok());
+/// # Ok(())
+/// # }
+/// ```
+pub fn create_durable_dir_all(storage: &dyn Storage, directory: &Path) -> Result<(), IoError> {
+    storage.create_dir_all(directory)?;
+    let mut below = directory;
+    while below.file_name().is_some() {
+        let above = parent_directory(below);
+        match storage.sync_dir(above) {
+            Ok(()) | Err(IoError::PermissionDenied { .. }) => below = above,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The directory whose sync makes the name `path` durable.

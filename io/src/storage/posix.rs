@@ -86,6 +86,11 @@ impl Storage for PosixStorage {
             .map_err(|source| failed(Operation::CreateDirectory, directory, source))
     }
 
+    fn remove_dir(&self, directory: &Path) -> Result<(), IoError> {
+        fs::remove_dir(directory)
+            .map_err(|source| failed(Operation::RemoveDirectory, directory, source))
+    }
+
     fn sync_dir(&self, directory: &Path) -> Result<(), IoError> {
         let failed = |source| failed(Operation::SyncDirectory, directory, source);
         let mut options = OpenOptions::new();
@@ -282,4 +287,4 @@ impl WriteFile for PosixWriteFile {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -30,6 +30,9 @@ mod statistics;
 mod store_error;
 mod table_registry;
 
+#[cfg(test)]
+mod lsm_tests;
+
 pub(crate) use delta_block::{DELTA_BLOCK_BYTES, DeltaBlock, PartitionLayout};
 pub use lsm_options::LsmOptions;
 pub use lsm_store::LsmStore;

@@ -35,6 +35,8 @@ mod log;
 mod version;
 
 pub(crate) use contents::{Contents, StoredCheckpoint, StoredState, StoredTable};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use edit::decode as decode_edit;
 pub(crate) use edit::{EditRecord, Identity, Source, StoredSchema};
 pub(crate) use file_meta::{FileMeta, FilePart, LEVEL_MAX};
 pub(crate) use log::{ManifestLog, Recovered, read_manifest};

@@ -25,6 +25,7 @@ mod content;
 mod dirty_rows;
 mod expiring;
 mod field_code;
+pub(crate) mod flat_store;
 mod huge_pages;
 mod list_content;
 mod map_changes;
@@ -62,8 +63,6 @@ pub(crate) use list_content::ListContent;
 pub(crate) use map_table::MapTable;
 pub(crate) use place::Place;
 
-#[cfg(test)]
-mod bench_tests;
 #[cfg(test)]
 mod content_model_tests;
 #[cfg(test)]

@@ -167,7 +167,7 @@ impl<K: Key> RowStore<K> {
         let place = unsafe { self.arena.at(row) };
         // SAFETY: the row is live, so it has a header; no cursor lives.
         let tag = unsafe { header_at(place) }.tag();
-        if tag == EpochTag::REQUESTED {
+        if tag == EpochTag::REQUESTED || tag == EpochTag::UNREAD {
             return self.load_for(row);
         }
         let RowStore { tracking: Some(tracking), fields, .. } = self else { return Ok(()) };
@@ -198,7 +198,7 @@ impl<K: Key> RowStore<K> {
         let place = unsafe { self.arena.at(row) };
         // SAFETY: the row is live, so it has a header; no cursor lives.
         let tag = unsafe { header_at(place) }.tag();
-        if tag == EpochTag::REQUESTED {
+        if tag == EpochTag::REQUESTED || tag == EpochTag::UNREAD {
             return Ok(()); // It was never lent: whatever lies below stays.
         }
         if tag != EpochTag::NONE && tag != self.epoch_tag {

@@ -13,6 +13,9 @@ use crate::StateError;
 pub struct RowId(pub(super) u32);
 
 impl RowId {
+    /// Not the number of a row.
+    pub(crate) const NONE: RowId = RowId(u32::MAX);
+
     /// The row's number.
     #[inline]
     pub const fn as_u32(self) -> u32 {

@@ -9,8 +9,8 @@
 //!   fields are zero.
 //! - A row that is *listed* is in the set of changed rows of the epoch that its mark names. Its
 //!   dirty bits are of that epoch, and stay so until it is archived.
-//! - Without the bit that says *listed*, the epoch's bits are 0, or 1 for a row whose content is
-//!   still to be read.
+//! - Without the bit that says *listed*, the epoch's bits are 0, or 1 or 2 for a row whose content
+//!   is still to be read.
 //! - A row of which something may lie in the persistent tier is *below*.
 //! - Where nothing is attached below, dirty bits are set and never cleared, and no mark is.
 
@@ -55,6 +55,9 @@ impl EpochTag {
 
     /// Its content is still to be read; see `row_loading`.
     pub(super) const REQUESTED: EpochTag = EpochTag(1);
+
+    /// Its content is still to be read, and nobody has asked for it.
+    pub(super) const UNREAD: EpochTag = EpochTag(2);
 
     /// How many epochs can be told apart.
     pub(super) const EPOCHS: usize = EPOCH_MASK as usize + 1;

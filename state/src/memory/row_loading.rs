@@ -6,12 +6,14 @@
 //! ```
 //! 1. A batch's misses are requested one after the other and read with one call. What is entered
 //!    without having been requested is read on the spot, and counted.
-//! 2. [`RowStore::restore_step`] reads the rest in the background, a key group at a time, until all
+//! 2. A row that a restored timer pins is there without having been read: it is requested with its
+//!    batch, or read when it is entered, as others are.
+//! 3. [`RowStore::restore_step`] reads the rest in the background, a key group at a time, until all
 //!    is resident and misses are misses again.
 //!
 //! **Invariants**
 //! - A row with the tag `REQUESTED` is in `requested`, has no content, and is not lent before it is
-//!   loaded.
+//!   loaded. So is one with the tag `UNREAD`, but that it is pinned, and not in `requested`.
 //! - What is read has been written in a finished epoch. A row that changed after it is resident, or
 //!   its key is among the removed ones.
 
@@ -19,7 +21,7 @@ use std::ptr::NonNull;
 
 use super::registrar::StateField;
 use super::row_cursor::{RowCursor, RowId};
-use super::row_header::{EpochTag, header_at_mut};
+use super::row_header::{EpochTag, RowHeader, header_at_mut};
 use super::row_store::{RowStore, drop_fields};
 use crate::codec::{Record, decode_row};
 use crate::{Key, KeyGroupRange, KeyHash, Namespaced, StateError};
@@ -58,7 +60,13 @@ impl<K: Key> RowStore<K> {
     ///
     /// [`StateError::Archive`] when rkyv refuses the key, [`StateError::TooManyKeys`].
     pub fn request(&mut self, hash: KeyHash, key: &K) -> Result<(), StateError> {
-        if !self.has_unloaded() || self.find_resident(hash, |found| found == key).is_some() {
+        if !self.has_unloaded() {
+            return Ok(());
+        }
+        if let Some(row) = self.find_resident(hash, |found| found == key) {
+            if self.header(row.0).is_some_and(|header| header.tag() == EpochTag::UNREAD) {
+                self.mark_requested(row.0);
+            }
             return Ok(());
         }
         let Some(tracking) = &mut self.tracking else { return Ok(()) };
@@ -121,25 +129,72 @@ impl<K: Key> RowStore<K> {
         Ok(row)
     }
 
-    /// Loads a requested row, and all others, before it is lent.
+    /// The row of a key, with one more pin, added if there is none. If it may lie below, it is not
+    /// read for that.
+    pub(crate) fn pin_unread(&mut self, hash: KeyHash, key: K) -> Result<RowId, StateError> {
+        if let Some(row) = self.find_resident(hash, |found| *found == key) {
+            self.resident_header(row.0).pin();
+            return Ok(row);
+        }
+        let is_unread = match &mut self.tracking {
+            Some(tracking) => tracking.has_unloaded && tracking.may_lie_below(hash, &key)?,
+            None => false,
+        };
+        let row = self.insert_row(hash, key)?;
+        let header = self.resident_header(row.0);
+        header.pin();
+        if is_unread {
+            header.set_tag(EpochTag::UNREAD);
+        }
+        Ok(row)
+    }
+
+    /// Pins a row that is pinned already once more.
+    pub(crate) fn pin(&mut self, row: RowId) {
+        self.resident_header(row.0).pin();
+    }
+
+    /// Undoes one pin of a row that has others.
+    pub(crate) fn unpin(&mut self, row: RowId) {
+        self.resident_header(row.0).unpin();
+    }
+
+    /// Loads a requested row, and all others, or an unread one, before it is lent.
     pub(super) fn load_for(&mut self, row: u32) -> Result<(), StateError> {
-        let Some(tracking) = &mut self.tracking else { return Ok(()) };
-        if !tracking.requested.contains(&row) {
-            tracking.requested.push(row);
+        if self.resident_header(row).tag() == EpochTag::UNREAD {
+            if !self.has_unloaded() {
+                // All that lies below was read, and nothing of this row.
+                self.resident_header(row).set_tag(EpochTag::NONE);
+                return Ok(());
+            }
+            if let Some(tracking) = &mut self.tracking {
+                tracking.synchronous_misses += 1;
+            }
+            self.mark_requested(row);
         }
         self.load_rows(Some(row))
     }
 
     fn insert_requested(&mut self, hash: KeyHash, key: K) -> Result<RowId, StateError> {
         let row = self.insert_row(hash, key)?;
-        if let Some(tracking) = &mut self.tracking {
-            tracking.requested.push(row.0);
-            // SAFETY: the row was just handed out.
-            let place = unsafe { self.arena.at(row.0) };
-            // SAFETY: the row was just made, with a header; no cursor lives.
-            unsafe { header_at_mut(place) }.set_tag(EpochTag::REQUESTED);
-        }
+        self.mark_requested(row.0);
         Ok(row)
+    }
+
+    fn mark_requested(&mut self, row: u32) {
+        if let Some(tracking) = &mut self.tracking {
+            tracking.requested.push(row);
+            self.resident_header(row).set_tag(EpochTag::REQUESTED);
+        }
+    }
+
+    /// The header of a row that was handed out.
+    fn resident_header(&mut self, row: u32) -> &mut RowHeader {
+        assert!(row < self.arena.len(), "row {row} was never handed out");
+        // SAFETY: just checked.
+        let place = unsafe { self.arena.at(row) };
+        // SAFETY: rows handed out have a header; no cursor lives.
+        unsafe { header_at_mut(place) }
     }
 
     /// Reads all requested rows; those with nothing below go again, but for `kept`.
@@ -188,16 +243,31 @@ impl<K: Key> RowStore<K> {
 
     /// What becomes of a row after the reading.
     fn settle_loaded(&mut self, row: u32, is_read: bool, kept: Option<u32>) {
-        // SAFETY: requested rows were handed out.
-        let place = unsafe { self.arena.at(row) };
-        // SAFETY: rows handed out have a header; no cursor lives.
-        let header = unsafe { header_at_mut(place) };
-        let is_found = header.presence != 0;
+        let header = self.resident_header(row);
+        let (is_found, is_pinned) = (header.presence != 0, header.is_pinned());
         header.set_archived(is_found);
         header.set_referenced(true);
-        if !is_read || (!is_found && kept != Some(row)) {
+        if is_read && (is_found || is_pinned || kept == Some(row)) {
+            return;
+        }
+        if is_pinned {
+            self.forget_content(row);
+        } else {
             self.discard_row(row);
         }
+    }
+
+    /// Makes a row that was not read to the end an unread one.
+    #[cold]
+    fn forget_content(&mut self, row: u32) {
+        let header = self.resident_header(row);
+        let present = std::mem::take(&mut header.presence);
+        header.set_archived(false);
+        header.set_tag(EpochTag::UNREAD);
+        // SAFETY: the row was handed out: its header was just looked at.
+        let place = unsafe { self.arena.at(row) };
+        // SAFETY: the row is live, with these fields, which are absent from now on.
+        unsafe { drop_fields(place, present, &self.fields) };
     }
 
     /// Reads those rows of key groups that are not resident, and calls `visit` with each.
@@ -214,7 +284,11 @@ impl<K: Key> RowStore<K> {
         while !rest.is_empty() {
             let encoded = decode_row(&mut rest).expect("rows were encoded just now");
             let key = K::from_archived(encoded.key)?;
-            if self.find_resident(encoded.hash, |found| *found == key).is_some() {
+            if let Some(RowId(row)) = self.find_resident(encoded.hash, |found| *found == key) {
+                if self.resident_header(row).tag() == EpochTag::UNREAD {
+                    self.load_scanned(row, encoded.records())?;
+                    visit(self, row)?;
+                }
                 continue;
             }
             if let Some(tracking) = &self.tracking

@@ -8,7 +8,7 @@ use thalweg_io::IoError;
 use thalweg_io::block::{BlockOwner, FileId};
 use thalweg_io::checkpoint_file::{CheckpointFileReader, CheckpointFileWriter, FileFormat, Naming};
 use thalweg_io::file::IN_PROGRESS_SUFFIX;
-use thalweg_io::storage::{FileKind, FileLock, Storage};
+use thalweg_io::storage::{FileKind, FileLock, Storage, create_durable_dir_all};
 
 use super::garbage::{self, DataFile};
 use super::{CheckpointId, StoreFiles};
@@ -114,8 +114,9 @@ impl StateRoot {
     ) -> Result<Arc<Self>, StoreError> {
         let directory = directory.as_ref().to_path_buf();
         let failed = |error| StoreError::io("", error);
-        storage.create_dir_all(&directory.join("files")).map_err(failed)?;
-        storage.create_dir_all(&directory.join("manifests")).map_err(failed)?;
+        for name in ["files", "manifests"] {
+            create_durable_dir_all(&*storage, &directory.join(name)).map_err(failed)?;
+        }
         let lock = storage.lock(&directory.join("LOCK")).map_err(failed)?;
         storage.sync_dir(&directory).map_err(failed)?;
         let openings = count_opening(&storage, &directory)?;

@@ -187,7 +187,9 @@ impl Worker {
         match self.commit(edit) {
             Ok(()) => {
                 self.settings.gauges.subtract_waiting(self.flush.forget_oldest());
-                self.settings.gauges.count_flush(bytes_written);
+                if bytes_written > 0 {
+                    self.settings.gauges.count_flush(bytes_written);
+                }
                 self.announce(end, bytes_written);
             }
             Err(error) => {

@@ -8,6 +8,9 @@
 //!                   └─► before base ───────► early: a BTreeSet
 //! pop_due ◄── the first of due and early that is live
 //! ```
+//! [`KeyedTimers`] has two of them, for the two domains, pins the rows and, where there is a
+//! persistent tier, writes the timers there: the net change of an epoch (`changes`, `timer_table`).
+//!
 //! Ties are popped in row order. Timers may be registered while others are popped, also for the
 //! time that is being popped or before it: they come up at once, in order with what is left.
 //!
@@ -23,7 +26,13 @@
 //! - `due` holds timers of one timestamp in descending row order.
 //! - Stale entries are bounded by the live ones: the wheel is rebuilt when they outnumber them.
 
+mod changes;
+mod keyed_timers;
+mod timer_list;
+mod timer_table;
 mod wheel;
+
+pub use keyed_timers::{DueTimer, KeyedTimers, TimeDomain};
 
 use std::collections::BTreeSet;
 
@@ -55,6 +64,23 @@ impl Timer {
     }
 }
 
+/// A registered timer, and what its owner has noted about it: in bytes that a [`Timer`] has anyway.
+#[derive(Clone, Copy)]
+struct LiveTimer {
+    timestamp_ms: i64,
+    row: RowId,
+    note: u32,
+}
+
+const _: () = assert!(size_of::<LiveTimer>() == size_of::<Timer>());
+
+impl LiveTimer {
+    #[inline]
+    fn timer(self) -> Timer {
+        Timer { timestamp_ms: self.timestamp_ms, row: self.row }
+    }
+}
+
 /// Timers without duplicates, in order of time.
 ///
 /// # Examples
@@ -75,7 +101,7 @@ impl Timer {
 /// ```
 #[derive(Default)]
 pub struct TimerQueue {
-    live: HashTable<Timer>,
+    live: HashTable<LiveTimer>,
     wheel: Wheel,
     due: Vec<Timer>,
     early: BTreeSet<Timer>,
@@ -91,10 +117,19 @@ impl TimerQueue {
 
     /// Registers a timer; false if it is registered already.
     pub fn register(&mut self, timer: Timer) -> bool {
-        let is_same = |other: &Timer| *other == timer;
-        match self.live.entry(timer.hash(), is_same, |other| other.hash()) {
+        self.register_with(timer, || 0)
+    }
+
+    /// As [`register`](Self::register), with a note that is made if the timer is not there.
+    #[inline]
+    fn register_with(&mut self, timer: Timer, note: impl FnOnce() -> u32) -> bool {
+        let is_same = |other: &LiveTimer| other.timer() == timer;
+        match self.live.entry(timer.hash(), is_same, |other| other.timer().hash()) {
             Entry::Occupied(_) => return false,
-            Entry::Vacant(entry) => entry.insert(timer),
+            Entry::Vacant(entry) => {
+                let Timer { timestamp_ms, row } = timer;
+                entry.insert(LiveTimer { timestamp_ms, row, note: note() });
+            }
         };
         self.place(timer);
         true
@@ -102,25 +137,35 @@ impl TimerQueue {
 
     /// Deletes a timer; false if it is not registered.
     pub fn delete(&mut self, timer: Timer) -> bool {
-        if !self.remove_live(timer) {
-            return false;
-        }
+        self.delete_noted(timer).is_some()
+    }
+
+    /// As [`delete`](Self::delete), and returns the timer's note.
+    #[inline]
+    fn delete_noted(&mut self, timer: Timer) -> Option<u32> {
+        let note = self.remove_live(timer)?;
         if !self.early.remove(&timer) {
             self.stale_count += 1;
         }
         if self.stale_count > self.live.len() + STALE_ALLOWED {
             self.rebuild();
         }
-        true
+        Some(note)
     }
 
     /// Takes the earliest timer out if it is due at `up_to_ms`, that is, not after it.
     pub fn pop_due(&mut self, up_to_ms: i64) -> Option<Timer> {
+        self.pop_due_noted(up_to_ms).map(|(timer, _)| timer)
+    }
+
+    /// As [`pop_due`](Self::pop_due), with the timer's note.
+    #[inline]
+    fn pop_due_noted(&mut self, up_to_ms: i64) -> Option<(Timer, u32)> {
         loop {
             let timer = self.first_due(up_to_ms)?;
             self.take_first(timer);
-            if self.remove_live(timer) {
-                return Some(timer);
+            if let Some(note) = self.remove_live(timer) {
+                return Some((timer, note));
             }
             self.stale_count = self.stale_count.saturating_sub(1);
         }
@@ -151,12 +196,12 @@ impl TimerQueue {
 
     /// Whether the timer is registered.
     pub fn is_live(&self, timer: Timer) -> bool {
-        self.live.find(timer.hash(), |other| *other == timer).is_some()
+        self.live.find(timer.hash(), |other| other.timer() == timer).is_some()
     }
 
     /// The registered timers in no particular order, the same in every run.
     pub fn iter(&self) -> impl Iterator<Item = Timer> {
-        self.live.iter().copied()
+        self.live.iter().map(|live| live.timer())
     }
 
     /// The first of `due` and `early`, live or not, if it is due; looks into the wheel when both
@@ -199,14 +244,10 @@ impl TimerQueue {
         }
     }
 
-    fn remove_live(&mut self, timer: Timer) -> bool {
-        match self.live.find_entry(timer.hash(), |other| *other == timer) {
-            Ok(entry) => {
-                entry.remove();
-                true
-            }
-            Err(_) => false,
-        }
+    /// Takes a timer out of the registered ones and returns its note.
+    fn remove_live(&mut self, timer: Timer) -> Option<u32> {
+        let entry = self.live.find_entry(timer.hash(), |other| other.timer() == timer).ok()?;
+        Some(entry.remove().0.note)
     }
 
     /// Forgets the stale entries: one pass over the live timers.
@@ -217,7 +258,7 @@ impl TimerQueue {
         self.early.clear();
         self.stale_count = 0;
         let live = std::mem::take(&mut self.live);
-        live.iter().for_each(|timer| self.place(*timer));
+        live.iter().for_each(|live| self.place(live.timer()));
         self.live = live;
     }
 }
@@ -228,5 +269,7 @@ impl std::fmt::Debug for TimerQueue {
     }
 }
 
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod tests;

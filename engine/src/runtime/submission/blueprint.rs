@@ -18,6 +18,7 @@ use crate::operator::alignment::AlignmentGroups;
 use crate::operator::build::JobBlueprint;
 use crate::runtime::deployment::{EventSink, FailureCell, JobId, TaskDeployment};
 use crate::runtime::deployment_times::TaskTimes;
+use crate::runtime::state_files::StateFiles;
 use crate::runtime::status::StageNames;
 use crate::runtime::task_manager::job_task::{TaskBlueprint, build};
 use crate::runtime::wake::CoreWaker;
@@ -31,6 +32,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) names: &'a StageNames,
     pub(crate) wakers: HashMap<usize, Arc<CoreWaker>>,
     pub(crate) mailboxes: MailboxesBySource,
+    pub(crate) state_files: Option<Arc<StateFiles>>,
 }
 
 /// Everything the cores need to build the tasks of `submission`.
@@ -39,7 +41,7 @@ pub(crate) fn job_blueprint(
     physical: &PhysicalGraph,
     around: Surroundings<'_>,
 ) -> JobBlueprint {
-    let Surroundings { metrics, names, wakers, mailboxes } = around;
+    let Surroundings { metrics, names, wakers, mailboxes, state_files } = around;
     let configuration = &submission.configuration;
     let graphs = &submission.explain;
     let options = ChannelOptions {
@@ -57,6 +59,7 @@ pub(crate) fn job_blueprint(
         parallelism: parallelism_by_head(submission),
         metrics: register(&graphs.job_graph, names, metrics),
         mailboxes,
+        state_files,
         seed: configuration.seed(),
         batch_records: submission.configuration.batch_records(),
         auto_watermark_interval_ms: i64::try_from(interval_ms).unwrap_or(i64::MAX),

@@ -12,7 +12,6 @@ use thalweg_state::{
 /// State handles made in [`open`](crate::window::Trigger::open) take it as their context.
 pub struct TriggerContext<'a> {
     pub(crate) cursor: RowCursor<'a>,
-    pub(crate) row: RowId,
     pub(crate) services: &'a mut KeyedServices,
 }
 
@@ -43,11 +42,11 @@ impl TriggerContext<'_> {
     }
 
     pub(crate) fn register_timer(&mut self, domain: TimeDomain, at_ms: i64) {
-        self.services.register_timer(domain, at_ms, (&mut self.cursor, self.row));
+        self.services.register_timer(domain, at_ms, &mut self.cursor);
     }
 
     pub(crate) fn delete_timer(&mut self, domain: TimeDomain, at_ms: i64) {
-        self.services.delete_timer(domain, at_ms, (&mut self.cursor, self.row));
+        self.services.delete_timer(domain, at_ms, &mut self.cursor);
     }
 }
 
@@ -82,7 +81,7 @@ impl OnMergeContext<'_> {
     /// None that a trigger can cause.
     pub fn window(&mut self) -> Result<TriggerContext<'_>> {
         let (row, services) = (self.target, &mut *self.services);
-        Ok(TriggerContext { cursor: self.rows.lend(row)?, row, services })
+        Ok(TriggerContext { cursor: self.rows.lend(row)?, services })
     }
 
     /// Takes the values that the merged windows have of `state`, brings them together with that of the new window, if it

@@ -140,6 +140,10 @@ impl Storage for SmallStorage {
     fn create_dir_all(&self, directory: &Path) -> Result<(), IoError> {
         self.inner.create_dir_all(directory)
     }
+
+    fn remove_dir(&self, directory: &Path) -> Result<(), IoError> {
+        self.inner.remove_dir(directory)
+    }
     fn sync_dir(&self, directory: &Path) -> Result<(), IoError> {
         self.inner.sync_dir(directory)
     }

@@ -87,11 +87,11 @@ fn a_notice_ends_the_wait() {
     let Some(mut driver) = driver() else { return };
     let wake = Wake::new().unwrap();
     driver.push(9, Op::PollReadable { file: Arc::clone(wake.counter()) }, false);
-    let other = wake.clone();
-    let thread = std::thread::spawn(move || other.notify());
-    driver.wait().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| wake.notify());
+        driver.wait().unwrap();
+    });
     let completion = driver.next_completion().unwrap();
     assert_eq!((completion.key, completion.result), (9, i32::from(libc::POLLIN)));
-    thread.join().unwrap();
     wake.wait();
 }

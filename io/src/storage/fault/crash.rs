@@ -17,7 +17,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::{Disk, FileBody, Inode, Node, PendingChange, is_root, set};
+use super::disk::{Disk, FileBody, Inode, Node, PendingChange, is_root, set, set_length};
 use super::profile::{FaultCounters, FaultProfile};
 use super::random::Random;
 
@@ -25,7 +25,7 @@ use super::random::Random;
 pub(super) const SECTOR_BYTES: usize = 512;
 
 /// Something that a crash decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Unit {
     /// The pending change of names with this index.
     Names(usize),
@@ -36,7 +36,7 @@ pub(super) enum Unit {
 }
 
 /// What became of a unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Fate {
     /// As if it had not been; a length is the durable one.
     Lost,
@@ -73,12 +73,30 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// The same for equal contents, and most likely only for them.
+    /// The same for equal contents, and for others once in 2^32: good enough to pass over an image
+    /// among thousands, and fast in builds that are not optimised.
     pub(super) fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.nodes.hash(&mut hasher);
+        for (path, body) in &self.nodes {
+            let body = body.as_ref().map(|bytes| (bytes.len(), crc32c::crc32c(bytes)));
+            (path, body).hash(&mut hasher);
+        }
         hasher.finish()
     }
+}
+
+/// The names if each unit has its fate.
+pub(super) fn names_after(disk: &Disk, fates: &[(Unit, Fate)]) -> BTreeMap<PathBuf, Node> {
+    let mut names = disk.durable_names.clone();
+    for (unit, fate) in fates {
+        if let (Unit::Names(index), Fate::Kept) = (unit, fate) {
+            let changes = &disk.pending_names[*index].changes;
+            changes.iter().for_each(|(path, node)| set(&mut names, path, *node));
+        }
+    }
+    let all = names.clone();
+    names.retain(|path, _| has_directory(&all, path));
+    names
 }
 
 /// What is left if each unit has its fate.
@@ -88,36 +106,29 @@ pub(super) fn contents_after(
     profile: &FaultProfile,
     counters: &mut FaultCounters,
 ) -> Contents {
-    let mut names = disk.durable_names.clone();
     let mut file_fates: BTreeMap<Inode, Vec<(Unit, Fate)>> = BTreeMap::new();
     for (unit, fate) in fates {
         match unit {
             Unit::Names(index) if *fate == Fate::Lost => {
                 counters.crash_names_undone += disk.pending_names[*index].changes.len() as u64;
             }
-            Unit::Names(index) => {
-                let changes = &disk.pending_names[*index].changes;
-                changes.iter().for_each(|(path, node)| set(&mut names, path, *node));
-            }
+            Unit::Names(_) => {}
             Unit::Change(inode, _) | Unit::Length(inode) => {
                 file_fates.entry(*inode).or_default().push((*unit, *fate));
             }
         }
     }
     let mut contents = Contents::default();
-    for (path, node) in &names {
-        if !has_directory(&names, path) {
-            continue;
-        }
+    for (path, node) in names_after(disk, fates) {
         let body = match node {
             Node::Directory(_) => None,
             Node::File(inode) => {
-                contents.inodes.insert(path.clone(), *inode);
-                let fates = file_fates.get(inode).map_or(&[][..], Vec::as_slice);
-                Some(bytes_after(disk.file(*inode), fates, profile, counters))
+                contents.inodes.insert(path.clone(), inode);
+                let fates = file_fates.get(&inode).map_or(&[][..], Vec::as_slice);
+                Some(bytes_after(disk.file(inode), fates, profile, counters))
             }
         };
-        contents.nodes.insert(path.clone(), body);
+        contents.nodes.insert(path, body);
     }
     contents
 }
@@ -167,8 +178,8 @@ fn bytes_after(
         }
     }
     match length {
-        Fate::Lost => bytes.resize(file.durable.len(), 0),
-        Fate::Seen => bytes.resize(file.visible.len(), 0),
+        Fate::Lost => set_length(&mut bytes, file.durable.len()),
+        Fate::Seen => set_length(&mut bytes, file.visible.len()),
         Fate::Kept | Fate::Torn(_) | Fate::Garbled => {}
     }
     counters.crash_lengths_undone += u64::from(bytes.len() != file.visible.len());
@@ -199,7 +210,7 @@ fn tear(
     let mut random = Random::new(seed);
     let (start, end) = (offset as usize, offset as usize + new.len());
     if bytes.len() < end {
-        bytes.resize(end, 0);
+        set_length(bytes, end);
     }
     let first_sector = start / SECTOR_BYTES * SECTOR_BYTES;
     for sector in (first_sector..end).step_by(SECTOR_BYTES) {

@@ -19,10 +19,19 @@ pub(super) type Inode = u64;
 pub(super) const ROOT: Inode = 0;
 
 /// What a name stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Node {
     Directory(Inode),
     File(Inode),
+}
+
+impl Node {
+    pub(super) fn file(self) -> Option<Inode> {
+        match self {
+            Node::File(inode) => Some(inode),
+            Node::Directory(_) => None,
+        }
+    }
 }
 
 /// A name that comes to stand for something (else), or for nothing.
@@ -174,25 +183,12 @@ impl Disk {
     pub(super) fn named_inodes(&self) -> BTreeSet<Inode> {
         let pending = self.pending_names.iter().flat_map(|pending| &pending.changes);
         let nodes = self.durable_names.values().copied();
-        nodes
-            .chain(pending.filter_map(|(_, node)| *node))
-            .filter_map(|node| match node {
-                Node::File(inode) => Some(inode),
-                Node::Directory(_) => None,
-            })
-            .collect()
+        nodes.chain(pending.filter_map(|(_, node)| *node)).filter_map(Node::file).collect()
     }
 
     /// The bytes of the files that can be seen.
     pub(super) fn used_bytes(&self) -> u64 {
-        let inodes: BTreeSet<Inode> = self
-            .names
-            .values()
-            .filter_map(|node| match node {
-                Node::File(inode) => Some(*inode),
-                Node::Directory(_) => None,
-            })
-            .collect();
+        let inodes: BTreeSet<Inode> = self.names.values().filter_map(|node| node.file()).collect();
         inodes.iter().map(|inode| self.file(*inode).visible.len() as u64).sum()
     }
 }
@@ -201,7 +197,7 @@ impl PendingChange {
     pub(super) fn apply_to(&self, bytes: &mut Vec<u8>) {
         match self {
             PendingChange::Write { offset, bytes: new } => write(bytes, *offset, new),
-            PendingChange::SetLength(length_bytes) => bytes.resize(*length_bytes as usize, 0),
+            PendingChange::SetLength(length_bytes) => set_length(bytes, *length_bytes as usize),
         }
     }
 }
@@ -228,7 +224,14 @@ pub(super) fn write(file: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
     let start = offset as usize;
     let end = start + bytes.len();
     if file.len() < end {
-        file.resize(end, 0);
+        set_length(file, end);
     }
     file[start..end].copy_from_slice(bytes);
+}
+
+/// Cuts a file off or fills it up with zeros. (`resize` goes byte by byte in builds that are not
+/// optimised.)
+pub(super) fn set_length(file: &mut Vec<u8>, length_bytes: usize) {
+    file.truncate(length_bytes);
+    file.extend_from_slice(&vec![0; length_bytes - file.len()]);
 }

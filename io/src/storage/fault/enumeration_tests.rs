@@ -282,3 +282,29 @@ fn many_units_are_sampled_and_the_extremes_are_always_tried() {
     assert!(lengths.contains(&0) && lengths.contains(&200));
     assert_eq!(report, recording.enumerate(&plan, |_| {}), "the same again");
 }
+
+#[test]
+fn a_killed_process_leaves_what_a_crash_may_still_take() {
+    let storage = FaultStorage::recorder();
+    let mut file = storage.create(Path::new("a")).unwrap();
+    storage.sync_dir(Path::new(".")).unwrap();
+    file.append(b"12345").unwrap();
+    storage.note(7);
+    file.sync().unwrap();
+    let recording = storage.recording();
+    assert_eq!(recording.operation_count(), 6);
+    for count in 0..=recording.operation_count() {
+        let (killed, noted) = recording.killed_after(count);
+        assert_eq!(noted, (count >= 5).then_some(7));
+        let seen = read(&killed, "a").map(|bytes| bytes.len());
+        let expected = [None, None, Some(0), Some(0), Some(5), Some(5), Some(5)];
+        assert_eq!(seen, expected[count], "after {count}");
+        killed.create(Path::new("b")).unwrap();
+        let mut lengths = std::collections::BTreeSet::new();
+        killed.recording().enumerate(&CrashPlan::default(), |image| {
+            lengths.insert(read(&image.to_memory(), "a").map(|bytes| bytes.len()));
+        });
+        assert_eq!(lengths.contains(&Some(5)), count >= 4);
+        assert_eq!(lengths.contains(&Some(0)), (2..=5).contains(&count));
+    }
+}

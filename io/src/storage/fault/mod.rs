@@ -214,6 +214,14 @@ impl FaultStorage {
     /// Records all changes from now on; what is on the disk counts as durable.
     pub fn start_recording(&self) {
         let mut machine = self.machine();
+        machine.disk.make_durable();
+        machine.initial = machine.disk.clone();
+        machine.recording = Some(Vec::new());
+    }
+
+    /// Records all changes from now on; what is not durable now stays so.
+    fn continue_recording(&self) {
+        let mut machine = self.machine();
         machine.initial = machine.disk.clone();
         machine.recording = Some(Vec::new());
     }

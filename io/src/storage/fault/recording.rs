@@ -9,13 +9,14 @@
 //! 3. Each image that was not seen before with the same remarks is handed to the test, which opens
 //!    it and says whether it finds what it must.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::FaultStorage;
-use super::crash::{Contents, Fate, Unit, contents_after, units};
-use super::disk::{Disk, DiskOperation, FileBody, Node, ROOT};
+use super::crash::{Contents, Fate, Unit, contents_after, names_after, units};
+use super::disk::{Disk, DiskOperation, FileBody, Inode, Node, ROOT};
 use super::profile::{FaultCounters, FaultProfile};
 use super::random::Random;
 use crate::storage::{MemoryStorage, Storage as _};
@@ -183,12 +184,28 @@ impl DiskRecording {
         operations: Vec<DiskOperation>,
         profile: FaultProfile,
     ) -> Self {
-        Self { initial: initial.all_durable(), operations, profile }
+        Self { initial, operations, profile }
     }
 
     /// How many changes, syncs and remarks were recorded.
     pub fn operation_count(&self) -> usize {
         self.operations.len()
+    }
+
+    /// The disk after so many of the changes, as it is if the process ends then, but not the
+    /// machine: all is there that was seen, and what was not synced may still be lost by a crash.
+    /// It records what is done to it from there on. Also the latest remark made before.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer changes.
+    pub fn killed_after(&self, operation_count: usize) -> (FaultStorage, Option<u64>) {
+        let mut disk = self.initial.clone();
+        let operations = &self.operations[..operation_count];
+        operations.iter().for_each(|operation| disk.apply(operation));
+        let storage = FaultStorage::of_disk(disk, 0, self.profile.clone());
+        storage.continue_recording();
+        (storage, operations.iter().rev().find_map(note))
     }
 
     /// Gives `check` each different image once; it panics for one that must not be.
@@ -203,6 +220,7 @@ impl DiskRecording {
         let mut disk = self.initial.clone();
         let notes: Vec<u64> = self.operations.iter().filter_map(note).collect();
         let mut note_count = 0;
+        let mut was_exhaustive = false;
         for index in 0..=self.operations.len() {
             let operation = index.checked_sub(1).map(|before| &self.operations[before]);
             if let Some(operation) = operation {
@@ -212,7 +230,18 @@ impl DiskRecording {
             report.points += 1;
             let (all_fates, is_exhaustive) = all_fates(&disk, plan, &mut random);
             report.points_exhausted += u64::from(is_exhaustive);
+            let is_covered = was_exhaustive && operation.is_some_and(is_sync);
+            was_exhaustive = is_exhaustive;
+            if is_covered {
+                // After a sync there are no images that there were not before it.
+                continue;
+            }
+            let mut distinct = HashSet::new();
             for fates in all_fates {
+                if !distinct.insert(what_matters(&disk, &fates)) {
+                    report.repeated += 1;
+                    continue;
+                }
                 let contents = contents_after(&disk, &fates, &self.profile, &mut report.faults);
                 if !seen.insert((contents.hash(), note_count)) {
                     report.repeated += 1;
@@ -232,6 +261,25 @@ fn note(operation: &DiskOperation) -> Option<u64> {
         DiskOperation::Note(note) => Some(*note),
         _ => None,
     }
+}
+
+fn is_sync(operation: &DiskOperation) -> bool {
+    matches!(operation, DiskOperation::Sync { .. } | DiskOperation::SyncDirectory { .. })
+}
+
+/// The names and the fates of what has one: equal for fates that leave equal images.
+fn what_matters(
+    disk: &Disk,
+    fates: &[(Unit, Fate)],
+) -> (BTreeMap<PathBuf, Node>, Vec<(Unit, Fate)>) {
+    let names = names_after(disk, fates);
+    let named: BTreeSet<Inode> = names.values().filter_map(|node| node.file()).collect();
+    let mut effective = fates.to_vec();
+    effective.retain(|(unit, _)| match unit {
+        Unit::Names(_) => false,
+        Unit::Change(inode, _) | Unit::Length(inode) => named.contains(inode),
+    });
+    (names, effective)
 }
 
 /// The fates to try on this disk, and whether they are all there are but for torn writes.
@@ -321,7 +369,7 @@ impl Disk {
     /// A disk with these contents, all durable.
     pub(super) fn of_contents(contents: &Contents) -> Self {
         let mut disk = Self::default();
-        let mut inodes = std::collections::BTreeMap::new();
+        let mut inodes = BTreeMap::new();
         for (path, body) in &contents.nodes {
             let node = match body {
                 None => Node::Directory(disk.next_inode()),
@@ -340,14 +388,13 @@ impl Disk {
         disk
     }
 
-    /// The same disk with all that is seen durable.
-    fn all_durable(mut self) -> Self {
+    /// Makes all that is seen durable.
+    pub(super) fn make_durable(&mut self) {
         self.durable_names = self.names.clone();
         self.pending_names.clear();
         for file in self.files.values_mut() {
             file.pending.clear();
             file.durable = Arc::new(file.visible.clone());
         }
-        self
     }
 }

@@ -118,6 +118,17 @@ impl Storage for FaultStorage {
         Ok(())
     }
 
+    fn remove_dir(&self, directory: &Path) -> Result<(), IoError> {
+        if !self.list(directory)?.is_empty() {
+            let site = IoSite::new(Operation::RemoveDirectory, directory);
+            return Err(IoError::from_errno(site, libc::ENOTEMPTY));
+        }
+        let mut machine = self.machine();
+        machine.change_name(Operation::RemoveDirectory, directory)?;
+        machine.apply(DiskOperation::Names { changes: vec![(normalise(directory), None)] });
+        Ok(())
+    }
+
     fn sync_dir(&self, directory: &Path) -> Result<(), IoError> {
         let key = self.require_directory(Operation::SyncDirectory, directory)?;
         let mut machine = self.machine();

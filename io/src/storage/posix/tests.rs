@@ -5,12 +5,12 @@ use super::*;
 use crate::testing;
 
 /// A tmpfs of 1 MiB, unmounted on drop; `None` without the right to mount.
-struct SmallDisk {
-    directory: tempfile::TempDir,
+pub(in crate::storage) struct SmallDisk {
+    pub(in crate::storage) directory: tempfile::TempDir,
 }
 
 impl SmallDisk {
-    fn mount() -> Option<Self> {
+    pub(in crate::storage) fn mount() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let target = CString::new(directory.path().as_os_str().as_bytes()).unwrap();
         // SAFETY: all pointers are to NUL-terminated strings that outlive the call.

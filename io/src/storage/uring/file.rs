@@ -36,9 +36,12 @@ use crate::ring::{WriteBytes, allocate};
 
 mod thread_side;
 
-/// A segment's blocks are taken in multiples of this: small enough for a manifest, and a commit of
-/// the journal (4 ms) spread over 16 writes of 64 KiB.
-pub(super) const SEGMENT_STEP_BYTES: u64 = 1 << 20;
+/// A segment's blocks are taken in multiples of this; it is also what the smallest gets.
+pub(super) const SEGMENT_STEP_BYTES: u64 = 64 << 10;
+
+/// A segment that outgrows its blocks gets half as many again, so that the journal is committed
+/// seldom, but no more than this.
+const SEGMENT_GROWTH_BYTES_MAX: u64 = 16 << 20;
 
 /// The way to the writer thread.
 #[derive(Debug, Clone)]
@@ -330,8 +333,8 @@ impl OpenFile {
         if end <= state.allocated_bytes {
             return;
         }
-        let step = (state.allocated_bytes / 4).max(SEGMENT_STEP_BYTES);
-        let target = end.max(state.allocated_bytes + step).next_multiple_of(SEGMENT_STEP_BYTES);
+        let growth = (state.allocated_bytes / 2).min(SEGMENT_GROWTH_BYTES_MAX);
+        let target = end.max(state.allocated_bytes + growth).next_multiple_of(SEGMENT_STEP_BYTES);
         match allocate(&self.descriptors.plain, state.allocated_bytes..target) {
             Ok(()) => state.allocated_bytes = target,
             // The write will say whether there is room for itself.

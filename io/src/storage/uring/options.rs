@@ -35,7 +35,7 @@ impl UringOptions {
     pub fn new() -> Self {
         Self {
             direct: true,
-            queue_depth: 8,
+            queue_depth: 4,
             write_bytes: 1 << 20,
             registered_buffer_count: 4,
             spare_directory: None,
@@ -55,8 +55,9 @@ impl UringOptions {
         self.direct
     }
 
-    /// How many full buffers may be with the kernel before an append waits, 1 to 32. Default: 8;
-    /// more only makes one file's writes wait longer for another's.
+    /// How many buffers there are, and so how many full ones may be with the kernel before an append
+    /// waits, 1 to 32. Default: 4, with which the measured disk is busy: 2.5 to 3.5 GB/s, as with
+    /// 8 or 16, and all four can be registered.
     #[must_use]
     pub fn queue_depth(self, queue_depth: usize) -> Self {
         Self { queue_depth, ..self }

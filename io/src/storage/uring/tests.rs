@@ -1,22 +1,34 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::ThreadSpawner;
-use crate::ring::{Faults, UnrulyKernel};
+use crate::ring::{Faults, UnrulyKernel, UringSupport, probe};
 use crate::storage::ReadRequest;
+use crate::storage::posix::tests::SmallDisk;
+use crate::{ThreadSpawner, testing};
 
 fn options() -> UringOptions {
     UringOptions::new().write_bytes(8192).queue_depth(3)
 }
 
-/// A storage over a kernel that misbehaves; the temporary directory of cargo's target, which is
-/// on a disk that takes direct writes where the system's may not be.
+/// A storage over a kernel that misbehaves.
 fn unruly(options: UringOptions, seed: u64) -> (UringStorage, Arc<Faults>) {
     let faults = Arc::new(Faults::default());
     let kernel =
         |wake: &Wake| -> Box<dyn Kernel> { Box::new(UnrulyKernel::new(wake, &faults, seed)) };
     let storage = UringStorage::with_kernel(options, &ThreadSpawner, kernel).unwrap();
     (storage, faults)
+}
+
+/// A storage over a real ring; `None` where the kernel refuses.
+fn real(options: UringOptions) -> Option<UringStorage> {
+    match UringStorage::new(options, &ThreadSpawner) {
+        Ok(storage) => Some(storage),
+        Err(UringError::Refused(refusal)) => {
+            eprintln!("skipped: {refusal}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
 }
 
 fn set(flag: &AtomicBool, value: bool) {
@@ -140,10 +152,8 @@ fn files_hold_what_was_appended_through_a_real_ring() {
     for seed in 100..104 {
         let directory = tempfile::tempdir().unwrap();
         let options = options().spare_directory(directory.path().join("spare"));
-        match UringStorage::new(options, &ThreadSpawner) {
-            Ok(storage) => run_model(&storage, directory.path(), seed, 300),
-            Err(UringError::Refused(refusal)) => eprintln!("skipped: {refusal}"),
-            Err(error) => panic!("{error}"),
+        if let Some(storage) = real(options) {
+            run_model(&storage, directory.path(), seed, 300);
         }
     }
 }
@@ -344,5 +354,255 @@ fn a_spawner_without_threads_is_an_error() {
         UringError::Spawn(_) => {}
         UringError::Refused(refusal) => eprintln!("skipped: {refusal}"),
         other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_file_system_in_memory_is_written_too() {
+    let Ok(directory) = tempfile::tempdir_in("/dev/shm") else {
+        eprintln!("skipped: no /dev/shm");
+        return;
+    };
+    let options = options().spare_directory(directory.path().join("spare"));
+    if let Some(storage) = real(options) {
+        run_model(&storage, directory.path(), 7, 300);
+    }
+}
+
+#[test]
+fn a_disk_that_is_really_full_gives_space_back_and_recovers() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("skipped: mounting a tmpfs needs root");
+        return;
+    };
+    let directory = disk.directory.path();
+    let options = options().spare_directory(directory.join("spare"));
+    let Some(storage) = real(options) else { return };
+    let (ballast, path) = (directory.join("ballast"), directory.join("data"));
+    fs::write(&ballast, vec![0; 512 << 10]).unwrap();
+
+    let bytes: Vec<u8> = (0..600_u32 << 10).map(|index| (index % 251) as u8).collect();
+    let mut file = storage.create(&path).unwrap();
+    let taken = match file.append(&bytes) {
+        Ok(()) => bytes.len(),
+        Err(failure) => {
+            assert!(failure.error.is_no_space(), "{failure}");
+            failure.appended_bytes
+        }
+    };
+    assert!(file.sync().unwrap_err().is_no_space());
+    assert!(file.sync().unwrap_err().is_no_space(), "tried again, still full");
+    fs::remove_file(&ballast).unwrap();
+    file.append(&bytes[taken..]).unwrap();
+    file.sync().unwrap();
+    assert!(fs::read(&path).unwrap() == bytes, "each byte is in once, in order");
+    drop(file);
+
+    // A segment that does not fit takes the space of the spares, or says so.
+    storage.recycle(&path).unwrap();
+    assert_eq!(storage.list(&directory.join("spare")).unwrap().len(), 1);
+    let segment = directory.join("segment");
+    let refused = storage.create_segment(&segment, 4 << 20).unwrap_err();
+    assert!(refused.is_no_space(), "{refused}");
+    assert!(storage.metadata(&segment).unwrap_err().is_not_found());
+    assert!(storage.list(&directory.join("spare")).unwrap().is_empty());
+    // The thread closes a file a moment after it was done with it, and the space is free then.
+    let made = (0..1_000_000).find_map(|_| storage.create_segment(&segment, 600 << 10).ok());
+    made.unwrap().append(&bytes).unwrap();
+}
+
+/// Runs the test `name` again as an ordinary user with `memlock_bytes`, in a directory it may use.
+fn as_ordinary_user(name: &str, memlock_bytes: u64, body: impl Fn(&Path)) {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const DIRECTORY_VARIABLE: &str = "THALWEG_TEST_DIRECTORY";
+    if testing::is_child() {
+        testing::become_ordinary_user(memlock_bytes).unwrap();
+        let directory = std::env::var_os(DIRECTORY_VARIABLE).unwrap();
+        return body(Path::new(&directory));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let environment = [(DIRECTORY_VARIABLE, directory.path().to_str().unwrap())];
+    testing::run_as_child(name, &environment).unwrap().assert_success();
+}
+
+#[test]
+fn an_ordinary_user_with_8_mib_of_locked_memory_gets_all_of_it() {
+    let name = "storage::uring::tests::\
+                an_ordinary_user_with_8_mib_of_locked_memory_gets_all_of_it";
+    as_ordinary_user(name, 8 << 20, |directory| {
+        let spares = directory.join("spare");
+        let Some(storage) = real(UringOptions::new().spare_directory(spares)) else { return };
+        assert!(probe().is_supported(), "an executor fits beside it");
+        assert_eq!(storage.registered_buffer_count(), 4);
+        run_model(&storage, directory, 1, 300);
+        // The limit is the user's, not the process's: a second storage may go without, and works.
+        let second = real(UringOptions::new()).unwrap();
+        assert!(second.registered_buffer_count() <= 4);
+        run_model(&second, directory, 2, 100);
+        let denied = storage.create(Path::new("/denied")).unwrap_err();
+        assert!(matches!(denied, IoError::PermissionDenied { .. }), "{denied}");
+    });
+}
+
+#[test]
+fn an_ordinary_user_with_64_kib_of_locked_memory_goes_without_registered_buffers() {
+    let name = "storage::uring::tests::\
+                an_ordinary_user_with_64_kib_of_locked_memory_goes_without_registered_buffers";
+    as_ordinary_user(name, 64 << 10, |directory| {
+        let UringSupport::Refused(refusal) = probe() else { panic!("an executor needs more") };
+        let denied = refusal.errno.is_some_and(|errno| errno != libc::ENOMEM);
+        assert!(denied || refusal.reason.contains("64 KiB"), "{refusal}");
+        // Kernels before 5.12 count the ring itself as locked memory and refuse it (ENOMEM).
+        let Some(storage) = real(UringOptions::new()) else { return };
+        assert_eq!(storage.registered_buffer_count(), 0);
+        run_model(&storage, directory, 1, 300);
+    });
+}
+
+/// Files of blocks, each in a segment that holds older blocks with right checksums.
+fn write_files_of_blocks(storage: UringStorage, directory: &Path) {
+    use crate::block::{BlockOwner, FileId};
+    use crate::checkpoint_file::{CheckpointFileReader, CheckpointFileWriter, FileFormat};
+    use crate::checkpoint_file::{LogReader, LogWriter};
+
+    const FORMAT: FileFormat = FileFormat::new("test", 1);
+    let storage: Arc<dyn Storage> = Arc::new(storage);
+    let (sealed, log) = (directory.join("sealed"), directory.join("log"));
+    let mut draw = Draw(3);
+    for epoch in 1..20 {
+        let owner = BlockOwner { file_id: FileId(epoch * 2), epoch };
+        let file = storage.create_segment(&sealed, 60_000).unwrap();
+        let mut writer = CheckpointFileWriter::start(&storage, file, FORMAT, owner);
+        let payloads: Vec<_> = (0..draw.below(12)).map(|_| draw.bytes(9000)).collect();
+        for payload in &payloads {
+            writer.append_block(1, payload).unwrap();
+        }
+        let seal = writer.complete(b"footer").unwrap().seal();
+
+        let owner = BlockOwner { file_id: FileId(epoch * 2 + 1), epoch };
+        let file = storage.create_segment(&log, 60_000).unwrap();
+        let mut writer = LogWriter::start(&storage, file, FORMAT, owner);
+        for payload in payloads.iter().rev() {
+            writer.append(2, payload).unwrap();
+            if draw.below(2) == 0 {
+                writer.sync().unwrap();
+            }
+        }
+        writer.sync().unwrap();
+
+        let reader = CheckpointFileReader::open(&*storage, &sealed, FORMAT, &seal).unwrap();
+        reader.verify_all().unwrap();
+        let mut reader = LogReader::open_owned(&*storage, &log, FORMAT, owner).unwrap();
+        for payload in payloads.iter().rev() {
+            assert!(reader.advance().unwrap().unwrap().payload == payload);
+        }
+        assert!(reader.advance().unwrap().is_none());
+        drop((reader, writer));
+        for path in [&sealed, &log] {
+            storage.recycle(path).unwrap();
+        }
+    }
+    assert_eq!(storage.list(&directory.join("spare")).unwrap().len(), 2, "the same two all along");
+}
+
+#[test]
+fn files_of_blocks_live_in_recycled_segments() {
+    for seed in 0..4 {
+        let directory = tempfile::tempdir().unwrap();
+        let options = options().spare_directory(directory.path().join("spare"));
+        write_files_of_blocks(unruly(options, seed).0, directory.path());
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let options = options().spare_directory(directory.path().join("spare"));
+    if let Some(storage) = real(options) {
+        write_files_of_blocks(storage, directory.path());
+    }
+}
+
+/// The byte that belongs at `position` of file `index`.
+fn byte_at(index: usize, position: usize) -> u8 {
+    ((position >> 9) * 31 + position + index * 7) as u8
+}
+
+/// Threads that write files of their own, and others that read behind them.
+fn write_and_read_at_once(storage: &UringStorage, directory: &Path) {
+    use std::sync::atomic::AtomicUsize;
+
+    const FILES: usize = 3;
+    const LENGTH: usize = 400_000;
+    let appended: [AtomicUsize; FILES] = Default::default();
+    let path = |index: usize| directory.join(format!("file-{index}"));
+    (0..FILES).for_each(|index| drop(storage.create(&path(index)).unwrap()));
+    let write = |index: usize| {
+        let mut draw = Draw(index as u64);
+        let mut writer = match index {
+            0 => storage.create_segment(&path(index), LENGTH as u64).unwrap(),
+            _ => storage.open_append(&path(index)).unwrap(),
+        };
+        let mut start = 0;
+        while start < LENGTH {
+            let end = (start + draw.below(30_000)).min(LENGTH);
+            let bytes: Vec<u8> = (start..end).map(|position| byte_at(index, position)).collect();
+            writer.append(&bytes).unwrap();
+            appended[index].store(end, Ordering::Release);
+            if draw.below(4) == 0 {
+                writer.sync().unwrap();
+            }
+            start = end;
+        }
+    };
+    let read = |seed: u64| {
+        let mut draw = Draw(seed);
+        let readers: Vec<_> =
+            (0..FILES).map(|index| storage.open_read(&path(index)).unwrap()).collect();
+        let mut batches = storage.batch_reader();
+        while appended.iter().any(|length| length.load(Ordering::Acquire) < LENGTH) {
+            let index = draw.below(FILES);
+            let length = appended[index].load(Ordering::Acquire);
+            let starts: Vec<_> = (0..4).map(|_| draw.below(length + 1)).collect();
+            let mut buffers: Vec<_> = starts
+                .iter()
+                .map(|start| vec![0; draw.below((length - start).min(5000) + 1)])
+                .collect();
+            let mut requests: Vec<_> = starts
+                .iter()
+                .zip(&mut buffers)
+                .map(|(start, buffer)| ReadRequest::new(&*readers[index], *start as u64, buffer))
+                .collect();
+            batches.read(&mut requests);
+            requests.into_iter().for_each(|request| request.into_outcome().unwrap());
+            for (start, buffer) in starts.iter().zip(&buffers) {
+                let expected = (*start..).map(|position| byte_at(index, position));
+                assert!(buffer.iter().copied().eq(expected.take(buffer.len())), "{index} {start}");
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let (write, read) = (&write, &read);
+        for index in 0..FILES {
+            scope.spawn(move || write(index));
+        }
+        for seed in 0..2 {
+            scope.spawn(move || read(seed));
+        }
+    });
+    for index in 0..FILES {
+        let found = fs::read(path(index)).unwrap();
+        let expected = (0..LENGTH).map(|position| byte_at(index, position));
+        assert!(found[..LENGTH].iter().copied().eq(expected), "file {index}");
+    }
+}
+
+#[test]
+fn threads_write_and_read_at_once() {
+    for seed in 0..3 {
+        let directory = tempfile::tempdir().unwrap();
+        write_and_read_at_once(&unruly(options(), seed).0, directory.path());
+    }
+    let directory = tempfile::tempdir().unwrap();
+    if let Some(storage) = real(options()) {
+        write_and_read_at_once(&storage, directory.path());
     }
 }

@@ -28,7 +28,7 @@ use crate::KeyHash;
 use crate::key_group::group_bits;
 
 /// The directory's greatest depth: 65,536 slots of 16 bytes. Sub-tables that cannot be divided further grow instead.
-pub(crate) const DEPTH_MAX: u32 = 16;
+pub(super) const DEPTH_MAX: u32 = 16;
 
 #[derive(Debug)]
 struct Slot<T> {
@@ -47,7 +47,7 @@ impl<T> Copy for Slot<T> {}
 
 /// See the module docs. Without slots until it is given its first table.
 #[derive(Debug)]
-pub(crate) struct Directory<T> {
+pub(super) struct Directory<T> {
     slots: Vec<Slot<T>>,
     shift: u32,
     /// The tables by number, boxed, so that slots can point to them.
@@ -57,12 +57,12 @@ pub(crate) struct Directory<T> {
 }
 
 impl<T> Directory<T> {
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Directory { slots: Vec::new(), shift: 32, tables: Vec::new(), depths: Vec::new() }
     }
 
     /// Puts in the first table, which has all hashes until it is divided.
-    pub(crate) fn begin(&mut self, table: T) {
+    pub(super) fn begin(&mut self, table: T) {
         assert!(self.is_empty(), "a directory has one first table");
         let table = self.own(table, 0);
         self.slots.push(Slot { table, control: ptr::null() });
@@ -77,7 +77,7 @@ impl<T> Directory<T> {
 
     /// Whether there are no tables.
     #[inline(always)]
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
@@ -97,7 +97,7 @@ impl<T> Directory<T> {
     /// # Safety
     /// There is a table.
     #[inline(always)]
-    pub(crate) unsafe fn control_unchecked(&self, hash: KeyHash) -> *const u8 {
+    pub(super) unsafe fn control_unchecked(&self, hash: KeyHash) -> *const u8 {
         // SAFETY: by the caller.
         unsafe { self.slot_unchecked(hash) }.control
     }
@@ -107,7 +107,7 @@ impl<T> Directory<T> {
     /// # Safety
     /// There is a table.
     #[inline(always)]
-    pub(crate) unsafe fn find_unchecked(&self, hash: KeyHash) -> &T {
+    pub(super) unsafe fn find_unchecked(&self, hash: KeyHash) -> &T {
         // SAFETY: by the caller.
         let slot = unsafe { self.slot_unchecked(hash) };
         // SAFETY: *tables*: it lives, and is borrowed as the directory is.
@@ -119,7 +119,7 @@ impl<T> Directory<T> {
     /// # Safety
     /// There is a table.
     #[inline(always)]
-    pub(crate) unsafe fn find_mut_unchecked(&mut self, hash: KeyHash) -> &mut T {
+    pub(super) unsafe fn find_mut_unchecked(&mut self, hash: KeyHash) -> &mut T {
         // SAFETY: by the caller.
         let mut slot = unsafe { self.slot_unchecked(hash) };
         // SAFETY: *tables*: it lives, and is borrowed as the directory is.
@@ -128,31 +128,37 @@ impl<T> Directory<T> {
 
     /// How many tables there are.
     #[inline]
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.tables.len()
     }
 
     /// The table of this number.
     #[inline]
-    pub(crate) fn get(&self, number: usize) -> Option<&T> {
+    pub(super) fn get(&self, number: usize) -> Option<&T> {
         // SAFETY: *tables*: it lives, and is borrowed as the directory is.
         self.tables.get(number).map(|table| unsafe { table.as_ref() })
     }
 
+    /// As [`get`](Self::get), to change.
+    pub(super) fn get_mut(&mut self, number: usize) -> Option<&mut T> {
+        // SAFETY: *tables*: it lives, and is borrowed as the directory is.
+        self.tables.get_mut(number).map(|table| unsafe { table.as_mut() })
+    }
+
     /// The tables by number.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         // SAFETY: *tables*: they live, and are borrowed as the directory is.
         self.tables.iter().map(|table| unsafe { table.as_ref() })
     }
 
     /// As [`iter`](Self::iter), to change.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         // SAFETY: *tables*: they live, are borrowed as the directory is, and are named once.
         self.tables.iter_mut().map(|table| unsafe { table.as_mut() })
     }
 
     /// The number of the table of a hash; looks for it.
-    pub(crate) fn number(&self, hash: KeyHash) -> Option<usize> {
+    pub(super) fn number(&self, hash: KeyHash) -> Option<usize> {
         if self.is_empty() {
             return None;
         }
@@ -162,7 +168,7 @@ impl<T> Directory<T> {
     }
 
     /// How many leading bits the hashes of a table share.
-    pub(crate) fn depth(&self, number: usize) -> u32 {
+    pub(super) fn depth(&self, number: usize) -> u32 {
         self.depths[number].into()
     }
 
@@ -174,7 +180,7 @@ impl<T> Directory<T> {
     }
 
     /// Tells where control byte 0 of the hash's table lies now.
-    pub(crate) fn set_control(&mut self, hash: KeyHash, control: *const u8) {
+    pub(super) fn set_control(&mut self, hash: KeyHash, control: *const u8) {
         let Some(number) = self.number(hash) else { return };
         let depth = self.depth(number);
         self.slots_of(hash, depth).iter_mut().for_each(|slot| slot.control = control);
@@ -182,7 +188,7 @@ impl<T> Directory<T> {
 
     /// Divides the table of `hash` by its next bit: the table stays with the half that `hash` is in, `other` gets the
     /// other half and the next number.
-    pub(crate) fn divide(&mut self, hash: KeyHash, other: T, control: *const u8) {
+    pub(super) fn divide(&mut self, hash: KeyHash, other: T, control: *const u8) {
         let Some(number) = self.number(hash) else { return };
         let depth = self.depth(number) + 1;
         assert!(depth <= DEPTH_MAX, "a table that shares {DEPTH_MAX} bits is not divided");
@@ -210,7 +216,7 @@ impl<T> Drop for Directory<T> {
 }
 
 /// How many leading bits all these hashes share; stops looking at `enough` or fewer. 32 if there are none.
-pub(crate) fn shared_bits(hashes: impl Iterator<Item = KeyHash>, enough: u32) -> u32 {
+pub(super) fn shared_bits(hashes: impl Iterator<Item = KeyHash>, enough: u32) -> u32 {
     let mut hashes = hashes.map(group_bits);
     let Some(first) = hashes.next() else { return 32 };
     let mut shared = 32;
@@ -225,6 +231,6 @@ pub(crate) fn shared_bits(hashes: impl Iterator<Item = KeyHash>, enough: u32) ->
 
 /// Whether the bit after `depth` leading ones is set.
 #[inline(always)]
-pub(crate) fn bit_after(hash: KeyHash, depth: u32) -> bool {
+pub(super) fn bit_after(hash: KeyHash, depth: u32) -> bool {
     group_bits(hash) << depth >> 31 == 1
 }

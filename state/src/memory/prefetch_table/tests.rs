@@ -1,3 +1,4 @@
+use super::parted_table::{capacity_of, part_buckets};
 use super::*;
 use crate::test_random::SplitMix64;
 use std::collections::BTreeMap;
@@ -27,8 +28,8 @@ fn check(table: &PrefetchTable<Wide>, model: &BTreeMap<u64, u64>) {
     assert_eq!(walked.len(), model.len());
     assert_eq!(pairs(walked), *model);
     assert_eq!((table.len(), table.is_empty()), (model.len(), model.is_empty()));
-    let buckets: usize = table.parts.iter().map(HashTable::num_buckets).sum();
-    assert_eq!(table.part_bucket_count, buckets);
+    let buckets: usize = table.table.parts.iter().map(|part| part.table.num_buckets()).sum();
+    assert_eq!(table.table.part_bucket_count, buckets);
 }
 
 #[test]
@@ -58,7 +59,7 @@ fn behaves_like_a_map_while_it_is_divided_emptied_and_filled_again() {
             }
             check(&table, &model);
         }
-        assert!(table.parts.len() >= 4, "{}", table.parts.len());
+        assert!(table.table.parts.len() >= 4, "{}", table.table.parts.len());
         table.retain(|entry| entry.0 % 3 == 0);
         model.retain(|key, _| key % 3 == 0);
         check(&table, &model);
@@ -92,9 +93,9 @@ fn keys_of_one_subtask_are_divided() {
         table.insert_unique(KeyHash::of(key), wide(*key, *key), rehash_wide);
     }
     check(&table, &keys.iter().map(|key| (*key, *key)).collect());
-    let most = table.parts.iter().map(HashTable::num_buckets).max();
-    assert_eq!(most, Some(PrefetchTable::<Wide>::PART_BUCKETS));
-    assert!(table.parts.len() < 7 + 17, "{}", table.parts.len());
+    let most = table.table.parts.iter().map(|part| part.table.num_buckets()).max();
+    assert_eq!(most, Some(PartedTable::<Wide, ()>::PART_BUCKETS));
+    assert!(table.table.parts.len() < 7 + 17, "{}", table.table.parts.len());
     // One of another group goes to a part that was empty.
     let other = (0..).find(|key| !in_group(key)).unwrap();
     table.insert_unique(KeyHash::of(&other), wide(other, 1), rehash_wide);
@@ -116,7 +117,7 @@ fn entries_of_one_hash_stay_together() {
         table.insert_unique(KeyHash::from_u32(7), wide(key, 0), hash_of);
         model.insert(key, 0);
     }
-    assert!(table.excess_bucket_count > 0);
+    assert!(table.table.excess_bucket_count > 0);
     check(&table, &model);
     for key in (3 * WIDE_CAPACITY..6 * WIDE_CAPACITY).rev() {
         assert!(table.remove(KeyHash::from_u32(7), |entry| entry.0 == key).is_some());
@@ -133,25 +134,27 @@ fn learns_where_the_buckets_lie() {
         table.insert_unique(KeyHash::of(&key), (key, 0), rehash);
     }
     assert!(table.is_deep());
-    assert_eq!(table.whole_bucket_mask, table.whole.num_buckets() - 1);
-    check_control(&table.whole, table.whole_control);
+    assert_eq!(table.table.whole_bucket_mask, table.table.whole.table.num_buckets() - 1);
+    check_control(&table.table.whole.table, table.table.whole_control);
     for key in 20_000..200_000_u64 {
         table.insert_unique(KeyHash::of(&key), (key, 0), rehash);
     }
     assert!(table.is_deep());
-    assert!(table.parts.len() >= 8);
+    assert!(table.table.parts.len() >= 8);
     for key in 0..200_000_u64 {
         let hash = KeyHash::of(&key);
         // SAFETY: there are parts.
-        check_control(table.part(hash), unsafe { table.parts.control_unchecked(hash) });
+        check_control(&table.table.part(hash).table, unsafe {
+            table.table.parts.control_unchecked(hash)
+        });
     }
 }
 
-fn check_control(part: &HashTable<(u64, u64), TableMemory>, control: *const u8) {
+fn check_control(part: &hashbrown::HashTable<(u64, u64), TableMemory>, control: *const u8) {
     let (index, entry) =
         (0..).find_map(|index| part.get_bucket(index).map(|entry| (index, entry))).unwrap();
     let computed = control.wrapping_sub((index + 1) * size_of::<(u64, u64)>());
-    assert_eq!(computed.addr(), ptr::from_ref(entry).addr());
+    assert_eq!(computed.addr(), std::ptr::from_ref(entry).addr());
 }
 
 #[test]

@@ -32,6 +32,7 @@ use crate::operator::Push;
 use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedLogic, Logic};
 use crate::operator::keyed_services::KeyedServices;
+use crate::operator::keyed_store::open_rows;
 use crate::operator::opened::Opened;
 use crate::operator::side_outputs::SideOutputs;
 use crate::operator::window::body::Body;
@@ -39,7 +40,7 @@ use crate::operator::window::late::LateRecords;
 use crate::state::{ValueState, ValueStateDescriptor};
 use crate::window::{AssignerContext, Trigger, WindowAssigner};
 use store::{Element, Limits, WindowStore};
-use thalweg_state::{KeyHash, Namespaced, RowId, RowStore, StateRegistrar};
+use thalweg_state::{KeyHash, Namespaced, RowId, StateRegistrar};
 
 /// The user code of a window operator.
 pub(crate) struct UserCode<A, R, B> {
@@ -114,9 +115,11 @@ where
         let close = |code: &mut UserCode<A, R, B>| code.body.close();
         let user = Opened::open_keyed(code, place, Some(&mut keys), open, close)?;
         let has_key_state = keys.states().len() > own_states;
+        let files = context.open_keyed_store(node)?;
         let store = WindowStore {
-            windows: RowStore::new(windows)?,
-            keys: RowStore::new(keys)?,
+            windows: open_rows(windows, files.as_ref(), "windows")?,
+            keys: open_rows(keys, files.as_ref(), "keys")?,
+            files,
             contents,
             merging,
             is_merging,

@@ -4,6 +4,7 @@ use crate::Result;
 use crate::function::{Collector, TimeDomain, WindowContext};
 use crate::operator::Push;
 use crate::operator::keyed_services::KeyedServices;
+use crate::operator::keyed_store::KeyedStore;
 use crate::operator::window::body::Body;
 use crate::operator::window::general::UserCode;
 use crate::operator::window::stored::Contents;
@@ -11,7 +12,7 @@ use crate::state::{StateValue, ValueState};
 use crate::window::merging::MergingWindowSet;
 use crate::window::trigger::context::LendRow;
 use crate::window::{Trigger, TriggerContext, TriggerResult, Window};
-use thalweg_state::{Key, KeyHash, Namespaced, RowCursor, RowId, RowStore, StateError, Timer};
+use thalweg_state::{DueTimer, Key, KeyHash, Namespaced, RowCursor, RowId, RowStore, StateError};
 
 /// When windows are over.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,8 @@ impl<T> Element<'_, T> {
 pub(super) struct WindowStore<K: Key, W: Window, S> {
     pub(super) windows: RowStore<Namespaced<K, W>>,
     pub(super) keys: RowStore<K>,
+    /// Where windows and keys lie that are not in memory.
+    pub(super) files: Option<KeyedStore>,
     pub(super) contents: ValueState<Contents<S>>,
     /// Of a key; unopened where windows do not merge.
     pub(super) merging: ValueState<MergingWindowSet<W>>,
@@ -111,7 +114,7 @@ impl<K: Key, W: Window, S: StateValue> WindowStore<K, W, S> {
     /// The context of the trigger at a window, and the window.
     pub(super) fn at(&mut self, row: RowId) -> Result<(TriggerContext<'_>, W), StateError> {
         let (cursor, at) = self.windows.cursor(row)?;
-        let context = TriggerContext { cursor, row, services: &mut self.services };
+        let context = TriggerContext { cursor, services: &mut self.services };
         Ok((context, at.namespace))
     }
 
@@ -147,7 +150,7 @@ impl<K: Key, W: Window, S: StateValue> WindowStore<K, W, S> {
         &mut self,
         code: &mut UserCode<A, R, B>,
         domain: TimeDomain,
-        Timer { timestamp_ms, row }: Timer,
+        timer: DueTimer,
         next: &mut D,
     ) -> Result<()>
     where
@@ -156,7 +159,8 @@ impl<K: Key, W: Window, S: StateValue> WindowStore<K, W, S> {
         D: Push<B::Out>,
     {
         self.tell_time();
-        self.windows.cursor(row)?.0.unpin();
+        let (timestamp_ms, row) = (timer.timestamp_ms(), timer.row());
+        timer.unpin(&mut self.windows.cursor(row)?.0);
         let Some(contents_row) = self.contents_row(row)? else {
             // The trigger of a window that was merged into another one has left a timer.
             self.windows.release(row);

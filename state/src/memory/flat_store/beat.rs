@@ -1,0 +1,167 @@
+//! The changes of a flat store on their way down: barriers, beats and eviction.
+
+use super::changes::WORD_BUCKETS;
+use super::tracking::Tracking;
+use super::{FlatPart, FlatStore, rehash};
+use crate::memory::prefetch_table::prefetch;
+use crate::{Epoch, Key, KeyHash, StateError, StateValue};
+
+/// What it costs to look for marks in a part, in entries.
+const PART_COST: usize = 16;
+/// Words ahead whose marked entries are fetched.
+const WORDS_AHEAD: usize = 2;
+/// The share of a part's entries that an eviction asks for.
+const EVICTED_SHARE: usize = 4;
+
+/// What is left to do after a beat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FlatProgress {
+    /// How many entries the beat has cost, those that it wrote and the search for them.
+    pub(crate) rows: usize,
+    /// How many epochs have ended and are not finished.
+    pub(crate) epochs_unfinished: usize,
+}
+
+impl FlatProgress {
+    /// Whether all ended epochs are finished.
+    pub(crate) fn is_done(self) -> bool {
+        self.epochs_unfinished == 0
+    }
+}
+
+impl<K: Key, S: StateValue> FlatStore<K, S> {
+    /// Ends the current epoch and returns it: all changes until now belong to it or to older ones, all later ones do not.
+    /// Takes the same short time for any number of entries and changes. `None` where nothing is attached.
+    pub(crate) fn barrier(&mut self) -> Option<Epoch> {
+        let tracking = self.tracking.as_mut()?;
+        let ended = tracking.store.barrier();
+        tracking.epoch = tracking.store.current_epoch();
+        Some(ended)
+    }
+
+    /// Writes about `rows_max` changed entries of ended epochs to the persistent tier, in order of epochs; to be called
+    /// between records until all are finished.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Archive`] when rkyv refuses a key or a value, and those of the persistent tier. What is archived stays
+    /// so; the next beat goes on with the entry that failed.
+    pub(crate) fn beat(&mut self, rows_max: usize) -> Result<FlatProgress, StateError> {
+        let mut left = rows_max;
+        if let Some(tracking) = &mut self.tracking {
+            tracking.forget_removed();
+        }
+        while left > 0 && self.walk_oldest(&mut left)? {}
+        let unfinished = self.tracking.as_ref().map_or(0, |tracking| {
+            let epochs = tracking.epoch.0 - tracking.store.oldest_epoch().0;
+            epochs as usize
+        });
+        Ok(FlatProgress { rows: rows_max - left, epochs_unfinished: unfinished })
+    }
+
+    /// Walks the oldest ended epoch; whether it was finished.
+    fn walk_oldest(&mut self, left: &mut usize) -> Result<bool, StateError> {
+        let Some(tracking) = &mut self.tracking else { return Ok(false) };
+        let ended = tracking.store.oldest_epoch();
+        if ended >= tracking.epoch {
+            return Ok(false);
+        }
+        // Parts that are added meanwhile get the last numbers, so that the walk comes to them.
+        while let Some(part) = self.table.part_of_number(tracking.walked_parts) {
+            if *left == 0 {
+                return Ok(false);
+            }
+            if part.marks.epoch <= ended {
+                begin_epoch(part, tracking)?;
+            }
+            let is_due = part.marks.has_frozen && part.marks.frozen_epoch <= ended;
+            if is_due && !archive_frozen(part, tracking, left)? {
+                return Ok(false);
+            }
+            *left = left.saturating_sub(PART_COST);
+            tracking.walked_parts += 1;
+        }
+        tracking.store.finish(ended)?;
+        tracking.walked_parts = 0;
+        Ok(true)
+    }
+
+    /// If the part of this hash is full and must not grow: drops clean entries of it, those that were not used lately first.
+    pub(super) fn keep_to_budget(&mut self, hash: KeyHash) {
+        let Some(tracking) = &mut self.tracking else { return };
+        if tracking.budget_bytes == usize::MAX || !self.table.is_full(hash) {
+            return;
+        }
+        let grown = self.table.allocation_bytes() + self.table.growth_bytes(hash);
+        if grown > tracking.budget_bytes {
+            self.evict(hash);
+        }
+    }
+
+    #[cold]
+    fn evict(&mut self, hash: KeyHash) {
+        let Some(tracking) = &mut self.tracking else { return };
+        let part = self.table.part_mut(hash);
+        if part.marks.archived_epoch > tracking.store.readable_epoch() {
+            return;
+        }
+        let capacity = part.table.capacity();
+        let victims = part.marks.choose_victims(part.table.len() / EVICTED_SHARE);
+        if victims.iter().all(|word| *word == 0) {
+            return;
+        }
+        tracking.has_evicted();
+        let is_kept =
+            |bucket: usize| victims[bucket / WORD_BUCKETS] >> (bucket % WORD_BUCKETS) & 1 == 0;
+        self.table.rebuild(hash, capacity, &rehash, |_, bucket| is_kept(bucket));
+    }
+}
+
+/// Lets a part take part in the current epoch: what was changed in it before is frozen.
+pub(super) fn begin_epoch<K: Key, S: StateValue>(
+    part: &mut FlatPart<K, S>,
+    tracking: &mut Tracking<K>,
+) -> Result<(), StateError> {
+    if part.marks.epoch == tracking.epoch {
+        return Ok(());
+    }
+    if part.marks.has_frozen && part.marks.has_dirty() {
+        archive_frozen(part, tracking, &mut usize::MAX)?;
+    }
+    part.marks.freeze(tracking.epoch);
+    Ok(())
+}
+
+/// Writes up to `left` of the frozen entries of a part; whether that were all.
+fn archive_frozen<K: Key, S: StateValue>(
+    part: &mut FlatPart<K, S>,
+    tracking: &mut Tracking<K>,
+    left: &mut usize,
+) -> Result<bool, StateError> {
+    let FlatPart { table, marks } = part;
+    let bucket_of = |at: usize, bits: u64| at * WORD_BUCKETS + bits.trailing_zeros() as usize;
+    for at in marks.walked_words..marks.words.len() {
+        let mut ahead = marks.words.get(at + WORDS_AHEAD).map_or(0, |word| word.frozen);
+        while ahead != 0 {
+            if let Some(entry) = table.get_bucket(bucket_of(at + WORDS_AHEAD, ahead)) {
+                prefetch(std::ptr::from_ref(entry).cast());
+            }
+            ahead &= ahead - 1;
+        }
+        let mut bits = marks.words[at].frozen;
+        while bits != 0 {
+            if *left == 0 {
+                return Ok(false);
+            }
+            let bucket = bucket_of(at, bits);
+            let entry = table.get_bucket(bucket).expect("bits of empty buckets are 0");
+            tracking.archive_entry(marks.frozen_epoch, entry)?;
+            marks.set_archived(bucket);
+            bits &= bits - 1;
+            *left -= 1;
+        }
+        marks.walked_words = at + 1;
+    }
+    marks.has_frozen = false;
+    Ok(true)
+}

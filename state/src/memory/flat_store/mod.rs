@@ -1,0 +1,245 @@
+//! One value a key, next to its key: the flat layout.
+//!
+//! ```text
+//! hash ─► part: | (key, value) (key, value) .. | control bytes |      one line a lookup for small entries
+//!               | dirty and frozen bits | below | referenced |        where there is a tier below
+//! ```
+//! 1. Entries lie in the buckets of a parted table; there are no row numbers and no presence bits. A lookup touches the
+//!    entry's line, its control bytes, and, if it is to change the value, one word pair of [`changes`].
+//! 2. What asks for a value to change it, counts as a change: the entry is marked in its part, once an epoch.
+//! 3. [`FlatStore::barrier`] counts the epoch up, and nothing else. [`FlatStore::beat`] then walks the ended epoch part by
+//!    part and writes what is marked. An entry that is changed before the walk has come to it is written first.
+//! 4. Of several ended epochs the oldest is walked first. A part that was changed in two of them has room for the marks of
+//!    one: when it is next changed, what is left of the older is written at once, at most 28,672 entries.
+//! 5. What is not resident (after a restore, or because it was evicted) is read when it is asked for, or before, together
+//!    with others ([`FlatStore::request`]).
+//!
+//! **Invariants**
+//! - A snapshot of an epoch has what the values were at its barrier: of each entry one record, in the last epoch that it
+//!   was changed in.
+//! - An entry that was inserted and removed between two barriers leaves nothing. The removal of one that lies below, or is
+//!   on its way, is written at once.
+//! - Without a tier there are no bits, nothing is ever evicted, and no call fails.
+//!
+//! [`changes`]: self::changes
+
+mod beat;
+mod changes;
+mod loading;
+#[cfg(test)]
+mod tests;
+mod tracking;
+
+use std::ptr;
+
+use self::beat::begin_epoch;
+use self::changes::Changes;
+use self::tracking::Tracking;
+use super::prefetch_table::{Part, PartedTable};
+use crate::backend::TableStore;
+use crate::{Key, KeyHash, StateError, StateValue};
+
+pub(crate) use self::beat::FlatProgress;
+
+/// The part of a flat store.
+type FlatPart<K, S> = Part<(K, S), Changes>;
+
+/// One value a key, in a table next to its key; see the module docs.
+///
+/// Per batch: [`is_deep`](Self::is_deep), and if so [`hint`](Self::hint) about 16 records ahead; if
+/// [`has_unloaded`](Self::has_unloaded), [`request`](Self::request) for each record and
+/// [`load_requested`](Self::load_requested).
+pub(crate) struct FlatStore<K: Key, S: StateValue> {
+    table: PartedTable<(K, S), Changes>,
+    tracking: Option<Box<Tracking<K>>>,
+}
+
+impl<K: Key, S: StateValue> Default for FlatStore<K, S> {
+    fn default() -> Self {
+        FlatStore::new()
+    }
+}
+
+fn rehash<K: Key, S>((key, _): &(K, S)) -> KeyHash {
+    key.key_hash()
+}
+
+impl<K: Key, S: StateValue> FlatStore<K, S> {
+    /// An empty store in memory alone; allocates nothing.
+    pub(crate) fn new() -> Self {
+        FlatStore { table: PartedTable::new(Changes::untracked()), tracking: None }
+    }
+
+    /// A store whose changes go to a table of the persistent tier, and that has what the table has. Its own memory is held
+    /// below the budget as far as there are entries that the tier has as well; `usize::MAX` is none.
+    pub(crate) fn attached(store: TableStore, budget_bytes: usize) -> Self {
+        let tracking = Tracking::new(store, budget_bytes);
+        let changes = Changes::tracked(tracking.epoch, budget_bytes != usize::MAX);
+        FlatStore { table: PartedTable::new(changes), tracking: Some(Box::new(tracking)) }
+    }
+
+    /// Prefetches what a lookup of this hash will touch; about 16 records ahead of its use.
+    #[inline(always)]
+    pub(crate) fn hint(&self, hash: KeyHash) {
+        self.table.hint(hash);
+    }
+
+    /// Whether the store has outgrown the private caches, so that hints pay; call it once a batch.
+    #[inline]
+    pub(crate) fn is_deep(&mut self) -> bool {
+        self.table.is_deep()
+    }
+
+    /// The value of a key, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading it, if it is not resident.
+    #[inline(always)]
+    pub(crate) fn find(&mut self, hash: KeyHash, key: &K) -> Result<Option<&S>, StateError> {
+        let part = ptr::from_mut(self.table.part_mut(hash));
+        // SAFETY: borrowed from `self` just now, and where nothing is found no longer used.
+        let part = unsafe { &mut *part };
+        match part.table.find_bucket_index(hash.wide(), |entry| entry.0 == *key) {
+            Some(bucket) => {
+                part.marks.set_referenced(bucket);
+                // SAFETY: the table has just found it in this bucket.
+                Ok(Some(&unsafe { part.table.get_bucket_unchecked(bucket) }.1))
+            }
+            None => self.find_below(hash, key),
+        }
+    }
+
+    /// The value of a key, made if there is none, to change it.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the value, if it is not resident, and of archiving it, if it waits for that. It is as it was then.
+    #[inline(always)]
+    pub(crate) fn find_or_insert_with(
+        &mut self,
+        hash: KeyHash,
+        key: &K,
+        make: impl FnOnce() -> S,
+    ) -> Result<&mut S, StateError> {
+        let part = ptr::from_mut(self.table.part_mut(hash));
+        // SAFETY: borrowed from `self.table` just now, and where nothing is found no longer used; the compiler cannot tell
+        // that the borrow ends there.
+        let part = unsafe { &mut *part };
+        match part.table.find_bucket_index(hash.wide(), |entry| entry.0 == *key) {
+            Some(bucket) => {
+                if let Some(tracking) = &mut self.tracking {
+                    mark_changed(part, tracking, bucket)?;
+                }
+                // SAFETY: the table has just found it in this bucket, and has not been changed.
+                Ok(&mut unsafe { part.table.get_bucket_unchecked_mut(bucket) }.1)
+            }
+            None => self.find_below_or_insert(hash, key, make()),
+        }
+    }
+
+    /// Removes and returns the value of a key.
+    ///
+    /// # Errors
+    ///
+    /// As [`find_or_insert_with`](Self::find_or_insert_with).
+    pub(crate) fn remove(&mut self, hash: KeyHash, key: &K) -> Result<Option<S>, StateError> {
+        let mut bucket = self.bucket_of(hash, key);
+        if bucket.is_none() && self.load(hash, key)? {
+            bucket = self.bucket_of(hash, key);
+        }
+        let Some(bucket) = bucket else { return Ok(None) };
+        let part = self.table.part_mut(hash);
+        if let Some(tracking) = &mut self.tracking {
+            mark_changed(part, tracking, bucket)?;
+            if part.marks.is_below(bucket) {
+                tracking.archive_removal(hash, key)?;
+                tracking.note_removed(hash, key.clone());
+            }
+            part.marks.forget(bucket);
+        }
+        let entry = part.table.get_bucket_entry(bucket).ok();
+        Ok(entry.map(|entry| entry.remove().0.1))
+    }
+
+    fn bucket_of(&self, hash: KeyHash, key: &K) -> Option<usize> {
+        let table = &self.table.part(hash).table;
+        table.find_bucket_index(hash.wide(), |entry| entry.0 == *key)
+    }
+
+    /// Inserts a key that is neither resident nor below, as a change of the current epoch.
+    fn insert_new(&mut self, hash: KeyHash, key: K, value: S) -> Result<&mut S, StateError> {
+        self.keep_to_budget(hash);
+        let part = self.table.part_with_room(hash, rehash);
+        if let Some(tracking) = &mut self.tracking {
+            begin_epoch(part, tracking)?;
+        }
+        let hasher = |_: &(K, S)| unreachable!("there is room");
+        let entry = part.table.insert_unique(hash.wide(), (key, value), hasher);
+        if self.tracking.is_some() {
+            part.marks.set_dirty(entry.bucket_index());
+            part.marks.set_referenced(entry.bucket_index());
+        }
+        Ok(&mut entry.into_mut().1)
+    }
+
+    /// The resident entries; the order depends on hashes and history alone, so it is the same in every run.
+    pub(crate) fn iter_resident(&self) -> impl Iterator<Item = &(K, S)> {
+        self.table.tables().flat_map(|part| part.table.iter())
+    }
+
+    /// How many entries are resident.
+    pub(crate) fn resident_len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Memory of entries, control bytes and bits; what keys and values own elsewhere is not counted.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let bits = |part: &FlatPart<K, S>| {
+            let Changes { words, below, referenced, .. } = &part.marks;
+            size_of_val(&**words) + size_of_val(&**below) + size_of_val(&**referenced)
+        };
+        self.table.allocation_bytes() + self.table.tables().map(bits).sum::<usize>()
+    }
+}
+
+/// Marks an entry that is going to be changed; its image is written first if an ended epoch waits for it.
+#[inline(always)]
+fn mark_changed<K: Key, S: StateValue>(
+    part: &mut FlatPart<K, S>,
+    tracking: &mut Tracking<K>,
+    bucket: usize,
+) -> Result<(), StateError> {
+    if part.marks.epoch != tracking.epoch || part.marks.is_frozen(bucket) {
+        archive_first(part, tracking, bucket)?;
+    }
+    part.marks.set_dirty(bucket);
+    part.marks.set_referenced(bucket);
+    Ok(())
+}
+
+#[cold]
+#[inline(never)]
+fn archive_first<K: Key, S: StateValue>(
+    part: &mut FlatPart<K, S>,
+    tracking: &mut Tracking<K>,
+    bucket: usize,
+) -> Result<(), StateError> {
+    begin_epoch(part, tracking)?;
+    if part.marks.is_frozen(bucket)
+        && let Some(entry) = part.table.get_bucket(bucket)
+    {
+        tracking.archive_entry(part.marks.frozen_epoch, entry)?;
+        part.marks.set_archived(bucket);
+    }
+    Ok(())
+}
+
+impl<K: Key, S: StateValue> std::fmt::Debug for FlatStore<K, S> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("FlatStore")
+            .field("resident_len", &self.resident_len())
+            .finish_non_exhaustive()
+    }
+}

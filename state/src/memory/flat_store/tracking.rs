@@ -1,0 +1,206 @@
+//! What a flat store knows of the tier below: writing entries down, and reading them back.
+//!
+//! **Invariants**
+//! - `epoch` is the store's current epoch.
+//! - While something may lie below that is not resident, or may come to: each key that was removed from there in an epoch
+//!   that the tier does not show yet is in `removed`.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use crate::backend::{RowAddress, TableStore};
+use crate::codec::{ArchiveBuffer, Record, RecordKind};
+use crate::{Epoch, Key, KeyGroup, KeyGroupRange, KeyHash, PrefetchTable, StateError, StateValue};
+
+/// The number of the one state of a flat table.
+const STATE: u8 = 0;
+
+/// See the module docs.
+#[derive(Debug)]
+pub(super) struct Tracking<K> {
+    pub(super) store: TableStore,
+    pub(super) epoch: Epoch,
+    archive: ArchiveBuffer,
+    /// The part that the walk over the oldest ended epoch has come to.
+    pub(super) walked_parts: usize,
+    /// Whether something may lie below that is not resident.
+    pub(super) has_unloaded: bool,
+    /// How many key groups of the slot's were loaded since `has_unloaded` was set.
+    groups_loaded: usize,
+    removed: VecDeque<(Epoch, PrefetchTable<K>)>,
+    requested: Requests,
+    pub(super) budget_bytes: usize,
+    pub(super) synchronous_misses: u64,
+}
+
+/// Keys that are to be read together.
+#[derive(Debug, Default)]
+struct Requests {
+    archives: Vec<u8>,
+    rows: Vec<(KeyGroup, KeyHash, Range<usize>)>,
+}
+
+impl<K: Key> Tracking<K> {
+    pub(super) fn new(store: TableStore, budget_bytes: usize) -> Self {
+        Tracking {
+            has_unloaded: store.has_rows(),
+            epoch: store.current_epoch(),
+            store,
+            archive: ArchiveBuffer::default(),
+            walked_parts: 0,
+            groups_loaded: 0,
+            removed: VecDeque::new(),
+            requested: Requests::default(),
+            budget_bytes,
+            synchronous_misses: 0,
+        }
+    }
+
+    /// Writes an entry as it is into an epoch.
+    #[inline]
+    pub(super) fn archive_entry<S: StateValue>(
+        &mut self,
+        epoch: Epoch,
+        (key, value): &(K, S),
+    ) -> Result<(), StateError> {
+        let hash = key.key_hash();
+        let group = self.store.group_of(key.group_hash(hash));
+        let (key, value) = self.archive.archive_entry(key, value)?;
+        self.store.row(epoch, RowAddress { group, hash, key }, |row| {
+            row.write(Record::put(STATE, value));
+            Ok(())
+        })
+    }
+
+    /// Writes into the current epoch that what lies below of a key is void.
+    pub(super) fn archive_removal(&mut self, hash: KeyHash, key: &K) -> Result<(), StateError> {
+        let group = self.store.group_of(key.group_hash(hash));
+        let address = RowAddress { group, hash, key: self.archive.archive(key)? };
+        self.store.row(self.epoch, address, |row| {
+            row.write(Record::remove(RecordKind::RemoveRow, STATE, &[]));
+            Ok(())
+        })
+    }
+
+    /// Remembers that a key was removed, until the tier shows it.
+    pub(super) fn note_removed(&mut self, hash: KeyHash, key: K) {
+        // With a budget, what is complete now may not be when the key is asked for.
+        if !self.has_unloaded && self.budget_bytes == usize::MAX {
+            return;
+        }
+        if self.removed.back().is_none_or(|(epoch, _)| *epoch != self.epoch) {
+            self.removed.push_back((self.epoch, PrefetchTable::new()));
+        }
+        if let Some((_, keys)) = self.removed.back_mut() {
+            keys.find_or_insert_with(hash, |found| *found == key, Key::key_hash, || key.clone());
+        }
+    }
+
+    /// Forgets removals that the tier shows.
+    pub(super) fn forget_removed(&mut self) {
+        let readable = self.store.readable_epoch();
+        while self.removed.front().is_some_and(|(epoch, _)| *epoch <= readable) {
+            self.removed.pop_front();
+        }
+    }
+
+    pub(super) fn is_removed(&self, hash: KeyHash, key: &K) -> bool {
+        let readable = self.store.readable_epoch();
+        let epochs = self.removed.iter().filter(|(epoch, _)| *epoch > readable);
+        let mut keys = epochs.map(|(_, keys)| keys);
+        keys.any(|keys| keys.find(hash, |found| found == key).is_some())
+    }
+
+    /// False if a key that is not resident is certainly not below either.
+    pub(super) fn may_lie_below(&self, hash: KeyHash, key: &K) -> bool {
+        self.has_unloaded
+            && self.store.may_hold(self.store.group_of(key.group_hash(hash)), hash)
+            && !self.is_removed(hash, key)
+    }
+
+    /// Puts a key to those that [`read_requested`](Self::read_requested) reads.
+    pub(super) fn request(&mut self, hash: KeyHash, key: &K) -> Result<(), StateError> {
+        let group = self.store.group_of(key.group_hash(hash));
+        let Requests { archives, rows } = &mut self.requested;
+        let start = archives.len();
+        archives.extend_from_slice(self.archive.archive(key)?);
+        rows.push((group, hash, start..archives.len()));
+        Ok(())
+    }
+
+    /// Reads a key that lies below, and nothing else, so that nothing read after it can drive it out again.
+    pub(super) fn read_one<S: StateValue>(
+        &mut self,
+        hash: KeyHash,
+        key: &K,
+    ) -> Result<Vec<(KeyHash, K, S)>, StateError> {
+        let group = self.store.group_of(key.group_hash(hash));
+        let archive = self.archive.archive(key)?.to_vec();
+        let rows = vec![(group, hash, 0..archive.len())];
+        self.read(Requests { archives: archive, rows })
+    }
+
+    /// Reads the requested keys that lie below, with their values. They are requested no more, also if it fails.
+    pub(super) fn read_requested<S: StateValue>(
+        &mut self,
+    ) -> Result<Vec<(KeyHash, K, S)>, StateError> {
+        let requested = std::mem::take(&mut self.requested);
+        self.read(requested)
+    }
+
+    fn read<S: StateValue>(
+        &mut self,
+        Requests { archives, rows }: Requests,
+    ) -> Result<Vec<(KeyHash, K, S)>, StateError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let addresses: Vec<RowAddress<'_>> = rows
+            .iter()
+            .map(|(group, hash, key)| RowAddress {
+                group: *group,
+                hash: *hash,
+                key: &archives[key.clone()],
+            })
+            .collect();
+        let mut found = Vec::with_capacity(rows.len());
+        self.store.read_rows(&addresses, &mut |number, record| {
+            let RowAddress { hash, key, .. } = addresses[number];
+            found.push((hash, K::from_archived(key)?, S::from_archived(record.value)?));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// The rows of key groups that the tier shows and that were not removed.
+    pub(super) fn scan<S: StateValue>(
+        &mut self,
+        groups: KeyGroupRange,
+    ) -> Result<Vec<(KeyHash, K, S)>, StateError> {
+        let mut found = Vec::new();
+        self.store.scan(groups, &mut |address, record| {
+            let (key, value) = (K::from_archived(address.key)?, S::from_archived(record.value)?);
+            found.push((address.hash, key, value));
+            Ok(())
+        })?;
+        found.retain(|(hash, key, _)| !self.is_removed(*hash, key));
+        Ok(found)
+    }
+
+    /// The next key group to load in the background; `None` when all are.
+    pub(super) fn next_unloaded_group(&self) -> Option<KeyGroupRange> {
+        let next = self.store.groups().groups().nth(self.groups_loaded);
+        let next = next.filter(|_| self.has_unloaded)?;
+        Some(KeyGroupRange { start: next.0, end: next.0 + 1 })
+    }
+
+    pub(super) fn group_loaded(&mut self) {
+        self.groups_loaded += 1;
+        self.has_unloaded = self.groups_loaded < self.store.groups().len();
+    }
+
+    /// Entries were dropped from memory.
+    pub(super) fn has_evicted(&mut self) {
+        (self.has_unloaded, self.groups_loaded) = (true, 0);
+    }
+}

@@ -1,0 +1,112 @@
+//! The net change of a queue's timers within an epoch: those born in it that are still there, and the
+//! archived ones that are gone.
+//!
+//! ```text
+//! register ─► born, its slot noted at the timer
+//! delete, fire ─► the noted slot has this timer? ─yes─► the slot is free again: it leaves nothing
+//!                                               └─no──► it was born in an earlier epoch: gone
+//! ```
+//! A note of an earlier epoch may name a slot that another timer has now, hence the comparison; a
+//! slot with the same timer cannot be another registration, as a queue holds a timer once.
+//!
+//! **Invariants**
+//! - `born` holds exactly the registered timers that were born in this epoch, and free slots: each
+//!   has `FREE_ROW` for a row and the next free slot for a time; `first_free` begins the chain.
+//! - `gone` holds each timer once: what is registered again after it was gone is born anew.
+
+use super::Timer;
+use super::timer_list::TimerList;
+use crate::RowId;
+
+/// The row of a free slot; row numbers stay below it.
+const FREE_ROW: RowId = RowId::NONE;
+
+/// The end of the chain of free slots.
+const NO_SLOT: i64 = -1;
+
+/// The slot of a timer that was born in an earlier epoch, as far as it is known at once.
+pub(super) const ARCHIVED: u32 = u32::MAX;
+
+/// See the module docs.
+pub(super) struct TimerChanges {
+    born: TimerList,
+    first_free: i64,
+    gone: TimerList,
+}
+
+impl Default for TimerChanges {
+    fn default() -> Self {
+        TimerChanges { born: TimerList::default(), first_free: NO_SLOT, gone: TimerList::default() }
+    }
+}
+
+impl TimerChanges {
+    /// Notes a registration; returns what the timer is to remember.
+    #[inline]
+    pub(super) fn add_born(&mut self, timer: Timer) -> u32 {
+        if let Ok(slot) = usize::try_from(self.first_free)
+            && let Some(free) = self.born.get_mut(slot)
+        {
+            self.first_free = std::mem::replace(free, timer).timestamp_ms;
+            return slot as u32;
+        }
+        let slot = self.born.len();
+        self.born.push(timer);
+        u32::try_from(slot).expect("4 billion timers of one epoch do not fit into memory")
+    }
+
+    /// Notes that a timer was deleted or has fired; true if it is to be written that it is gone.
+    #[inline]
+    pub(super) fn add_gone(&mut self, timer: Timer, noted_slot: u32) -> bool {
+        match self.born.get_mut(noted_slot as usize) {
+            Some(born) if *born == timer => {
+                *born = Timer { timestamp_ms: self.first_free, row: FREE_ROW };
+                self.first_free = i64::from(noted_slot);
+                false
+            }
+            _ => {
+                self.gone.push(timer);
+                true
+            }
+        }
+    }
+
+    /// The changes at `position` and after it, removals first: each with whether the timer is there.
+    /// A place may be empty.
+    pub(super) fn from_position(
+        &self,
+        position: usize,
+    ) -> impl Iterator<Item = Option<(Timer, bool)>> {
+        let gone_count = self.gone.len();
+        (position..gone_count + self.born.len()).map(move |position| {
+            let Some(timer) = self.gone.get(position) else {
+                let born = self.born.get(position - gone_count)?;
+                return (born.row != FREE_ROW).then_some((*born, true));
+            };
+            Some((*timer, false))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timer(n: i64) -> Timer {
+        Timer { timestamp_ms: n, row: RowId::for_test(n as u32) }
+    }
+
+    #[test]
+    fn slots_of_gone_timers_are_used_again() {
+        let mut changes = TimerChanges::default();
+        let slots: Vec<u32> = (0..5).map(|n| changes.add_born(timer(n))).collect();
+        assert!(!changes.add_gone(timer(1), slots[1]) && !changes.add_gone(timer(3), slots[3]));
+        assert!(changes.add_gone(timer(9), slots[0]), "a note of an earlier epoch");
+        assert!(changes.add_gone(timer(8), ARCHIVED));
+        assert_eq!((changes.add_born(timer(5)), changes.add_born(timer(6))), (3, 1));
+        let all: Vec<_> = changes.from_position(1).collect();
+        let there = |n| Some((timer(n), true));
+        let expected = [Some((timer(8), false)), there(0), there(6), there(2), there(5), there(4)];
+        assert_eq!(all, expected);
+    }
+}

@@ -1,0 +1,219 @@
+//! The timers of one operator as a table of the persistent tier.
+//!
+//! ```text
+//! row     the key, under its key group and hash, as in the table of its states
+//! record  state of its own for event and for processing time (0 and 1), sub = timestamp, sign flipped, big-endian; no value
+//! ```
+//! 1. Within an epoch the net change is kept. A barrier puts it behind those that wait: O(1).
+//! 2. Beats write the oldest one: a put for each timer that was registered and is still there, a
+//!    removal for each that lies below and is not. Timers of one key that come together share a row.
+//! 3. [`restore`](TimerTable::restore) gives all timers back at once, since they fire without a
+//!    record. The states of their keys are not read for it. Ties of one timestamp may come in another order then: rows have other numbers.
+//!
+//! **Invariants**
+//! - A timer that is to be written names a pinned row: while it is registered by that registration,
+//!   and once it is gone, by a pin that is undone when its removal is written.
+//! - Epochs are written in order, so a removal comes after the put that it voids; within an epoch
+//!   removals are written first, so a timer that was deleted and registered again is there.
+
+use std::any::type_name;
+use std::collections::VecDeque;
+
+use rkyv::rancor::{Error, Source};
+
+use super::changes::TimerChanges;
+use super::{TimeDomain, Timer};
+use crate::backend::{RowAddress, TableStore};
+use crate::codec::{ArchiveBuffer, Record, RecordKind, RowsWriter, StateIndex, decode_row};
+use crate::{Epoch, Key, KeyGroupRange, RowId, RowStore, StateError};
+
+/// Changes that are sorted by row and written together.
+const BATCH: usize = 512;
+
+/// The changes of an epoch, by domain.
+type EpochChanges = [TimerChanges; TimeDomain::COUNT];
+
+/// The numbers of the domains' states in the table.
+pub(super) type DomainStates = [StateIndex; TimeDomain::COUNT];
+
+/// See the module docs.
+pub(super) struct TimerTable {
+    store: TableStore,
+    states: DomainStates,
+    current: EpochChanges,
+    ended: VecDeque<EpochChanges>,
+    /// How far the oldest ended epoch is written, by domain.
+    written: [usize; TimeDomain::COUNT],
+    batch: Vec<Change>,
+    key_archive: ArchiveBuffer,
+}
+
+/// A change that is to be written; sorts by row, then removals before puts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Change {
+    row: RowId,
+    is_there: bool,
+    domain: TimeDomain,
+    timestamp_ms: i64,
+}
+
+impl TimerTable {
+    pub(super) fn new(store: TableStore, states: DomainStates) -> Self {
+        TimerTable {
+            store,
+            states,
+            current: EpochChanges::default(),
+            ended: VecDeque::new(),
+            written: [0; TimeDomain::COUNT],
+            batch: Vec::with_capacity(BATCH),
+            key_archive: ArchiveBuffer::default(),
+        }
+    }
+
+    /// The changes of the current epoch.
+    #[inline]
+    pub(super) fn changes(&mut self, domain: TimeDomain) -> &mut TimerChanges {
+        &mut self.current[domain as usize]
+    }
+
+    /// Ends the current epoch.
+    pub(super) fn barrier(&mut self) -> Epoch {
+        self.ended.push_back(std::mem::take(&mut self.current));
+        self.store.barrier()
+    }
+
+    /// Writes about `budget` changes of ended epochs; true when all are written.
+    pub(super) fn beat<K: Key>(
+        &mut self,
+        rows: &mut RowStore<K>,
+        mut budget: usize,
+    ) -> Result<bool, StateError> {
+        while !self.ended.is_empty() {
+            if budget == 0 {
+                return Ok(false);
+            }
+            let passed = self.fill_batch(budget.min(BATCH));
+            if passed == 0 {
+                self.store.finish(self.store.oldest_epoch())?;
+                self.ended.pop_front();
+                self.written = [0; TimeDomain::COUNT];
+                continue;
+            }
+            self.write_batch(rows)?;
+            budget -= passed;
+        }
+        Ok(true)
+    }
+
+    /// Takes the next changes of the oldest ended epoch; returns how many places it has passed.
+    fn fill_batch(&mut self, room: usize) -> usize {
+        let TimerTable { ended, batch, written, .. } = self;
+        batch.clear();
+        let mut passed = 0;
+        for domain in TimeDomain::ALL {
+            let Some(changes) = ended.front() else { break };
+            let written = &mut written[domain as usize];
+            let next = changes[domain as usize].from_position(*written).take(room - passed);
+            for change in next {
+                (passed, *written) = (passed + 1, *written + 1);
+                batch.extend(change.map(|(Timer { timestamp_ms, row }, is_there)| Change {
+                    row,
+                    is_there,
+                    domain,
+                    timestamp_ms,
+                }));
+            }
+        }
+        passed
+    }
+
+    fn write_batch<K: Key>(&mut self, rows: &mut RowStore<K>) -> Result<(), StateError> {
+        self.batch.sort_unstable();
+        let TimerTable { store, states, batch, key_archive, .. } = self;
+        for changes in batch.chunk_by(|one, other| one.row == other.row) {
+            let row = changes[0].row;
+            let Some(key) = rows.key(row) else { return rows.cursor(row).map(drop) };
+            let hash = key.key_hash();
+            let group = store.group_of(key.group_hash(hash));
+            let address = RowAddress { group, hash, key: key_archive.archive(key)? };
+            store.row(store.oldest_epoch(), address, |out| {
+                changes.iter().for_each(|change| out.write(change.record(*states, &change.sub())));
+                Ok(())
+            })?;
+            let gone_count = changes.iter().filter(|change| !change.is_there).count();
+            if gone_count > 0 {
+                let (mut cursor, _) = rows.cursor(row)?;
+                (0..gone_count).for_each(|_| cursor.unpin());
+                rows.release(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives `register` all timers of the table with the pinned rows of their keys.
+    pub(super) fn restore<K: Key>(
+        &mut self,
+        rows: &mut RowStore<K>,
+        mut register: impl FnMut(TimeDomain, Timer) -> bool,
+    ) -> Result<(), StateError> {
+        for group in self.store.groups().groups() {
+            let groups = KeyGroupRange { start: group.0, end: group.0 + 1 };
+            let scanned = self.scan(groups)?;
+            let mut rest = scanned.as_slice();
+            while !rest.is_empty() {
+                let encoded = decode_row(&mut rest).expect("rows were encoded just now");
+                let row = rows.pin_unread(encoded.hash, K::from_archived(encoded.key)?)?;
+                for record in encoded.records() {
+                    let (domain, timestamp_ms) = timer_of(&record, self.states)?;
+                    if register(domain, Timer { timestamp_ms, row }) {
+                        rows.pin(row);
+                    }
+                }
+                rows.unpin(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of key groups that the persistent tier shows: taken off it before they are looked
+    /// at, since the keys' rows may ask the same tier whether it has them.
+    fn scan(&mut self, groups: KeyGroupRange) -> Result<Vec<u8>, StateError> {
+        let mut rows = RowsWriter::default();
+        self.store.scan(groups, &mut |address, record| {
+            rows.write(address.group, address.hash, address.key, *record);
+            Ok(())
+        })?;
+        Ok(rows.finish())
+    }
+}
+
+impl Change {
+    fn sub(self) -> [u8; 8] {
+        (self.timestamp_ms as u64 ^ 1 << 63).to_be_bytes()
+    }
+
+    fn record(self, states: DomainStates, sub: &[u8; 8]) -> Record<'_> {
+        let state = states[self.domain as usize];
+        if self.is_there {
+            return Record { sub, ..Record::put(state, &[]) };
+        }
+        Record::remove(RecordKind::RemoveEntry, state, sub)
+    }
+}
+
+/// The timer of a record.
+fn timer_of(record: &Record<'_>, states: DomainStates) -> Result<(TimeDomain, i64), StateError> {
+    #[derive(Debug, thiserror::Error)]
+    #[error("a timer is of one of the two states of its table and has 8 bytes of time")]
+    struct NoTimer;
+
+    let domain =
+        TimeDomain::ALL.into_iter().find(|domain| states[*domain as usize] == record.state);
+    let time = <[u8; 8]>::try_from(record.sub).ok();
+    let (domain, time) = domain.zip(time).ok_or_else(|| StateError::Unarchive {
+        type_name: type_name::<Timer>(),
+        length_bytes: record.sub.len(),
+        source: Error::new(NoTimer),
+    })?;
+    Ok((domain, (u64::from_be_bytes(time) ^ 1 << 63) as i64))
+}

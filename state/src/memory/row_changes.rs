@@ -9,7 +9,9 @@ use crate::backend::{OpenedTable, StateRequest, TableRequest, TableStore};
 use crate::codec::StateIndex;
 use crate::{Epoch, Key, LsmStore, SchemaDescription, StateError, StateRegistrar};
 
-/// How many rows are fetched ahead of being archived.
+/// How many rows are looked up in the set of changed ones at a time.
+const BATCH: usize = 64;
+/// How many rows are fetched ahead of the one that is archived.
 const AHEAD: usize = 16;
 
 /// What is left to do after a beat.
@@ -102,8 +104,8 @@ impl<K: Key> RowStore<K> {
         while let Some(tracking) = &mut self.tracking {
             tracking.check()?;
             tracking.forget_removed();
-            let mut next = [0; AHEAD];
-            let wanted = AHEAD.min(rows_max - rows);
+            let mut next = [0; BATCH];
+            let wanted = BATCH.min(rows_max - rows);
             let Some((epoch, count)) = tracking.next_rows(&mut next[..wanted]) else { break };
             if wanted == 0 {
                 break;
@@ -122,13 +124,15 @@ impl<K: Key> RowStore<K> {
     /// Archives those of the rows that are still listed in an epoch.
     fn archive_listed(&mut self, epoch: Epoch, rows: &[u32]) -> Result<(), StateError> {
         let RowStore { arena, tracking: Some(tracking), fields, .. } = self else { return Ok(()) };
-        for row in rows {
+        let fetch = |row: &u32| {
             // SAFETY: rows that were ever listed were handed out by the arena.
             prefetch(unsafe { arena.at(*row) }.as_ptr());
-        }
+        };
+        rows.iter().take(AHEAD).for_each(fetch);
         let tag = EpochTag::of(epoch);
-        for row in rows {
-            // SAFETY: as above.
+        for (index, row) in rows.iter().enumerate() {
+            rows.get(index + AHEAD).into_iter().for_each(fetch);
+            // SAFETY: rows that were ever listed were handed out by the arena.
             let place = unsafe { arena.at(*row) };
             // SAFETY: headers of rows handed out are initialised; no cursor lives.
             if unsafe { header_at(place) }.tag() == tag {

@@ -189,7 +189,7 @@ impl Tracking {
             Ok(())
         })?;
         if presence == 0 && is_below && self.has_unloaded {
-            self.removed.insert(epoch, hash, self.key_archive.bytes());
+            self.removed.insert(epoch, hash, self.key_archive.archive(key)?);
         }
         header.set_archived(presence != 0);
         Ok(())
@@ -210,7 +210,7 @@ impl Tracking {
             Ok(())
         })?;
         if self.has_unloaded {
-            self.removed.insert(epoch, hash, self.key_archive.bytes());
+            self.removed.insert(epoch, hash, self.key_archive.archive(key)?);
         }
         Ok(())
     }
@@ -236,8 +236,8 @@ impl Tracking {
         if !self.store.may_hold(self.store.group_of(key.group_hash(hash)), hash) {
             return Ok(false);
         }
-        self.key_archive.archive(key)?;
-        Ok(!self.is_removed(hash, self.key_archive.bytes()))
+        let Tracking { key_archive, removed, store, .. } = self;
+        Ok(!removed.holds(hash, key_archive.archive(key)?, store.readable_epoch()))
     }
 
     /// Reads the requested rows, which lie at `places`; `visit` is given their numbers there.

@@ -86,6 +86,7 @@ pub use key_group::{
     KeyGroup, KeyGroupRange, MAX_PARALLELISM_LIMIT, default_max_parallelism, key_group_of,
     subtask_of,
 };
+pub use memory::flat_store::FlatStore;
 pub use memory::table_memory::TableMemory;
 pub use memory::{
     MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, PrefetchSlab, PrefetchTable, Progress, RowCursor,

@@ -50,10 +50,16 @@ mod value;
 mod key_group;
 
 mod backend;
+mod cache;
 mod codec;
+mod compaction;
 mod delta;
+mod inspect;
 mod manifest;
+mod merge;
+mod read;
 mod snapshot;
+mod sst;
 
 mod descriptor;
 mod handle;
@@ -82,6 +88,7 @@ pub use handle::{
     ReducingState, ValueState,
 };
 pub use hash::{KEY_HASH_NAME, KEY_HASH_VERSION, KeyHash, KeyHasher};
+pub use inspect::{FileReport, Report, StoreReport, inspect};
 pub use key_group::{
     KeyGroup, KeyGroupRange, MAX_PARALLELISM_LIMIT, default_max_parallelism, key_group_of,
     subtask_of,

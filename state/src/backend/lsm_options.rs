@@ -3,6 +3,7 @@
 use std::task::Waker;
 
 use crate::backend::StoreError;
+use crate::compaction::CompactionOptions;
 use crate::{KeyGroupRange, MAX_PARALLELISM_LIMIT};
 
 /// Waiting bytes beyond which a checkpoint is refused, unless set.
@@ -32,6 +33,7 @@ pub struct LsmOptions {
     pub(crate) retained_checkpoints: Option<usize>,
     pub(crate) waiting_bytes_max: u64,
     pub(crate) waker: Option<Waker>,
+    pub(crate) compaction: CompactionOptions,
 }
 
 impl LsmOptions {
@@ -46,6 +48,7 @@ impl LsmOptions {
             retained_checkpoints: Some(2),
             waiting_bytes_max: WAITING_BYTES_MAX,
             waker: None,
+            compaction: CompactionOptions::default(),
         }
     }
 

@@ -228,6 +228,11 @@ impl LsmStore {
         self.tier.borrow_mut().poll()
     }
 
+    /// Whether the latest [`Self::poll`] found nothing to do for a worker that has no thread.
+    pub fn is_idle(&self) -> bool {
+        self.tier.borrow().is_idle()
+    }
+
     /// Bytes of changes that are not durable yet.
     pub fn waiting_bytes(&self) -> u64 {
         self.tier.borrow().waiting_bytes()

@@ -7,21 +7,24 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use thalweg_io::Spawner;
 
-use super::merged_row::MergedRow;
 use super::statistics::{LevelStatistics, StoreStatistics};
 use super::table_registry::{Registered, TableRegistry, TableRequest};
 use super::{
     DeltaBlock, Epoch, LsmOptions, PartitionLayout, RowAddress, RowVisitor, ScanVisitor,
     StoreError, Tier,
 };
-use crate::codec::{RowPrefix, StateIndex, TableId};
+use crate::codec::{Record, StateIndex, TableId};
 use crate::delta::{DeltaCache, DeltaReader};
 use crate::manifest::{Contents, ManifestLog, Version};
+use crate::read::SortedReader;
 use crate::snapshot::{
     CheckpointId, Command, DataFile, Gauges, Notice, Outbox, Progress, StateRoot, StoreEvent,
     StoreName, Worker, WorkerSettings,
 };
 use crate::{KeyGroup, KeyGroupRange, KeyHash, StateError};
+
+/// Rows that are read together: the blocks of deltas that they need are in memory at a time.
+const BATCH_ROWS: usize = 256;
 
 /// How much a worker without a thread does in one poll.
 const INLINE_BYTES: usize = 1 << 20;
@@ -43,8 +46,11 @@ pub(super) struct LsmTier {
     epochs: VecDeque<OpenEpoch>,
     version: Arc<Version>,
     deltas: DeltaCache,
+    sorted: SortedReader,
     rows_read: u64,
     now_ms: i64,
+    /// Whether the latest poll found nothing to do.
+    is_idle: bool,
     link: WorkerLink,
     /// Taken last: the worker is gone by then.
     _name: StoreName,
@@ -108,7 +114,8 @@ impl LsmTier {
         let manifest = ManifestLog::new(files.clone(), root.manifest_path(store), contents);
         let layout = PartitionLayout::new(options.key_groups, options.max_parallelism);
         let gauges = Arc::new(Gauges::default());
-        let deltas = DeltaCache::new(files.clone(), options.cache_bytes());
+        let deltas = DeltaCache::new(files.clone(), options.cache_bytes() / 2);
+        let sorted = SortedReader::new(files.clone(), options.cache_bytes() / 2);
         let (commands, inbox) = mpsc::channel();
         let (sender, notices) = mpsc::channel();
         let settings = WorkerSettings {
@@ -116,6 +123,7 @@ impl LsmTier {
             files,
             layout,
             retained_checkpoints: options.retained_checkpoints,
+            compaction: options.compaction,
             commands: inbox,
             outbox: Outbox::new(sender, options.waker.clone()),
             gauges: Arc::clone(&gauges),
@@ -138,8 +146,10 @@ impl LsmTier {
             epochs,
             version,
             deltas,
+            sorted,
             rows_read: 0,
             now_ms: i64::MIN,
+            is_idle: false,
             link,
             _name: name,
         })
@@ -229,7 +239,7 @@ impl LsmTier {
 
     /// Takes notices and gives events.
     pub(super) fn poll(&mut self) -> Vec<StoreEvent> {
-        self.link.run_inline();
+        self.is_idle = !self.link.run_inline();
         let mut events = Vec::new();
         while let Ok(notice) = self.link.notices.try_recv() {
             match notice {
@@ -240,15 +250,20 @@ impl LsmTier {
         events
     }
 
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_idle
+    }
+
     fn use_version(&mut self, version: Arc<Version>) {
         self.version = version;
         self.deltas.retain(&self.version);
+        self.sorted.retain(&self.version);
         self.link.gauges.set_reader_version(self.version.number);
     }
 
     pub(super) fn statistics(&self) -> StoreStatistics {
         let counts = self.link.gauges.counts();
-        let reads = self.deltas.counters();
+        let (deltas, sorted) = (self.deltas.counters(), self.sorted.counters());
         StoreStatistics {
             readable_epoch: self.readable_epoch().0,
             waiting_bytes: self.waiting_bytes(),
@@ -260,9 +275,14 @@ impl LsmTier {
             compacted_bytes: counts.compacted_bytes,
             removed_files: counts.removed_files,
             rows_read: self.rows_read,
-            partition_loads: reads.partition_loads,
-            partition_hits: reads.partition_hits,
-            cache_bytes: self.deltas.memory_bytes() as u64,
+            deltas_indexed: deltas.partition_loads,
+            files_probed: sorted.files_probed,
+            filter_negatives: sorted.filter_negatives,
+            block_hits: sorted.cache_hits + deltas.block_hits,
+            blocks_read: sorted.blocks_read + deltas.blocks_read,
+            bytes_read: sorted.bytes_read + deltas.bytes_read,
+            read_rounds: sorted.rounds_read,
+            cache_bytes: (self.deltas.memory_bytes() + self.sorted.memory_bytes()) as u64,
         }
     }
 }
@@ -327,9 +347,11 @@ impl WorkerLink {
         }
     }
 
-    fn run_inline(&mut self) {
-        if let WorkerPlace::Inline(worker) = &mut self.place {
-            let _: Progress = worker.run(INLINE_BYTES);
+    /// Runs a worker that has no thread; says whether there may be more to do.
+    fn run_inline(&mut self) -> bool {
+        match &mut self.place {
+            WorkerPlace::Inline(worker) => worker.run(INLINE_BYTES) == Progress::Worked,
+            WorkerPlace::Thread(_) => false,
         }
     }
 
@@ -380,6 +402,7 @@ impl Tier for LsmTier {
 
     fn may_hold(&self, table: TableId, group: KeyGroup, hash: KeyHash) -> bool {
         self.deltas.may_hold(&self.version, table, group, hash)
+            || self.sorted.may_hold(&self.version, table, group, hash)
     }
 
     fn read_rows(
@@ -389,17 +412,12 @@ impl Tier for LsmTier {
         visit: RowVisitor<'_>,
     ) -> Result<(), StateError> {
         self.rows_read += rows.len() as u64;
-        self.deltas.load(&self.version, table, rows.iter().map(|row| row.group))?;
-        for (number, address) in rows.iter().enumerate() {
-            let prefix = RowPrefix::new(table, address.group, address.hash);
-            let mut found = Vec::new();
-            self.deltas.visit(&self.version, prefix, &mut |delta, row| {
-                if row.key == address.key {
-                    found.push((delta, row));
-                }
-            });
-            let merged = MergedRow::of_deltas(found);
-            merged.visit(self.now_ms, &mut |record| visit(number, record))?;
+        for (batch, rows) in rows.chunks(BATCH_ROWS).enumerate() {
+            self.deltas.load(&self.version, table, rows)?;
+            let (version, deltas) = (&self.version, &self.deltas);
+            let visit =
+                &mut |row: usize, record: &Record<'_>| visit(batch * BATCH_ROWS + row, record);
+            self.sorted.read_rows(version, deltas, table, rows, self.now_ms, visit)?;
         }
         Ok(())
     }
@@ -411,16 +429,7 @@ impl Tier for LsmTier {
         visit: ScanVisitor<'_>,
     ) -> Result<(), StateError> {
         let groups = range.intersection(self.layout.groups());
-        for group in groups.groups() {
-            self.deltas.load(&self.version, table, std::iter::once(group))?;
-            let rows = self.deltas.rows_of_group(&self.version, table, group);
-            for ((hash, key), found) in rows {
-                let address = RowAddress { group, hash, key };
-                let merged = MergedRow::of_deltas(found);
-                merged.visit(self.now_ms, &mut |record| visit(address, record))?;
-            }
-        }
-        Ok(())
+        self.sorted.scan(&self.version, table, groups, self.now_ms, visit)
     }
 
     fn set_now_ms(&mut self, now_ms: i64) {

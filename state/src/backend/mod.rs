@@ -25,7 +25,6 @@ mod tier;
 mod lsm_options;
 mod lsm_store;
 mod lsm_tier;
-mod merged_row;
 mod statistics;
 mod store_error;
 mod table_registry;

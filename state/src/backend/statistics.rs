@@ -28,10 +28,20 @@ pub struct StoreStatistics {
     pub removed_files: u64,
     /// Rows asked for.
     pub rows_read: u64,
-    /// Partitions of deltas read from files.
-    pub partition_loads: u64,
-    /// Reads of deltas that found their partition in memory.
-    pub partition_hits: u64,
+    /// Partitions of deltas read as a whole, to index their rows.
+    pub deltas_indexed: u64,
+    /// Sorted files in whose range a row lay, over all rows asked for.
+    pub files_probed: u64,
+    /// Of those, the ones whose filter said that the row is not in them.
+    pub filter_negatives: u64,
+    /// Blocks found in a cache.
+    pub block_hits: u64,
+    /// Blocks that were not, read for single rows.
+    pub blocks_read: u64,
+    /// Bytes read of deltas and sorted files.
+    pub bytes_read: u64,
+    /// Batches in which blocks were read.
+    pub read_rounds: u64,
     /// What caches of files take.
     pub cache_bytes: u64,
 }
@@ -60,6 +70,11 @@ impl StoreStatistics {
         Epoch(self.readable_epoch)
     }
 
+    /// Blocks read for each row asked for.
+    pub fn read_amplification(&self) -> f64 {
+        self.blocks_read as f64 / self.rows_read.max(1) as f64
+    }
+
     /// Bytes written for each byte that a checkpoint needed.
     pub fn write_amplification(&self) -> f64 {
         let written = self.flushed_bytes + self.compacted_bytes;
@@ -84,6 +99,20 @@ impl fmt::Display for StoreStatistics {
             self.compacted_files,
             self.compacted_bytes,
             self.write_amplification()
+        )?;
+        writeln!(
+            formatter,
+            "read: {} rows, {} files probed ({} spared by filters), {} blocks in {} batches ({} \
+             cached), {} partitions of deltas, {} bytes; {:.2} blocks a row",
+            self.rows_read,
+            self.files_probed,
+            self.filter_negatives,
+            self.blocks_read,
+            self.read_rounds,
+            self.block_hits,
+            self.deltas_indexed,
+            self.bytes_read,
+            self.read_amplification()
         )?;
         write!(
             formatter,

@@ -23,7 +23,8 @@ mod varint;
 
 pub(crate) use archive::ArchiveBuffer;
 pub(crate) use record::{
-    DamagedRow, EncodedRow, Record, RecordKind, RowWriter, RowsWriter, decode_row,
+    DamagedRow, EncodedRow, IS_LAST, Record, RecordKind, RowWriter, RowsWriter, decode_record,
+    decode_row, write_record,
 };
 pub(crate) use row_prefix::{RowPrefix, StateIndex, TableId};
 pub(crate) use varint::{read_varint, write_varint};

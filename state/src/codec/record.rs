@@ -19,7 +19,7 @@ use crate::{KeyGroup, KeyHash};
 
 const HAS_SUB: u8 = 1 << 2;
 const HAS_EXPIRY: u8 = 1 << 3;
-const IS_LAST: u8 = 1 << 4;
+pub(crate) const IS_LAST: u8 = 1 << 4;
 const STATE_SHIFT: u32 = 5;
 /// The state that says: the state follows.
 const STATE_FOLLOWS: u8 = 7;
@@ -81,9 +81,9 @@ pub(crate) struct RowWriter<'a> {
 /// that the byte is written again and not read: a load right behind its store took a third of the
 /// time that a small row takes.
 #[derive(Clone, Copy, Debug, Default)]
-struct LastTag {
+pub(crate) struct LastTag {
     /// 0 before there is one: a row's header precedes it.
-    at: usize,
+    pub(crate) at: usize,
     tag: u8,
 }
 
@@ -172,7 +172,7 @@ fn write_header(out: &mut Vec<u8>, group: KeyGroup, hash: KeyHash, key: &[u8]) {
 
 /// Appends a record that is not the last of its row; returns its tag.
 #[inline(always)]
-fn write_record(out: &mut Vec<u8>, record: Record<'_>) -> LastTag {
+pub(crate) fn write_record(out: &mut Vec<u8>, record: Record<'_>) -> LastTag {
     let at = out.len();
     let mut tag = record.kind as u8 | record.state.min(STATE_FOLLOWS) << STATE_SHIFT;
     tag |= if record.sub.is_empty() { 0 } else { HAS_SUB };
@@ -223,6 +223,11 @@ pub(crate) struct EncodedRow<'a> {
 }
 
 impl<'a> EncodedRow<'a> {
+    /// The records as they are encoded, the last one marked.
+    pub(crate) fn record_bytes(&self) -> &'a [u8] {
+        self.records
+    }
+
     /// The records in the order they were written.
     pub(crate) fn records(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
         let mut rest = self.records;
@@ -261,7 +266,8 @@ pub(crate) fn decode_row<'a>(bytes: &mut &'a [u8]) -> Result<EncodedRow<'a>, Dam
 }
 
 /// Takes a record off the front; tells whether it is the last of its row.
-fn decode_record<'a>(rest: &mut &'a [u8]) -> Option<(Record<'a>, bool)> {
+#[inline]
+pub(crate) fn decode_record<'a>(rest: &mut &'a [u8]) -> Option<(Record<'a>, bool)> {
     let tag = take_byte(rest)?;
     let kind = match tag & 3 {
         0 => RecordKind::Put,

@@ -14,7 +14,7 @@ pub(crate) type StateIndex = u8;
 /// ```text
 /// bits 63..48 table   47..32 key group   31..0 key hash
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct RowPrefix(pub(crate) u64);
 
 impl RowPrefix {

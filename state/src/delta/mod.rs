@@ -7,7 +7,8 @@
 //!    when the last one arrives; a footer lists them.
 //! 2. [`DeltaReader`] loads the rows of a range of key groups and sorts an index of them. Nothing is
 //!    sorted before somebody reads: most deltas are merged into sorted files first.
-//! 3. [`DeltaCache`] keeps loaded rows for the owner, partition by partition, within a budget.
+//! 3. [`DeltaCache`] answers the owner's reads of single rows: an index of each partition that was
+//!    asked for, and cached blocks, within a budget.
 //!
 //! # Format, version 1
 //!
@@ -31,6 +32,7 @@
 //! - The key groups of two blocks of a table are equal or disjoint.
 
 mod cache;
+mod index;
 mod reader;
 mod rows;
 mod writer;

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use thalweg_io::IoError;
-use thalweg_io::block::BlockAddress;
+use thalweg_io::block::{self, BlockAddress, HEADER_BYTES};
 use thalweg_io::checkpoint_file::CheckpointFileReader;
+use thalweg_io::storage::ReadFile;
+use thalweg_io::{Corruption, IoError};
 
+use super::index::{DeltaIndex, INDEX_BLOCKS_MAX};
 use super::rows::{DeltaRows, RowsBuilder};
 use super::{
     BLOCK_HEADER_BYTES, BlockEntry, DELTA_FORMAT, FOOTER_ENTRY_BYTES, FOOTER_HEADER_BYTES,
@@ -16,6 +18,9 @@ use crate::backend::{OlderCheckpoints, StoreError};
 use crate::codec::TableId;
 use crate::manifest::FileMeta;
 use crate::snapshot::StoreFiles;
+
+/// Where a frame says what kind of block it is.
+const KIND_AT: usize = 3;
 
 /// An open delta.
 #[derive(Debug)]
@@ -80,21 +85,84 @@ impl DeltaReader {
         table: TableId,
         range: KeyGroupRange,
     ) -> Result<DeltaRows, StoreError> {
+        let mut rows = RowsBuilder::new(self.groups.intersection(range));
+        self.read_blocks(table, range, |entry, frame| {
+            rows.add(rows_of_block(frame, entry)?, entry.row_count)
+        })?;
+        Ok(rows.finish())
+    }
+
+    /// An index of a partition's visible rows. `keep` is given each block's frame once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub(super) fn index(
+        &self,
+        table: TableId,
+        range: KeyGroupRange,
+        mut keep: impl FnMut(BlockAddress, &[u8]),
+    ) -> Result<Vec<DeltaIndex>, StoreError> {
+        let mut indexes = vec![DeltaIndex::default()];
+        let mut block_count = 0;
+        self.read_blocks(table, range, |entry, frame| {
+            if block_count == INDEX_BLOCKS_MAX {
+                indexes.push(DeltaIndex::default());
+                block_count = 0;
+            }
+            block_count += 1;
+            let rows = rows_of_block(frame, entry)?;
+            let index = indexes.last_mut().expect("there is a first one");
+            index.add(entry.address, rows, entry.row_count, self.groups)?;
+            keep(entry.address, frame);
+            Ok(())
+        })?;
+        indexes.iter_mut().for_each(DeltaIndex::finish);
+        Ok(indexes)
+    }
+
+    /// Reads and checks the blocks of a table that have rows in a range of key groups, in order.
+    fn read_blocks(
+        &self,
+        table: TableId,
+        range: KeyGroupRange,
+        mut visit: impl FnMut(&BlockEntry, &[u8]) -> Result<(), &'static str>,
+    ) -> Result<(), StoreError> {
         let visible = self.groups.intersection(range);
         let wanted = |entry: &&BlockEntry| {
             entry.table == table && !entry.groups.intersection(visible).is_empty()
         };
-        let mut rows = RowsBuilder::new(visible);
-        let mut buffer = Vec::new();
+        let mut frame = Vec::new();
         for entry in self.entries.iter().filter(wanted) {
-            let block = self.file.read_block(entry.address, &mut buffer);
-            let payload = block.map_err(|error| self.io(error))?.payload;
-            let block_rows = payload_rows(payload, entry)
-                .ok_or("expected a block of the rows that the footer lists, found another one");
-            let added = block_rows.and_then(|block_rows| rows.add(block_rows, entry.row_count));
-            added.map_err(|what| self.malformed(entry.address, what))?;
+            let read = self.file.read_block(entry.address, &mut frame);
+            read.map_err(|error| self.io(error))?;
+            visit(entry, &frame).map_err(|what| self.malformed(entry.address, what))?;
         }
-        Ok(rows.finish())
+        Ok(())
+    }
+
+    /// The open file, for batches of reads.
+    pub(super) fn file(&self) -> &(dyn ReadFile + 'static) {
+        self.file.file()
+    }
+
+    /// The error of a read that others did.
+    pub(super) fn read_error(&self, address: BlockAddress, error: IoError) -> StoreError {
+        self.io(match error {
+            IoError::UnexpectedEnd { found_bytes, .. } => {
+                let (expected_bytes, found_bytes) =
+                    (u64::from(address.length_bytes), found_bytes as u64);
+                let fault = Corruption::Truncated { expected_bytes, found_bytes };
+                IoError::corrupt(self.file.path(), address.offset, fault)
+            }
+            other => other,
+        })
+    }
+
+    /// Fails unless a frame that others read is the block of this address.
+    pub(super) fn check(&self, address: BlockAddress, frame: &[u8]) -> Result<(), StoreError> {
+        let checked = block::check_read(self.file.file(), address, self.file.owner(), frame);
+        checked.map(drop).map_err(|error| self.io(error))
     }
 
     /// Reads and checks everything.
@@ -133,15 +201,18 @@ fn malformed(store: &str, path: &Path, offset: u64, what: &str) -> StoreError {
     StoreError::Malformed { store, path, offset, what, older: OlderCheckpoints::default() }
 }
 
-/// The rows of a block; `None` if it is not the one that the footer lists.
-fn payload_rows<'a>(payload: &'a [u8], entry: &BlockEntry) -> Option<&'a [u8]> {
-    let (header, rows) = payload.split_first_chunk::<BLOCK_HEADER_BYTES>()?;
+/// The rows in a block's frame.
+fn rows_of_block<'a>(frame: &'a [u8], entry: &BlockEntry) -> Result<&'a [u8], &'static str> {
     let mut expected = [0; BLOCK_HEADER_BYTES];
     expected[..2].copy_from_slice(&entry.table.0.to_le_bytes());
     expected[2..4].copy_from_slice(&entry.groups.start.to_le_bytes());
     expected[4..6].copy_from_slice(&entry.groups.end.to_le_bytes());
     expected[6..].copy_from_slice(&entry.row_count.to_le_bytes());
-    (*header == expected).then_some(rows)
+    let payload = &frame[HEADER_BYTES..];
+    match payload.split_first_chunk::<BLOCK_HEADER_BYTES>() {
+        Some((header, rows)) if *header == expected && frame[KIND_AT] == ROWS_KIND => Ok(rows),
+        _ => Err("expected a block of the rows that the footer lists, found another one"),
+    }
 }
 
 fn decode_footer(footer: &[u8]) -> Option<Vec<BlockEntry>> {

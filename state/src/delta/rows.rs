@@ -50,28 +50,6 @@ impl DeltaRows {
     pub(crate) fn prefix(&self, table: TableId, index: usize) -> RowPrefix {
         RowPrefix(self.index[index].0 | u64::from(table.0) << 48)
     }
-
-    /// The rows of this key group and hash.
-    pub(crate) fn find(&self, group: KeyGroup, hash: KeyHash) -> Range<usize> {
-        let wanted = sort_prefix(group, hash);
-        let start = self.index.partition_point(|(prefix, _)| *prefix < wanted);
-        let count = self.index[start..].iter().take_while(|(prefix, _)| *prefix == wanted).count();
-        start..start + count
-    }
-
-    /// All rows of a key group, in sorted order.
-    pub(crate) fn rows_of_group(&self, group: KeyGroup) -> impl Iterator<Item = EncodedRow<'_>> {
-        let first = sort_prefix(group, KeyHash::from_u32(0));
-        let last = sort_prefix(group, KeyHash::from_u32(u32::MAX));
-        let start = self.index.partition_point(|(prefix, _)| *prefix < first);
-        let end = self.index.partition_point(|(prefix, _)| *prefix <= last);
-        (start..end).map(|index| self.row(index))
-    }
-
-    /// Whether there is a row of this key group and hash.
-    pub(crate) fn may_hold(&self, group: KeyGroup, hash: KeyHash) -> bool {
-        !self.find(group, hash).is_empty()
-    }
 }
 
 /// Gathers blocks to [`DeltaRows`].

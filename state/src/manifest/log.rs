@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use thalweg_io::block::{BlockOwner, FileId};
-use thalweg_io::checkpoint_file::{FileFormat, LogReader, LogWriter, Naming};
-use thalweg_io::storage::Storage;
+use thalweg_io::checkpoint_file::{FileFormat, LogReader, LogWriter};
+use thalweg_io::file::IN_PROGRESS_SUFFIX;
+use thalweg_io::storage::{Storage, parent_directory};
 use thalweg_io::{IoError, crash_point};
 
 use super::contents::Contents;
@@ -17,9 +18,10 @@ pub(crate) const MANIFEST_FORMAT: FileFormat = FileFormat::new("manifest", 1);
 const EDIT_KIND: u8 = 1;
 const SEAL_KIND: u8 = 2;
 
-/// A log that exceeds this many times its first edit, and `ROTATION_BYTES_MIN`, is started anew.
+/// A log that exceeds this many times its first edit, and `ROTATION_BYTES_MIN`, is started anew. A
+/// synced edit takes a sector of 4 KiB at least: the minimum has room for some 250.
 const ROTATION_GROWTH: u64 = 4;
-const ROTATION_BYTES_MIN: u64 = 64 << 10;
+const ROTATION_BYTES_MIN: u64 = 1 << 20;
 
 /// The manifest of an open store.
 #[derive(Debug)]
@@ -97,17 +99,21 @@ impl ManifestLog {
     fn start(&mut self, contents: &Contents) -> Result<(), IoError> {
         self.writer = None;
         let owner = BlockOwner { file_id: self.files.next_id(), epoch: 0 };
-        let (storage, path) = (self.files.storage(), self.path.clone());
-        let mut writer =
-            LogWriter::create(storage, path, MANIFEST_FORMAT, owner, Naming::Published)?;
+        let storage = self.files.storage();
+        let mut in_progress = self.path.clone().into_os_string();
+        in_progress.push(IN_PROGRESS_SUFFIX);
+        let in_progress = PathBuf::from(in_progress);
+        let file = storage.create_segment(&in_progress, ROTATION_BYTES_MIN)?;
+        let mut writer = LogWriter::start(storage, file, MANIFEST_FORMAT, owner);
         crash_point(crash_points::MANIFEST_WRITE);
         append(&mut writer, &contents.snapshot())?;
         writer.sync()?;
         crash_point(crash_points::MANIFEST_FSYNC);
-        seal(&mut writer);
+        storage.rename(&in_progress, &self.path)?;
         crash_point(crash_points::MANIFEST_RENAME);
-        writer.publish()?;
+        storage.sync_dir(parent_directory(&self.path))?;
         crash_point(crash_points::MANIFEST_DIRSYNC);
+        seal(&mut writer);
         self.rotate_at_bytes = (writer.length_bytes() * ROTATION_GROWTH).max(ROTATION_BYTES_MIN);
         self.writer = Some(writer);
         Ok(())

@@ -11,10 +11,8 @@ pub const FLUSH_FSYNC: &str = "flush.fsync";
 pub const MANIFEST_WRITE: &str = "manifest.write";
 /// An edit is durable; if it begins a new log, that has not its name yet.
 pub const MANIFEST_FSYNC: &str = "manifest.fsync";
-/// A new log is about to take the place of the old one.
+/// A new log has taken the place of the old one; a crash of the machine may undo that.
 pub const MANIFEST_RENAME: &str = "manifest.rename";
-/// A new log has its name; a crash of the machine may undo that.
-pub const MANIFEST_RENAMED: &str = "manifest.renamed";
 /// A new log is durable under its name.
 pub const MANIFEST_DIRSYNC: &str = "manifest.dirsync";
 /// All files of a checkpoint are durable, it is not complete.
@@ -29,14 +27,13 @@ pub const GC_BEFORE_UNLINK: &str = "gc.before_unlink";
 pub const GC_AFTER_UNLINK: &str = "gc.after_unlink";
 
 /// All of them.
-pub const ALL: [&str; 13] = [
+pub const ALL: [&str; 12] = [
     FLUSH_BLOCK,
     FLUSH_FOOTER,
     FLUSH_FSYNC,
     MANIFEST_WRITE,
     MANIFEST_FSYNC,
     MANIFEST_RENAME,
-    MANIFEST_RENAMED,
     MANIFEST_DIRSYNC,
     CKPT_FILES_DURABLE,
     CKPT_COMPLETE,

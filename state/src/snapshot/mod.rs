@@ -44,6 +44,7 @@
 //! - Nothing here reads a clock or draws a random number; a thread comes from the spawner.
 
 mod checkpoint_id;
+mod compactor;
 pub mod crash_points;
 mod event;
 mod flush;
@@ -62,6 +63,6 @@ pub(crate) use gauges::{Counts, Gauges};
 pub use restore::RestoreSource;
 pub(crate) use restore::{check_key_hash, check_setting, restored_contents};
 pub use root::{CheckpointSummary, StateRoot, StoreSummary};
-pub(crate) use root::{ROOT_FORMAT, StoreName, data_file, read_openings};
+pub(crate) use root::{StoreName, data_file, read_openings, store_of_manifest};
 pub(crate) use store_files::StoreFiles;
 pub(crate) use worker::{Progress, Worker, WorkerSettings};

@@ -294,10 +294,7 @@ impl StateRoot {
     /// The manifests, by store.
     fn manifests(&self) -> Result<Vec<(Box<str>, PathBuf)>, IoError> {
         let paths = self.files.storage().list(&self.directory.join("manifests"))?;
-        let named = paths.into_iter().filter_map(|path| {
-            let store = path.file_name()?.to_str()?.strip_suffix(MANIFEST_SUFFIX)?;
-            Some((store.into(), path))
-        });
+        let named = paths.into_iter().filter_map(|path| Some((store_of_manifest(&path)?, path)));
         Ok(named.collect())
     }
 
@@ -322,6 +319,11 @@ impl StateRoot {
         }
         Ok(())
     }
+}
+
+/// Whose manifest has this path, if it is one.
+pub(crate) fn store_of_manifest(path: &Path) -> Option<Box<str>> {
+    path.file_name()?.to_str()?.strip_suffix(MANIFEST_SUFFIX).map(Box::from)
 }
 
 /// Which data file has this path, if any.

@@ -6,15 +6,23 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 
 use thalweg_io::{IoError, crash_point};
 
+use super::compactor::{CompactionStep, Compactor};
 use super::event::{Command, Notice, Outbox, StoreEvent};
 use super::flush::{EpochEnd, Flush, FlushStep, Flushed};
 use super::garbage::{Garbage, Removal};
 use super::{CheckpointId, DataFile, Gauges, StateRoot, StoreFiles, crash_points};
 use crate::backend::{PartitionLayout, StoreError};
-use crate::manifest::{EditRecord, FileMeta, ManifestLog, Version};
+use crate::compaction::CompactionOptions;
+use crate::manifest::{EditRecord, FileMeta, ManifestLog, Version, VersionChange};
 
 /// How much a thread does before it looks for new commands.
 const BEAT_BYTES: usize = 1 << 20;
+
+/// What anything but writing a delta takes of the budget: a sync is not free.
+const SYNC_BYTES: usize = 256 << 10;
+
+/// What a compaction merges at a time. Some milliseconds: an epoch that ends meanwhile waits.
+const COMPACTION_BYTES: usize = 256 << 10;
 
 /// What a worker is made of.
 #[derive(Debug)]
@@ -24,6 +32,7 @@ pub(crate) struct WorkerSettings {
     pub(crate) layout: PartitionLayout,
     /// Checkpoints beyond so many are released when a new one completes; `None`: only when told.
     pub(crate) retained_checkpoints: Option<usize>,
+    pub(crate) compaction: CompactionOptions,
     pub(crate) commands: Receiver<Command>,
     pub(crate) outbox: Outbox,
     pub(crate) gauges: Arc<Gauges>,
@@ -40,6 +49,7 @@ pub(crate) struct Worker {
     settings: WorkerSettings,
     manifest: ManifestLog,
     flush: Flush,
+    compactor: Compactor,
     garbage: Garbage,
     /// Descriptions of tables that go into the next edit.
     descriptions: Vec<EditRecord>,
@@ -80,10 +90,12 @@ impl Worker {
         let mut garbage = Garbage::default();
         garbage.drop_files(before.difference(&after).copied(), manifest.contents().live.number);
         let flush = Flush::new(settings.files.clone(), settings.layout);
+        let compactor = Compactor::new(settings.files.clone(), settings.compaction);
         Ok(Worker {
             settings,
             manifest,
             flush,
+            compactor,
             garbage,
             descriptions: Vec::new(),
             releases: Vec::new(),
@@ -120,7 +132,7 @@ impl Worker {
         let mut remaining = budget_bytes;
         let mut progress = Progress::Idle;
         while remaining > 0 {
-            let Some(byte_count) = self.step(remaining) else { break };
+            let Some(byte_count) = self.step() else { break };
             progress = Progress::Worked;
             remaining = remaining.saturating_sub(byte_count);
         }
@@ -151,9 +163,7 @@ impl Worker {
 
     /// One thing, the most urgent first; the bytes it took of the budget, `None` if there is
     /// nothing to do.
-    fn step(&mut self, _budget_bytes: usize) -> Option<usize> {
-        /// What anything but writing takes of the budget: a sync is not free.
-        const SYNC_BYTES: usize = 256 << 10;
+    fn step(&mut self) -> Option<usize> {
         match self.flush.step() {
             FlushStep::Nothing => {}
             FlushStep::Wrote(byte_count) => return Some(byte_count),
@@ -166,13 +176,17 @@ impl Worker {
                 return Some(SYNC_BYTES);
             }
         }
-        let worked = self.release_checkpoints() || self.flush.prepare() || self.remove_garbage();
+        let worked = self.release_checkpoints()
+            || self.flush.prepare()
+            || self.remove_garbage()
+            || self.compact();
         worked.then_some(SYNC_BYTES)
     }
 
     /// Completes an epoch whose changes are durable.
     fn end_epoch(&mut self, flushed: Flushed) {
         self.release_failed = false;
+        self.compactor.resume();
         let Flushed { end, file } = flushed;
         crash_point(crash_points::CKPT_FILES_DURABLE);
         let bytes_written = file.as_ref().map_or(0, FileMeta::length_bytes);
@@ -291,5 +305,37 @@ impl Worker {
             }
         }
         true
+    }
+
+    /// Merges files for a bounded time.
+    fn compact(&mut self) -> bool {
+        let live = Arc::clone(&self.manifest.contents().live);
+        let now_ms = self.settings.gauges.now_ms();
+        match self.compactor.step(&live, now_ms, COMPACTION_BYTES) {
+            CompactionStep::Nothing => return false,
+            CompactionStep::Worked => {}
+            CompactionStep::Done(change) => self.replace_files(change),
+            CompactionStep::Failed(error) => self.send(StoreEvent::CompactionFailed { error }),
+        }
+        true
+    }
+
+    /// Makes the result of a compaction known.
+    fn replace_files(&mut self, change: VersionChange) {
+        let VersionChange { removed, added } = change;
+        let byte_count = added.iter().map(FileMeta::length_bytes).sum();
+        let file_count = added.len();
+        let is_move = removed.iter().any(|part| added.iter().any(|file| file.part() == *part));
+        let added = added.into_iter().map(|file| EditRecord::Add { is_live: true, file });
+        let edit = removed.into_iter().map(EditRecord::Remove).chain(added).collect();
+        match self.commit(edit) {
+            Ok(()) if is_move => {}
+            Ok(()) => self.settings.gauges.count_compaction(byte_count, file_count),
+            Err(error) => {
+                self.compactor.hold();
+                let error = self.error(error);
+                self.send(StoreEvent::CompactionFailed { error });
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! A store on files against the tier in memory, through the interface of resident tables.
 
 mod checkpoints;
+mod crashes;
 mod failing_storage;
 mod failures;
 mod model;
@@ -14,7 +15,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use thalweg_io::storage::{MemoryStorage, Storage};
+use thalweg_io::storage::{FaultStorage, MemoryStorage, Storage};
 
 use super::{
     Epoch, LsmOptions, LsmStore, MemoryTier, PartitionLayout, RowAddress, StateRequest, StoreError,
@@ -33,8 +34,25 @@ const ALL_GROUPS: KeyGroupRange = KeyGroupRange { start: 0, end: MAX_PARALLELISM
 /// Everything that a scan finds, by key group, hash and key.
 type Rows = BTreeMap<(u16, u32, Vec<u8>), Vec<(u8, Vec<u8>, Option<i64>, Vec<u8>)>>;
 
-fn options() -> LsmOptions {
+fn merging_options() -> LsmOptions {
     LsmOptions::new(ALL_GROUPS, MAX_PARALLELISM)
+}
+
+/// Options with which deltas stay deltas, so that files can be counted.
+fn options() -> LsmOptions {
+    let mut options = merging_options();
+    options.compaction.delta_count = 1000;
+    options.compaction.level_bytes = 1 << 40;
+    options
+}
+
+/// Options with which a few rows make several levels.
+fn small_files(mut options: LsmOptions) -> LsmOptions {
+    options.compaction.level_bytes = 4 << 10;
+    options.compaction.level_factor = 4;
+    options.compaction.file_bytes_max = 8 << 10;
+    options.compaction.file_bytes_min = 2 << 10;
+    options
 }
 
 fn memory() -> Arc<dyn Storage> {
@@ -61,13 +79,9 @@ fn table(store: &LsmStore, name: &str) -> TableStore {
 
 /// Runs the worker until it has nothing to do.
 fn settle(store: &LsmStore) -> Vec<StoreEvent> {
-    let mut events = Vec::new();
-    for _ in 0..1000 {
-        let more = store.poll();
-        if more.is_empty() && store.statistics().garbage_files == 0 {
-            break;
-        }
-        events.extend(more);
+    let mut events = store.poll();
+    while !store.is_idle() {
+        events.extend(store.poll());
     }
     events
 }

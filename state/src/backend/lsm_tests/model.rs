@@ -7,6 +7,7 @@ const NAMES: [&str; TABLES] = ["rows", "windows", "timers"];
 
 struct Run {
     random: SplitMix64,
+    options: LsmOptions,
     storage: Arc<dyn Storage>,
     store: LsmStore,
     tables: Vec<TableStore>,
@@ -20,14 +21,15 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, options: LsmOptions) -> Self {
         let storage = memory();
-        let store = create(&storage);
+        let store = LsmStore::create(ROOT, options.clone(), Arc::clone(&storage), None).unwrap();
         let tables = NAMES.map(|name| table(&store, name)).into();
         let model = Model::new(ALL_GROUPS, TABLES as u16, store.current_epoch());
         let by_epoch = BTreeMap::from([(Epoch(0), MemoryTier::new())]);
         Run {
             random: SplitMix64::new(seed),
+            options,
             storage,
             store,
             tables,
@@ -143,7 +145,8 @@ impl Run {
         self.tables.clear();
         let store = std::mem::replace(&mut self.store, create(&memory()));
         drop(store);
-        self.store = open(&self.storage);
+        let (options, storage) = (self.options.clone(), Arc::clone(&self.storage));
+        self.store = LsmStore::open(ROOT, options, storage, None).unwrap();
         let epoch = match self.store.restored_checkpoint() {
             Some(id) => self.by_checkpoint[&id],
             None => Epoch(0),
@@ -160,12 +163,29 @@ impl Run {
     }
 }
 
+fn run(seed: u64, options: LsmOptions) -> Run {
+    let mut run = Run::new(seed, options);
+    (0..4000).for_each(|_| run.step());
+    run.restart();
+    assert!(run.next_checkpoint > 30, "checkpoints were made");
+    run
+}
+
 #[test]
-fn equals_the_tier_in_memory() {
-    for seed in 0..6 {
-        let mut run = Run::new(seed);
-        (0..6000).for_each(|_| run.step());
-        run.restart();
-        assert!(run.next_checkpoint > 50, "checkpoints were made");
+fn deltas_equal_the_tier_in_memory() {
+    (0..3).for_each(|seed| drop(run(seed, options())));
+}
+
+#[test]
+fn merged_files_equal_the_tier_in_memory() {
+    for seed in 100..104 {
+        let budget = (seed % 2 == 0).then_some(1 << 20);
+        let options = small_files(merging_options()).memory_budget_bytes(budget);
+        let mut run = run(seed, options);
+        settle(&run.store);
+        run.check();
+        let statistics = run.store.statistics();
+        let populated = statistics.levels.iter().filter(|level| level.file_count > 0).count();
+        assert!(populated >= 2, "{statistics}");
     }
 }

@@ -1,6 +1,7 @@
 //! Stores made of checkpoints of others.
 
 use super::*;
+use crate::compaction::CompactionOptions;
 
 use crate::snapshot::RestoreSource;
 
@@ -13,10 +14,11 @@ struct Job {
     model: Model,
     next_checkpoint: u64,
     random: SplitMix64,
+    compaction: CompactionOptions,
 }
 
 impl Job {
-    fn new(parallelism: u16, seed: u64) -> Self {
+    fn new(parallelism: u16, seed: u64, compaction: CompactionOptions) -> Self {
         let root = StateRoot::open(ROOT, memory()).unwrap();
         let mut job = Job {
             root,
@@ -26,6 +28,7 @@ impl Job {
             model: Model::new(ALL_GROUPS, 1, Epoch::FIRST),
             next_checkpoint: 1,
             random: SplitMix64::new(seed),
+            compaction,
         };
         for options in job.options(parallelism) {
             job.stores.push(LsmStore::create_in(&job.root, options, None).unwrap());
@@ -38,7 +41,8 @@ impl Job {
         let slot = |subtask| {
             let groups = KeyGroupRange::of(subtask, parallelism, MAX_PARALLELISM).unwrap();
             let name = format!("generation-{}-slot-{subtask}", self.generation);
-            LsmOptions::new(groups, MAX_PARALLELISM).store(&name)
+            let compaction = self.compaction;
+            LsmOptions { compaction, ..LsmOptions::new(groups, MAX_PARALLELISM).store(&name) }
         };
         (0..parallelism).map(slot).collect()
     }
@@ -106,7 +110,8 @@ impl Job {
 #[test]
 fn up_and_down_and_up_again() {
     for (seed, steps) in [[3, 5, 2], [1, 4, 1], [4, 7, 4], [2, 1, 3]].into_iter().enumerate() {
-        let mut job = Job::new(steps[0], seed as u64);
+        let options = if seed % 2 == 0 { merging_options() } else { options() };
+        let mut job = Job::new(steps[0], seed as u64, small_files(options).compaction);
         for parallelism in steps.into_iter().cycle().skip(1).take(8) {
             job.change(300);
             job.change(200);
@@ -120,7 +125,7 @@ fn up_and_down_and_up_again() {
 
 #[test]
 fn a_shared_file_goes_with_its_last_store() {
-    let mut job = Job::new(1, 9);
+    let mut job = Job::new(1, 9, options().compaction);
     job.change(500);
     job.rescale(3);
     let storage = Arc::clone(job.root.files().storage());

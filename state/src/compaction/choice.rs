@@ -1,0 +1,157 @@
+//! What to compact: a pure function of a version.
+
+use std::sync::Arc;
+
+use super::CompactionOptions;
+use super::levels::Levels;
+use crate::manifest::{FileMeta, LEVEL_MAX, Version};
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// Nothing.
+    Rest,
+    /// A file that overlaps nothing in the next level belongs to that from now on.
+    Move {
+        /// The file.
+        file: Arc<FileMeta>,
+        /// Its new level.
+        level: u8,
+    },
+    /// Files are merged into new ones.
+    Merge(Merge),
+}
+
+/// Files that are replaced by what they say together.
+///
+/// # Invariants
+///
+/// - What lies between the newest of the files and `level`, and has rows of the same prefixes, is
+///   among them: so the new files may be in `level`, and everything newer stays above.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Merge {
+    /// The newest first.
+    pub(crate) deltas: Vec<Arc<FileMeta>>,
+    /// By level, and within a level in order.
+    pub(crate) files: Vec<Arc<FileMeta>>,
+    /// The level of the new files.
+    pub(crate) level: u8,
+    /// How large the new files are meant to be.
+    pub(crate) file_bytes: u64,
+}
+
+/// Decides by sizes: the level that exceeds its target most is made smaller, deltas as level 0.
+/// Without one, files half of whose records have expired are rewritten.
+pub(crate) fn choose(version: &Version, options: &CompactionOptions, now_ms: i64) -> Choice {
+    let levels = Levels::of(version, options);
+    let delta_fullness = delta_fullness(version, &levels, options);
+    let fullest = (1..LEVEL_MAX)
+        .map(|level| (levels.fullness(level), level))
+        .max_by_key(|(fullness, level)| (*fullness, std::cmp::Reverse(*level)));
+    match fullest {
+        Some((fullness, level)) if fullness >= 1_000 && fullness > delta_fullness => {
+            push_down(version, &levels, options, level)
+        }
+        _ if delta_fullness >= 1_000 => merge_deltas(version, &levels, options),
+        _ => rewrite_expired(version, &levels, options, now_ms),
+    }
+}
+
+fn delta_fullness(version: &Version, levels: &Levels, options: &CompactionOptions) -> u64 {
+    let by_count = version.deltas.len() as u64 * 1_000 / options.delta_count.max(1) as u64;
+    by_count.max(levels.fullness(0))
+}
+
+/// A level above the bottom takes deltas as long as it has no more than so many times its target
+/// then; what is too much goes down file by file.
+const OVERFILL: u64 = 4;
+
+/// Merges all deltas into the base level; or, if they are much too large for it, through it into the
+/// next one: level by level they would be written once more each. The bottom, whose rewriting takes
+/// as much space again, takes them only if they are half of it.
+fn merge_deltas(version: &Version, levels: &Levels, options: &CompactionOptions) -> Choice {
+    let mut incoming = levels.bytes[0];
+    let mut level = levels.base;
+    while level < LEVEL_MAX {
+        incoming += levels.bytes[level as usize];
+        if incoming <= levels.target_bytes[level as usize].saturating_mul(OVERFILL) {
+            break;
+        }
+        level += 1;
+    }
+    let has_table = |file: &&Arc<FileMeta>| {
+        let mut tables = file.tables.iter();
+        tables.any(|table| version.deltas.iter().any(|delta| delta.tables.contains(table)))
+    };
+    let files = (1..=level).flat_map(|level| version.level(level)).filter(has_table);
+    Choice::Merge(Merge {
+        deltas: version.deltas.clone(),
+        files: files.cloned().collect(),
+        level,
+        file_bytes: levels.file_bytes(level, options),
+    })
+}
+
+/// Moves or merges the file of a level into the next one that costs least for what it brings.
+fn push_down(version: &Version, levels: &Levels, options: &CompactionOptions, level: u8) -> Choice {
+    let cost = |file: &&Arc<FileMeta>| {
+        let below: u64 =
+            overlapping(version, level + 1, file).map(|file| file.length_bytes()).sum();
+        let weight = file.length_bytes() + file.removal_count * levels.removal_bytes;
+        (below.saturating_mul(1_000) / weight.max(1), file.smallest)
+    };
+    match version.level(level).iter().min_by_key(cost) {
+        Some(file) => merge_down(version, levels, options, file),
+        None => Choice::Rest,
+    }
+}
+
+/// One file into the next level.
+fn merge_down(
+    version: &Version,
+    levels: &Levels,
+    options: &CompactionOptions,
+    file: &Arc<FileMeta>,
+) -> Choice {
+    let level = file.level + 1;
+    let mut files = vec![Arc::clone(file)];
+    files.extend(overlapping(version, level, file).cloned());
+    // At the bottom removals have done their work, and only a merge drops them.
+    let has_nothing_to_drop = level < LEVEL_MAX || file.removal_count == 0;
+    if files.len() == 1 && has_nothing_to_drop {
+        return Choice::Move { file: Arc::clone(file), level };
+    }
+    let file_bytes = levels.file_bytes(level, options);
+    Choice::Merge(Merge { deltas: Vec::new(), files, level, file_bytes })
+}
+
+fn rewrite_expired(
+    version: &Version,
+    levels: &Levels,
+    options: &CompactionOptions,
+    now_ms: i64,
+) -> Choice {
+    let has_expired = |file: &&Arc<FileMeta>| file.half_expired_at_ms <= now_ms;
+    let Some(file) = version.levels.iter().flatten().find(has_expired) else { return Choice::Rest };
+    if file.level < LEVEL_MAX {
+        return merge_down(version, levels, options, file);
+    }
+    Choice::Merge(Merge {
+        deltas: Vec::new(),
+        files: vec![Arc::clone(file)],
+        level: LEVEL_MAX,
+        file_bytes: levels.file_bytes(LEVEL_MAX, options),
+    })
+}
+
+/// The files of a level that may have rows of the same prefixes.
+fn overlapping<'v>(
+    version: &'v Version,
+    level: u8,
+    file: &FileMeta,
+) -> impl Iterator<Item = &'v Arc<FileMeta>> {
+    let files = version.level(level);
+    let start = files.partition_point(|other| other.largest < file.smallest);
+    let end = files.partition_point(|other| other.smallest <= file.largest);
+    files[start..end.max(start)].iter()
+}

@@ -1,0 +1,44 @@
+//! Compaction: deltas and sorted files become fewer sorted files.
+//!
+//! ```text
+//! Version ── choose (pure) ──► Choice ──► CompactionJob ── beat, beat, .. ──► VersionChange
+//!                                          merge by bytes; no types
+//! ```
+//! Leveled, with sizes from the bottom up (see `levels`): data starts in level 6, and upper levels
+//! are used as it grows. So the bytes above the bottom, and with them what is superseded in it, stay
+//! a fixed share of it.
+//!
+//! | what may be superseded, or is not merged yet | of the bottom level |
+//! |---|---|
+//! | levels above the bottom | 1/8 + 1/64 + .. < 15 %, and as much of the bottom is superseded by it |
+//! | deltas | 25 % of the sorted files, or four of them |
+//! | a merge that is going on, at worst the whole bottom | 100 % |
+//!
+//! That is 2.5 times the live data at worst, while such a merge is going on, and 1.5 otherwise;
+//! what retained checkpoints keep comes on top. Removals weigh as much as what they free below, so
+//! a level of few bytes that removes many rows is merged down at once.
+//!
+//! 1. [`choose`] takes the fullest level, or the deltas; a file goes down where it overlaps least
+//!    of the next level for its size. Without overlap it is moved: an edit and no bytes.
+//! 2. The job merges streaming ([`merge`](crate::merge)), a delta partition by partition. It drops
+//!    what removals and expiry void, and removals too where nothing deeper has the row's prefix.
+//! 3. New files are synced before the job says that it is done. Old ones are only no longer referred
+//!    to; the garbage pass removes them when no checkpoint needs them.
+//!
+//! # Invariants
+//!
+//! - The choice depends on the version, the options and the time it is told, on nothing else.
+//! - A job may be given up at any time; what it wrote is known to nobody before its change is in the
+//!   manifest. Deltas that arrive meanwhile are newer than all it merges.
+
+mod choice;
+mod job;
+mod levels;
+mod options;
+
+pub(crate) use choice::{Choice, Merge, choose};
+pub(crate) use job::{CompactionJob, JobProgress};
+pub(crate) use options::CompactionOptions;
+
+#[cfg(test)]
+mod tests;

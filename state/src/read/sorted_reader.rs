@@ -1,0 +1,428 @@
+//! The owner's reads; see the module docs.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Range;
+use std::rc::Rc;
+
+use thalweg_io::block::FileId;
+use thalweg_io::storage::{BatchReader, ReadRequest};
+
+use super::ROUND_ROWS;
+use super::point_source::{Found, PointSource, WantedRow};
+use crate::backend::{RowAddress, RowVisitor, ScanVisitor, StoreError};
+use crate::cache::{BlockCache, BlockKey, CachedBlock};
+use crate::codec::{EncodedRow, RowPrefix, TableId};
+use crate::delta::{DeltaCache, DeltaReader};
+use crate::manifest::{FileMeta, Version};
+use crate::merge::{CanonicalRow, DeltaSource, Keep, RowMerge};
+use crate::snapshot::StoreFiles;
+use crate::sst::{FileSource, PrefixRange, RowsBelow, SortedFile};
+use crate::{KeyGroup, KeyGroupRange, KeyHash, StateError};
+
+/// What reads of sorted files cost, counted up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReadCounters {
+    /// Rows that were asked for.
+    pub(crate) rows: u64,
+    /// Files that have the row's prefix in their range, over all rows.
+    pub(crate) files_probed: u64,
+    /// Of these, the ones whose filter said no.
+    pub(crate) filter_negatives: u64,
+    /// Blocks found in the cache.
+    pub(crate) cache_hits: u64,
+    /// Blocks that were not, each counted once a round.
+    pub(crate) blocks_read: u64,
+    pub(crate) bytes_read: u64,
+    /// Calls of the storage for those: each reads its blocks together.
+    pub(crate) rounds_read: u64,
+}
+
+/// Reads rows of sorted files and of deltas, with open files and a block cache of its own.
+#[derive(Debug)]
+pub(crate) struct SortedReader {
+    files: StoreFiles,
+    open: BTreeMap<FileId, Rc<SortedFile>>,
+    cache: BlockCache,
+    batch: Box<dyn BatchReader>,
+    counters: ReadCounters,
+}
+
+/// One file in which one row can be.
+#[derive(Debug)]
+struct Lookup {
+    /// The row's number in the round.
+    row: usize,
+    file: Rc<SortedFile>,
+    blocks: Range<usize>,
+    /// The first of the blocks, or where it will be among those that are read.
+    first: BlockPlace,
+}
+
+#[derive(Debug)]
+enum BlockPlace {
+    Cached(CachedBlock),
+    ToRead(BlockKey),
+}
+
+/// Blocks that were read in a round, sorted by key.
+type ReadBlocks = Vec<(BlockKey, CachedBlock)>;
+
+impl SortedReader {
+    /// A reader whose cache takes up to `cache_bytes`.
+    pub(crate) fn new(files: StoreFiles, cache_bytes: usize) -> Self {
+        SortedReader {
+            batch: files.storage().batch_reader(),
+            files,
+            open: BTreeMap::new(),
+            cache: BlockCache::new(cache_bytes),
+            counters: ReadCounters::default(),
+        }
+    }
+
+    /// What reads cost so far.
+    pub(crate) fn counters(&self) -> ReadCounters {
+        self.counters
+    }
+
+    /// Memory of cached blocks, and of indexes and filters of open files.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let open: usize = self.open.values().map(|file| file.memory_bytes()).sum();
+        self.cache.bytes() + open
+    }
+
+    /// Changes how much memory cached blocks may take.
+    pub(crate) fn set_cache_bytes(&mut self, cache_bytes: usize) {
+        self.cache.set_capacity_bytes(cache_bytes);
+    }
+
+    /// Closes files that a version does not have.
+    pub(crate) fn retain(&mut self, version: &Version) {
+        let live: Vec<FileId> = {
+            let mut ids: Vec<FileId> = version.files().map(|file| file.id()).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let before = self.open.len();
+        self.open.retain(|id, _| live.binary_search(id).is_ok());
+        if self.open.len() < before {
+            self.cache.retain(|id| live.binary_search(&id).is_ok());
+        }
+    }
+
+    /// False if a row is certainly in none of the sorted files. No file is read: one that was not
+    /// opened yet may hold it.
+    pub(crate) fn may_hold(
+        &self,
+        version: &Version,
+        table: TableId,
+        group: KeyGroup,
+        hash: KeyHash,
+    ) -> bool {
+        let prefix = RowPrefix::new(table, group, hash);
+        version
+            .levels
+            .iter()
+            .filter_map(|level| file_of(level, prefix))
+            .any(|meta| self.open.get(&meta.id()).is_none_or(|file| file.may_hold(prefix)))
+    }
+
+    /// Visits the live records of rows. What the deltas need for them is loaded already.
+    ///
+    /// # Errors
+    ///
+    /// If a file is damaged or cannot be read, and what `visit` returns.
+    pub(crate) fn read_rows(
+        &mut self,
+        version: &Version,
+        deltas: &DeltaCache,
+        table: TableId,
+        rows: &[RowAddress<'_>],
+        now_ms: i64,
+        visit: RowVisitor<'_>,
+    ) -> Result<(), StateError> {
+        for (round, rows) in rows.chunks(ROUND_ROWS).enumerate() {
+            let mut read = Round::new(table, rows);
+            read.take_deltas(version, deltas);
+            read.plan(self, version)?;
+            let blocks = self.read_missing(&read.lookups)?;
+            read.merge(self, blocks, now_ms, &mut |row, record| {
+                visit(round * ROUND_ROWS + row, record)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Visits the live records of all rows of a table in a range of key groups, in order.
+    ///
+    /// # Errors
+    ///
+    /// If a file is damaged or cannot be read, and what `visit` returns.
+    pub(crate) fn scan(
+        &mut self,
+        version: &Version,
+        table: TableId,
+        range: KeyGroupRange,
+        now_ms: i64,
+        visit: ScanVisitor<'_>,
+    ) -> Result<(), StateError> {
+        let Some(prefixes) = PrefixRange::of_groups(table, range) else { return Ok(()) };
+        let mut sources = Vec::new();
+        for meta in version.deltas.iter().filter(|meta| meta.may_hold_any(table, range)) {
+            let reader = DeltaReader::open(&self.files, meta)?;
+            sources.push(RowsBelow::Delta(DeltaSource::new(reader, [table], range)?));
+        }
+        for level in version.levels.iter().filter(|level| !level.is_empty()) {
+            let source = FileSource::new(&self.files, level.iter().cloned(), prefixes)?;
+            sources.push(RowsBelow::Files(source));
+        }
+        let mut merge = RowMerge::new(sources);
+        let keep = Keep::live(now_ms);
+        let mut key = Vec::new();
+        while merge.next_row()? {
+            let Some(prefix) = merge.prefix() else { break };
+            key.clear();
+            key.extend_from_slice(merge.key());
+            let address = RowAddress { group: prefix.group(), hash: prefix.hash(), key: &key };
+            while let Some(record) = merge.next_record(keep)? {
+                visit(address, &record)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, meta: &FileMeta) -> Result<Rc<SortedFile>, StoreError> {
+        Ok(match self.open.entry(meta.id()) {
+            Entry::Occupied(entry) => Rc::clone(entry.get()),
+            Entry::Vacant(entry) => {
+                Rc::clone(entry.insert(Rc::new(SortedFile::open(&self.files, meta)?)))
+            }
+        })
+    }
+
+    /// Reads the blocks that lookups lack, together, each once.
+    fn read_missing(&mut self, lookups: &[Lookup]) -> Result<ReadBlocks, StoreError> {
+        let mut missing: Vec<(BlockKey, &Rc<SortedFile>)> = Vec::new();
+        for lookup in lookups {
+            if let BlockPlace::ToRead(key) = lookup.first {
+                missing.push((key, &lookup.file));
+            }
+        }
+        missing.sort_unstable_by_key(|(key, _)| *key);
+        missing.dedup_by_key(|(key, _)| *key);
+        self.read_blocks(&missing)
+    }
+
+    /// Reads blocks together, checks them and keeps them in the cache.
+    fn read_blocks(
+        &mut self,
+        missing: &[(BlockKey, &Rc<SortedFile>)],
+    ) -> Result<ReadBlocks, StoreError> {
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let length = |(key, file): &(BlockKey, &Rc<SortedFile>)| {
+            file.address(key.block).length_bytes as usize
+        };
+        let mut frames: Vec<Box<[u8]>> =
+            missing.iter().map(|block| vec![0; length(block)].into()).collect();
+        let requests = missing.iter().zip(&mut frames).map(|((key, file), frame)| {
+            ReadRequest::new(file.file(), file.address(key.block).offset, frame)
+        });
+        let mut requests: Vec<ReadRequest<'_>> = requests.collect();
+        self.batch.read(&mut requests);
+        for ((key, file), request) in missing.iter().zip(requests) {
+            let offset = file.address(key.block).offset;
+            request.into_outcome().map_err(|error| file.read_error(offset, error))?;
+        }
+        self.counters.rounds_read += 1;
+        let mut blocks = Vec::with_capacity(missing.len());
+        for ((key, file), frame) in missing.iter().zip(frames) {
+            file.check(key.block, &frame)?;
+            self.counters.blocks_read += 1;
+            self.counters.bytes_read += frame.len() as u64;
+            let block = Rc::new(frame);
+            self.cache.insert(*key, Rc::clone(&block));
+            blocks.push((*key, block));
+        }
+        Ok(blocks)
+    }
+
+    /// One block that a round did not expect to need.
+    fn block(&mut self, file: &Rc<SortedFile>, key: BlockKey) -> Result<CachedBlock, StoreError> {
+        if let Some(block) = self.cache.get(key) {
+            self.counters.cache_hits += 1;
+            return Ok(block);
+        }
+        let mut read = self.read_blocks(&[(key, file)])?;
+        Ok(read.swap_remove(0).1)
+    }
+}
+
+/// The file of a level in which a prefix can be.
+fn file_of(level: &[std::sync::Arc<FileMeta>], prefix: RowPrefix) -> Option<&FileMeta> {
+    let index = level.partition_point(|file| file.largest < prefix);
+    level.get(index).map(|file| &**file).filter(|file| file.smallest <= prefix)
+}
+
+/// Rows whose blocks are read together.
+///
+/// # Invariants
+///
+/// - `deltas` and `lookups` are sorted by row, and within a row the newest first.
+struct Round<'r> {
+    wanted: Vec<WantedRow<'r>>,
+    /// What deltas say, until one that removes the row.
+    deltas: Vec<(usize, PointSource<'r>)>,
+    lookups: Vec<Lookup>,
+}
+
+impl<'r> Round<'r> {
+    fn new(table: TableId, rows: &'r [RowAddress<'r>]) -> Self {
+        let wanted = rows.iter().map(|row| WantedRow {
+            prefix: RowPrefix::new(table, row.group, row.hash),
+            key: row.key,
+        });
+        Round { wanted: wanted.collect(), deltas: Vec::new(), lookups: Vec::new() }
+    }
+
+    fn take_deltas(&mut self, version: &Version, deltas: &DeltaCache) {
+        let mut found: Vec<(usize, EncodedRow<'_>)> = Vec::new();
+        for (number, wanted) in self.wanted.iter().enumerate() {
+            found.clear();
+            deltas.visit(version, wanted.prefix, &mut |delta, row| {
+                if row.key == wanted.key {
+                    found.push((delta, row));
+                }
+            });
+            for rows in found.chunk_by(|row, next| row.0 == next.0) {
+                let mut canonical = CanonicalRow::default();
+                let filled = canonical.fill(rows.iter().map(|(_, row)| *row));
+                filled.expect("rows of deltas were decoded when they were loaded");
+                let source = PointSource::of_delta(*wanted, canonical);
+                let is_removed = source.removes_row();
+                self.deltas.push((number, source));
+                if is_removed {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Finds the blocks in which rows can be.
+    fn plan(&mut self, reader: &mut SortedReader, version: &Version) -> Result<(), StoreError> {
+        let mut deltas = self.deltas.iter().peekable();
+        for (row, wanted) in self.wanted.iter().enumerate() {
+            reader.counters.rows += 1;
+            let mut is_removed = false;
+            while let Some((_, source)) = deltas.next_if(|(number, _)| *number == row) {
+                is_removed |= source.removes_row();
+            }
+            for level in &version.levels {
+                if is_removed {
+                    break;
+                }
+                let Some(meta) = file_of(level, wanted.prefix) else { continue };
+                let file = reader.open(meta)?;
+                reader.counters.files_probed += 1;
+                if !file.may_hold(wanted.prefix) {
+                    reader.counters.filter_negatives += 1;
+                    continue;
+                }
+                let blocks = file.blocks_of(wanted.prefix);
+                let key = BlockKey { file: meta.id(), block: blocks.start };
+                let first = match reader.cache.get(key) {
+                    None => BlockPlace::ToRead(key),
+                    Some(block) => {
+                        reader.counters.cache_hits += 1;
+                        is_removed = is_removed_in(*wanted, &file, &blocks, &block)?;
+                        BlockPlace::Cached(block)
+                    }
+                };
+                self.lookups.push(Lookup { row, file, blocks, first });
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges and visits row by row.
+    fn merge(
+        self,
+        reader: &mut SortedReader,
+        blocks: ReadBlocks,
+        now_ms: i64,
+        visit: RowVisitor<'_>,
+    ) -> Result<(), StateError> {
+        let mut merge = RowMerge::new(Vec::new());
+        let mut deltas = self.deltas.into_iter().peekable();
+        let mut lookups = self.lookups.into_iter().peekable();
+        for (row, wanted) in self.wanted.iter().enumerate() {
+            let sources = merge.restart();
+            while let Some((_, source)) = deltas.next_if(|(number, _)| *number == row) {
+                sources.push(source);
+            }
+            while let Some(lookup) = lookups.next_if(|lookup| lookup.row == row) {
+                let source = lookup.source(*wanted, reader, &blocks)?;
+                if source.has_row() {
+                    sources.push(source);
+                }
+            }
+            if sources.is_empty() || !merge.next_row()? {
+                continue;
+            }
+            while let Some(record) = merge.next_record(Keep::live(now_ms))? {
+                visit(row, &record)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a block that is at hand says that the row was removed.
+fn is_removed_in(
+    wanted: WantedRow<'_>,
+    file: &Rc<SortedFile>,
+    blocks: &Range<usize>,
+    block: &CachedBlock,
+) -> Result<bool, StoreError> {
+    Ok(match PointSource::seek(wanted, file, blocks.clone(), block)? {
+        Found::Source(source) => source.removes_row(),
+        Found::InNextBlock => false,
+    })
+}
+
+impl Lookup {
+    /// What the file says of the row.
+    fn source<'k>(
+        self,
+        wanted: WantedRow<'k>,
+        reader: &mut SortedReader,
+        blocks: &ReadBlocks,
+    ) -> Result<PointSource<'k>, StoreError> {
+        let first = match self.first {
+            BlockPlace::Cached(block) => block,
+            BlockPlace::ToRead(key) => {
+                let index = blocks.binary_search_by_key(&key, |(key, _)| *key);
+                let index = index.expect("each block that was missing has been read");
+                Rc::clone(&blocks[index].1)
+            }
+        };
+        if let Found::Source(source) =
+            PointSource::seek(wanted, &self.file, self.blocks.clone(), &first)?
+        {
+            return Ok(source);
+        }
+        let second = self.blocks.start + 1..self.blocks.end;
+        let key = BlockKey { file: self.file.id(), block: second.start };
+        let block = reader.block(&self.file, key)?;
+        match PointSource::seek(wanted, &self.file, second.clone(), &block)? {
+            Found::Source(source) => Ok(source),
+            Found::InNextBlock => PointSource::seek_streaming(
+                wanted,
+                &self.file,
+                second.start + 1..second.end,
+                &block,
+            ),
+        }
+    }
+}

@@ -98,6 +98,13 @@ impl LsmOptions {
         usize::try_from(share).unwrap_or(usize::MAX)
     }
 
+    /// How files are merged. With a budget rows are read from files, and sorted ones are better for
+    /// that: a filter, no index of every row.
+    pub(crate) fn compaction(&self) -> CompactionOptions {
+        let sorts_deltas = self.compaction.sorts_deltas || self.memory_budget_bytes.is_some();
+        CompactionOptions { sorts_deltas, ..self.compaction }
+    }
+
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         let invalid = |option, given: String, bounds| {
             let (store, given) = (self.store.clone(), given.into());

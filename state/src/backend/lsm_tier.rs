@@ -61,6 +61,8 @@ struct OpenTable {
     id: TableId,
     /// All epochs up to this one are finished.
     finished: Epoch,
+    /// What its resident rows took when it last told.
+    used_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +125,7 @@ impl LsmTier {
             files,
             layout,
             retained_checkpoints: options.retained_checkpoints,
-            compaction: options.compaction,
+            compaction: options.compaction(),
             commands: inbox,
             outbox: Outbox::new(sender, options.waker.clone()),
             gauges: Arc::clone(&gauges),
@@ -186,7 +188,7 @@ impl LsmTier {
             self.link.send(Command::Describe(new_records));
         }
         let epoch = self.current_epoch();
-        self.tables.push(OpenTable { id, finished: Epoch(epoch.0 - 1) });
+        self.tables.push(OpenTable { id, finished: Epoch(epoch.0 - 1), used_bytes: 0 });
         Ok((id, epoch, states))
     }
 
@@ -405,6 +407,19 @@ impl Tier for LsmTier {
 
     fn readable_epoch(&self) -> Epoch {
         self.version.epoch.unwrap_or(Epoch(0))
+    }
+
+    /// Tables share what caches leave of the budget in proportion to what they use, so that all of
+    /// them shrink by the same part.
+    fn share_of_budget(&mut self, table: TableId, used_bytes: u64) -> Option<u64> {
+        let budget = self.options.memory_budget_bytes?;
+        let rows_bytes = budget.saturating_sub(self.options.cache_bytes() as u64);
+        let open = self.tables.iter_mut().find(|open| open.id == table)?;
+        open.used_bytes = used_bytes;
+        let all: u64 = self.tables.iter().map(|open| open.used_bytes).sum();
+        let share = u128::from(rows_bytes) * u128::from(used_bytes) / u128::from(all.max(1));
+        // A table that has nothing yet may have all that is left.
+        Some((share as u64).max(rows_bytes.saturating_sub(all)))
     }
 
     fn has_rows(&self, table: TableId) -> bool {

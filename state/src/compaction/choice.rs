@@ -40,37 +40,40 @@ pub(crate) struct Merge {
     pub(crate) file_bytes: u64,
 }
 
-/// Decides by sizes: the level that exceeds its target most is made smaller, deltas as level 0.
-/// Without one, files half of whose records have expired are rewritten.
+/// Decides by sizes: the level that exceeds its target most is made smaller; all that is young
+/// counts as one. Without one, deltas are sorted if that is wanted, and files half of whose records
+/// have expired are rewritten.
 pub(crate) fn choose(version: &Version, options: &CompactionOptions, now_ms: i64) -> Choice {
     let levels = Levels::of(version, options);
-    let delta_fullness = delta_fullness(version, &levels, options);
-    let fullest = (1..LEVEL_MAX)
+    let young = levels.young_fullness(version, options);
+    let fullest = (levels.base..LEVEL_MAX)
         .map(|level| (levels.fullness(level), level))
         .max_by_key(|(fullness, level)| (*fullness, std::cmp::Reverse(*level)));
-    match fullest {
-        Some((fullness, level)) if fullness >= 1_000 && fullness > delta_fullness => {
+    let is_unsorted = options.sorts_deltas && !version.deltas.is_empty();
+    match (fullest, levels.free_young_level()) {
+        (_, Some(level)) if is_unsorted && young < 1_000 => Choice::Merge(Merge {
+            deltas: version.deltas.clone(),
+            files: Vec::new(),
+            level,
+            file_bytes: options.file_bytes_max,
+        }),
+        (Some((fullness, level)), _) if fullness >= 1_000 && fullness > young => {
             push_down(version, &levels, options, level)
         }
-        _ if delta_fullness >= 1_000 => merge_deltas(version, &levels, options),
+        _ if young >= 1_000 => merge_young(version, &levels, options),
         _ => rewrite_expired(version, &levels, options, now_ms),
     }
 }
 
-fn delta_fullness(version: &Version, levels: &Levels, options: &CompactionOptions) -> u64 {
-    let by_count = version.deltas.len() as u64 * 1_000 / options.delta_count.max(1) as u64;
-    by_count.max(levels.fullness(0))
-}
+/// A level takes young files as long as it has no more than so many times its target then; what is
+/// too much goes down file by file. There the next level is rewritten for an eighth of its bytes
+/// each: merging more than twice the target through it at once costs less.
+const OVERFILL: u64 = 2;
 
-/// A level above the bottom takes deltas as long as it has no more than so many times its target
-/// then; what is too much goes down file by file.
-const OVERFILL: u64 = 4;
-
-/// Merges all deltas into the base level; or, if they are much too large for it, through it into the
-/// next one: level by level they would be written once more each. The bottom, whose rewriting takes
-/// as much space again, takes them only if they are half of it.
-fn merge_deltas(version: &Version, levels: &Levels, options: &CompactionOptions) -> Choice {
-    let mut incoming = levels.bytes[0];
+/// Merges all that is young into the base level; or, if it is too much for it, through it into the
+/// next one, down to the first that it fits.
+fn merge_young(version: &Version, levels: &Levels, options: &CompactionOptions) -> Choice {
+    let mut incoming = levels.young_bytes();
     let mut level = levels.base;
     while level < LEVEL_MAX {
         incoming += levels.bytes[level as usize];
@@ -79,11 +82,15 @@ fn merge_deltas(version: &Version, levels: &Levels, options: &CompactionOptions)
         }
         level += 1;
     }
-    let has_table = |file: &&Arc<FileMeta>| {
-        let mut tables = file.tables.iter();
-        tables.any(|table| version.deltas.iter().any(|delta| delta.tables.contains(table)))
+    let young = || {
+        let runs = (1..levels.base).flat_map(|level| version.level(level));
+        version.deltas.iter().chain(runs)
     };
-    let files = (1..=level).flat_map(|level| version.level(level)).filter(has_table);
+    let has_young_table = |file: &&Arc<FileMeta>| {
+        let mut tables = file.tables.iter();
+        tables.any(|table| young().any(|young| young.tables.contains(table)))
+    };
+    let files = (1..=level).flat_map(|level| version.level(level)).filter(has_young_table);
     Choice::Merge(Merge {
         deltas: version.deltas.clone(),
         files: files.cloned().collect(),

@@ -5,8 +5,11 @@
 pub(crate) struct CompactionOptions {
     /// So many deltas are merged, whatever their size: each is looked into by every read.
     pub(crate) delta_count: usize,
-    /// Deltas are merged when they have this share of the sorted files, in percent, too.
+    /// Deltas are merged, too, when they have this share of the sorted files, in percent.
     pub(crate) delta_percent: u64,
+    /// Each delta is sorted by itself as soon as it is there, into one of the levels above the base:
+    /// for stores whose rows are read from files, since a delta is read partition by partition.
+    pub(crate) sorts_deltas: bool,
     /// What deltas and the uppermost level may have in any case.
     pub(crate) level_bytes: u64,
     /// How much larger each level is than the one above.
@@ -22,10 +25,36 @@ impl Default for CompactionOptions {
         CompactionOptions {
             delta_count: 4,
             delta_percent: 25,
+            sorts_deltas: false,
             level_bytes: 8 << 20,
             level_factor: 8,
             file_bytes_max: 32 << 20,
             file_bytes_min: 2 << 20,
         }
     }
+}
+
+#[cfg(test)]
+impl CompactionOptions {
+    /// Nothing is ever merged, unless it has expired.
+    pub(crate) const NEVER: CompactionOptions = CompactionOptions {
+        delta_count: usize::MAX,
+        delta_percent: u64::MAX,
+        sorts_deltas: false,
+        level_bytes: u64::MAX,
+        level_factor: 8,
+        file_bytes_max: 32 << 20,
+        file_bytes_min: 2 << 20,
+    };
+
+    /// Levels and files so small that a few hundred rows fill three of them.
+    pub(crate) const SMALL: CompactionOptions = CompactionOptions {
+        delta_count: 3,
+        delta_percent: 25,
+        sorts_deltas: false,
+        level_bytes: 8_000,
+        level_factor: 3,
+        file_bytes_max: 16_000,
+        file_bytes_min: 2_000,
+    };
 }

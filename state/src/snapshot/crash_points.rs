@@ -19,6 +19,18 @@ pub const MANIFEST_DIRSYNC: &str = "manifest.dirsync";
 pub const CKPT_FILES_DURABLE: &str = "ckpt.files_durable";
 /// A checkpoint is complete; nobody was told.
 pub const CKPT_COMPLETE: &str = "ckpt.complete";
+/// A block of a sorted file was taken; it is in memory or on its way to the disk.
+pub const COMPACT_BLOCK: &str = "compact.block";
+/// All rows and the index of a sorted file were taken.
+pub const COMPACT_INDEX: &str = "compact.index";
+/// Only the footer of a sorted file is missing.
+pub const COMPACT_FOOTER: &str = "compact.footer";
+/// The contents of a sorted file are durable, its name may not be.
+pub const COMPACT_FSYNC: &str = "compact.fsync";
+/// All files of a compaction are durable, and no manifest names them.
+pub const COMPACT_BEFORE_EDIT: &str = "compact.before_edit";
+/// A manifest names them, and not those that they replace.
+pub const COMPACT_AFTER_EDIT: &str = "compact.after_edit";
 /// A restored store's files are referred to in memory, by no manifest.
 pub const RESTORE_REFERENCED: &str = "restore.referenced";
 /// A file that nothing refers to is about to be removed.
@@ -27,7 +39,7 @@ pub const GC_BEFORE_UNLINK: &str = "gc.before_unlink";
 pub const GC_AFTER_UNLINK: &str = "gc.after_unlink";
 
 /// All of them.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 18] = [
     FLUSH_BLOCK,
     FLUSH_FOOTER,
     FLUSH_FSYNC,
@@ -37,6 +49,12 @@ pub const ALL: [&str; 12] = [
     MANIFEST_DIRSYNC,
     CKPT_FILES_DURABLE,
     CKPT_COMPLETE,
+    COMPACT_BLOCK,
+    COMPACT_INDEX,
+    COMPACT_FOOTER,
+    COMPACT_FSYNC,
+    COMPACT_BEFORE_EDIT,
+    COMPACT_AFTER_EDIT,
     RESTORE_REFERENCED,
     GC_BEFORE_UNLINK,
     GC_AFTER_UNLINK,

@@ -93,20 +93,6 @@ const ROWS_KIND: u8 = 1;
 const INDEX_KIND: u8 = 2;
 const FILTER_KIND: u8 = 3;
 
-/// Where the writing of sorted files can be made to crash.
-pub(crate) mod crash_points {
-    /// A block was taken; it is in memory or on its way to the disk.
-    pub(crate) const BLOCK: &str = "compact.block";
-    /// All rows and the index were taken.
-    pub(crate) const INDEX: &str = "compact.index";
-    /// Only the footer is missing.
-    pub(crate) const FOOTER: &str = "compact.footer";
-    /// The contents are durable, the name may not be.
-    pub(crate) const SYNCED: &str = "compact.fsync";
-    /// The files are durable, and no manifest refers to them.
-    pub(crate) const PUBLISHED: &str = "compact.before_edit";
-}
-
 #[cfg(test)]
 pub(crate) mod test_runs;
 #[cfg(test)]

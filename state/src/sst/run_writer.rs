@@ -3,11 +3,10 @@
 use thalweg_io::checkpoint_file::CompletedFile;
 use thalweg_io::{IoError, crash_point};
 
-use super::crash_points;
 use super::writer::{RunOrigin, SortedWriter};
 use crate::codec::{Record, RowPrefix};
 use crate::manifest::FileMeta;
-use crate::snapshot::StoreFiles;
+use crate::snapshot::{StoreFiles, crash_points};
 
 /// Takes rows in order; cuts files between tables, and between prefixes where they are large enough.
 ///
@@ -82,7 +81,7 @@ impl RunWriter {
         self.complete_current()?;
         let (files, metas): (Vec<_>, Vec<_>) = self.completed.drain(..).unzip();
         CompletedFile::publish_all(files)?;
-        crash_point(crash_points::PUBLISHED);
+        crash_point(crash_points::COMPACT_BEFORE_EDIT);
         Ok(metas)
     }
 

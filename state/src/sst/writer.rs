@@ -11,11 +11,11 @@ use super::expiry_sample::ExpirySample;
 use super::filter::FilterBuilder;
 use super::footer::Footer;
 use super::index::BlockIndex;
-use super::{FILTER_KIND, INDEX_KIND, ROWS_KIND, SORTED_FORMAT, crash_points};
+use super::{FILTER_KIND, INDEX_KIND, ROWS_KIND, SORTED_FORMAT};
 use crate::backend::Epoch;
 use crate::codec::{IS_LAST, Record, RecordKind, RowPrefix, write_record};
 use crate::manifest::FileMeta;
-use crate::snapshot::StoreFiles;
+use crate::snapshot::{StoreFiles, crash_points};
 
 /// Bytes of a full block with its frame: a page of the kernel's cache and of most disks.
 const BLOCK_BYTES: usize = 4096;
@@ -140,7 +140,7 @@ impl SortedWriter {
         if self.records.len() >= PAYLOAD_BYTES {
             self.split_row()?;
         }
-        self.last_tag_at = write_record(&mut self.records, record);
+        self.last_tag_at = write_record(&mut self.records, record).at;
         self.record_count += 1;
         self.removal_count += u64::from(frees_much(record));
         self.expiry.push(record.expires_at_ms);
@@ -190,7 +190,7 @@ impl SortedWriter {
         }
         let smallest = self.smallest.expect("a file is completed only if it has rows");
         let index = self.file.append_block(INDEX_KIND, &self.index.to_bytes())?;
-        crash_point(crash_points::INDEX);
+        crash_point(crash_points::COMPACT_INDEX);
         let filter = self.file.append_block(FILTER_KIND, &self.filter.build().to_bytes())?;
         let footer = Footer {
             table: smallest.table(),
@@ -205,9 +205,9 @@ impl SortedWriter {
             index,
             filter,
         };
-        crash_point(crash_points::FOOTER);
+        crash_point(crash_points::COMPACT_FOOTER);
         let file = self.file.complete(&footer.to_bytes())?;
-        crash_point(crash_points::SYNCED);
+        crash_point(crash_points::COMPACT_FSYNC);
         let meta = FileMeta {
             seal: file.seal(),
             level: self.origin.level,
@@ -248,7 +248,7 @@ impl SortedWriter {
     fn write_block(&mut self, continues_behind: bool) -> Result<(), IoError> {
         let first = self.block.first();
         let address = self.file.append_block(ROWS_KIND, self.block.finish(continues_behind))?;
-        crash_point(crash_points::BLOCK);
+        crash_point(crash_points::COMPACT_BLOCK);
         self.index.push(first, address);
         self.block.clear();
         if continues_behind {

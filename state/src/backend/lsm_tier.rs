@@ -115,7 +115,7 @@ impl LsmTier {
         let registry = TableRegistry::new(store, contents.tables.clone());
         let manifest = ManifestLog::new(files.clone(), root.manifest_path(store), contents);
         let layout = PartitionLayout::new(options.key_groups, options.max_parallelism);
-        let gauges = Arc::new(Gauges::default());
+        let gauges = Arc::new(Gauges::new());
         let deltas = DeltaCache::new(files.clone(), options.cache_bytes() / 2);
         let sorted = SortedReader::new(files.clone(), options.cache_bytes() / 2);
         let (commands, inbox) = mpsc::channel();

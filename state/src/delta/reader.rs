@@ -197,7 +197,7 @@ impl DeltaReader {
 }
 
 fn malformed(store: &str, path: &Path, offset: u64, what: &str) -> StoreError {
-    let (store, path, what) = (store.into(), path.to_path_buf(), what.into());
+    let (store, path, what) = (store.into(), path.into(), what.into());
     StoreError::Malformed { store, path, offset, what, older: OlderCheckpoints::default() }
 }
 

@@ -1,7 +1,5 @@
 //! Rows of a delta in memory, with a sorted index.
 
-use std::ops::Range;
-
 use crate::codec::{EncodedRow, RowPrefix, TableId, decode_row};
 use crate::{KeyGroup, KeyGroupRange, KeyHash};
 
@@ -31,10 +29,6 @@ fn sort_prefix(group: KeyGroup, hash: KeyHash) -> u64 {
 impl DeltaRows {
     pub(crate) fn len(&self) -> usize {
         self.index.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.index.is_empty()
     }
 
     /// The bytes that it takes in memory.

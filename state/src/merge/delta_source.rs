@@ -85,8 +85,11 @@ impl DeltaSource {
                 {
                     self.row_end += 1;
                 }
-                let all = (self.row_start..self.row_end).map(|index| rows.row(index));
-                self.row.fill(all).expect(DECODED);
+                let filled = match self.row_end - self.row_start {
+                    1 => self.row.fill_with(first),
+                    _ => self.row.fill((self.row_start..self.row_end).map(|row| rows.row(row))),
+                };
+                filled.expect(DECODED);
                 return Ok(());
             }
             let Some((table, groups)) = self.parts.pop_front() else {

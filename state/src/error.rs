@@ -156,6 +156,14 @@ pub enum StateError {
         /// The operator.
         operator: Box<str>,
     },
+    /// A change was not written, so what is written is not whole.
+    #[error(
+        "a change of operator '{operator}' could not be written before, so none of its checkpoints can be completed any more; restart it from the last completed one"
+    )]
+    ChangeNotWritten {
+        /// The operator.
+        operator: Box<str>,
+    },
     /// rkyv refused to archive a value.
     #[error("a value of type {type_name} cannot be archived")]
     Archive {

@@ -93,10 +93,11 @@ pub use key_group::{
     KeyGroup, KeyGroupRange, MAX_PARALLELISM_LIMIT, default_max_parallelism, key_group_of,
     subtask_of,
 };
+pub use memory::flat_store::FlatStore;
 pub use memory::table_memory::TableMemory;
 pub use memory::{
-    MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, PrefetchSlab, PrefetchTable, Progress, RowCursor,
-    RowId, RowStore, StateInfo, StateKind, StateRegistrar,
+    MAX_ALIGNMENT, MAX_ROW_BYTES, MAX_STATES, MemoryPressure, PrefetchSlab, PrefetchTable,
+    Progress, RowCursor, RowId, RowStore, StateInfo, StateKind, StateRegistrar,
 };
 pub use operator_state::{
     BroadcastIter, BroadcastState, OperatorContext, OperatorContextMut, OperatorListState,

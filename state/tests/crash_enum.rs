@@ -4,6 +4,7 @@
 //! was reported. Then the machine stops after each change of the disk: what was not synced is lost,
 //! kept, torn or reordered. Every image must open, at the last checkpoint that was reported or at a
 //! later one that had begun, with exactly its contents.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod durable;
 
@@ -72,6 +73,21 @@ fn check(image: &CrashImage<'_>, options: &LsmOptions, snapshots: &Snapshots) {
     assert!(driver.contents() == driver.models, "contents differ at {id}\n{image}");
 }
 
+/// Each checkpoint that is retained opens, with its contents.
+fn check_retained(image: &CrashImage<'_>, snapshots: &Snapshots) {
+    let storage: Arc<dyn Storage> = Arc::new(image.to_memory());
+    let stores = open_root(&storage).unwrap().stores().unwrap();
+    let Some(store) = stores.first() else { return };
+    for id in store.checkpoints.iter().map(|checkpoint| checkpoint.id) {
+        let storage: Arc<dyn Storage> = Arc::new(image.to_memory());
+        let root = open_root(&storage).unwrap();
+        let store = LsmStore::open_at_in(&root, options(), id, None)
+            .unwrap_or_else(|error| panic!("retained {id}: {error}\n{image}"));
+        let mut driver = Driver::new(store, snapshots[&id.0].clone(), 0);
+        assert!(driver.contents() == driver.models, "contents of retained {id} differ\n{image}");
+    }
+}
+
 /// As [`check`]; and the store goes on from there.
 fn check_and_go_on(image: &CrashImage<'_>, options: &LsmOptions, snapshots: &Snapshots) {
     check(image, options, snapshots);
@@ -100,6 +116,7 @@ fn checkpoints() -> CrashReport {
         count += 1;
         match count % 8 {
             0 => check_and_go_on(image, &options(), &run.snapshots),
+            1 => check_retained(image, &run.snapshots),
             _ => check(image, &options(), &run.snapshots),
         }
     })
@@ -116,7 +133,9 @@ fn overlapping_checkpoints() -> CrashReport {
         driver.change(8, 40, 60);
         run.snapshots.insert(id + 1, driver.models.clone());
         driver.store.begin_checkpoint(CheckpointId(id + 1)).unwrap();
-        driver.tables.iter_mut().for_each(|table| drop(table.end_epoch().unwrap()));
+        for table in &mut driver.tables {
+            table.end_epoch().unwrap();
+        }
         wait_in_order(&run, &mut driver, id);
     }
     run.disk.recording().enumerate(&PLAN, |image| check(image, &options(), &run.snapshots))
@@ -139,6 +158,31 @@ fn wait_in_order(run: &Run, driver: &mut Driver, first: u64) {
         }
     }
     panic!("checkpoint {next} does not complete");
+}
+
+/// Merges of deltas and sorted files, whose edits replace files, and the removal of what they
+/// replaced once no checkpoint refers to it.
+fn compaction() -> CrashReport {
+    let mut run = Run::new();
+    let mut driver = run.create(options(), 8);
+    for id in 1..=3 {
+        run.checkpoint(&mut driver, id, 30);
+    }
+    run.disk.start_recording();
+    run.disk.note(3);
+    for id in 4..=12 {
+        run.checkpoint(&mut driver, id, 8);
+    }
+    let statistics = driver.store.statistics();
+    assert!(statistics.compacted_files >= 2 && statistics.removed_files >= 4, "{statistics}");
+    let mut count = 0;
+    run.disk.recording().enumerate(&PLAN, |image| {
+        count += 1;
+        check(image, &options(), &run.snapshots);
+        if count % 4 == 0 {
+            check_retained(image, &run.snapshots);
+        }
+    })
 }
 
 /// Opening, which starts a new manifest in the place of the old one, again and again.
@@ -198,7 +242,7 @@ fn rescale() -> CrashReport {
         let root = open_root(&storage).unwrap_or_else(|error| panic!("{error}\n{image}"));
         let noted = image.latest_note().unwrap_or(0);
         let is_promised = |name: &str| match name {
-            "slot" => noted < 5 && noted >= 1,
+            "slot" => (1..5).contains(&noted),
             "left" => (2..6).contains(&noted),
             "right" => (3..7).contains(&noted),
             _ => noted >= 4,
@@ -249,17 +293,34 @@ fn of_groups(model: &Model, groups: KeyGroupRange) -> Model {
 /// The process ends at any point, is started again, acts on what it reads, though that may never
 /// have been durable, and then the machine stops.
 fn killed_then_crashed() -> CrashReport {
+    kill_and_crash(2, false)
+}
+
+/// Kills the process after every so many changes. The new one may forget to sync the manifest that
+/// it reads.
+fn kill_and_crash(kill_every: usize, forgets_sync: bool) -> CrashReport {
     let mut run = Run::new();
     let mut driver = run.create(options(), 6);
     for id in 1..=4 {
         run.checkpoint(&mut driver, id, 8);
     }
+    // From here on checkpoints release others, and files with them.
+    run.disk.start_recording();
+    run.disk.note(4);
+    for id in 5..=7 {
+        run.checkpoint(&mut driver, id, 8);
+    }
+    let statistics = driver.store.statistics();
+    assert!(statistics.removed_files >= 3, "{statistics}");
     drop(driver);
     let recording = run.disk.recording();
     let plan = CrashPlan { samples: 12, torn_samples: 4, combinations_max: 1 << 6, ..PLAN };
     let mut total = CrashReport::default();
-    for count in 0..=recording.operation_count() {
+    for count in (0..=recording.operation_count()).step_by(kill_every) {
         let (disk, noted) = recording.killed_after(count);
+        if forgets_sync {
+            disk.arm(ArmedFault::next(FaultKind::LyingSync).of(".manifest"));
+        }
         let storage: Arc<dyn Storage> = Arc::new(disk.clone());
         let mut snapshots = run.snapshots.clone();
         match open(&storage, options()) {
@@ -281,6 +342,7 @@ fn killed_then_crashed() -> CrashReport {
         let report = disk.recording().enumerate(&plan, |image| {
             let latest = image.latest_note().or(noted);
             check_from(image, latest, &snapshots);
+            check_retained(image, &snapshots);
         });
         total.points += report.points;
         total.points_exhausted += report.points_exhausted;
@@ -325,13 +387,17 @@ fn each_forgotten_sync_is_caught() {
         let is_caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
         assert!(is_caught, "{kind:?} of {name}");
     }
+    assert!(std::panic::catch_unwind(|| kill_and_crash(1, true)).is_err(), "sync before reading");
 }
+
+type Protocol = fn() -> CrashReport;
 
 #[test]
 fn every_crash_image_recovers() {
-    let protocols: [(&str, fn() -> CrashReport); 5] = [
+    let protocols: [(&str, Protocol); 6] = [
         ("checkpoints and deletion", checkpoints),
         ("overlapping checkpoints", overlapping_checkpoints),
+        ("compaction", compaction),
         ("manifest rotation", manifest_rotation),
         ("rescale and removal", rescale),
         ("kill, restart, crash", killed_then_crashed),

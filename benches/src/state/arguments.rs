@@ -28,6 +28,15 @@ pub enum Backend {
     Lsm,
 }
 
+/// How values lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// In rows, behind an index.
+    Rows,
+    /// In the buckets of the table, next to their keys.
+    Flat,
+}
+
 /// How files are written and read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageKind {
@@ -77,6 +86,8 @@ pub struct Options {
     pub budget_mib: Option<u64>,
     /// Another store to run the same work on, alone, after ours.
     pub rival: Option<Rival>,
+    /// How values lie in memory.
+    pub layout: Layout,
     /// How files are written and read.
     pub storage: StorageKind,
     /// Where files are made, and removed when the run ends.
@@ -97,6 +108,7 @@ pub fn declared() -> DeclaredArguments {
         .with(option("ahead", "N", "how far ahead hints are given").default(16))
         .with(option("growths", "N", "how often growth is repeated").default(3))
         .with(option("backend", "B", "lsm or memory").default("lsm"))
+        .with(option("layout", "L", "rows or flat").default("rows"))
         .with(option("storage", "S", "uring or posix").default("uring"))
         .with(option("barrier-every", "N", "operations between two checkpoints; none without it"))
         .with(option("budget-mib", "M", "memory that state may take"))
@@ -132,6 +144,7 @@ impl Options {
             barrier_every: arguments.parse_optional("barrier-every")?,
             budget_mib: arguments.parse_optional("budget-mib")?,
             rival: arguments.parse_optional("rival")?,
+            layout: arguments.parse("layout")?,
             storage: arguments.parse("storage")?,
             directory: arguments.parse("directory")?,
         };
@@ -157,6 +170,11 @@ impl Options {
             return Ok(());
         };
         Err(problem.into())
+    }
+
+    /// The budget in bytes.
+    pub(super) fn budget_bytes(&self) -> Option<usize> {
+        self.budget_mib.map(|mib| (mib << 20) as usize)
     }
 
     /// The distribution of keys, for people.
@@ -208,6 +226,28 @@ impl Rival {
             Rival::RocksDb => "rocksdb",
             Rival::Fjall => "fjall",
             Rival::Redb => "redb",
+        }
+    }
+}
+
+impl Layout {
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layout::Rows => "rows",
+            Layout::Flat => "flat",
+        }
+    }
+}
+
+impl FromStr for Layout {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "rows" => Ok(Layout::Rows),
+            "flat" => Ok(Layout::Flat),
+            _ => Err("there are rows and flat".to_owned()),
         }
     }
 }

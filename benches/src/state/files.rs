@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use thalweg::Result;
 use thalweg::state::{
-    CheckpointId, Key, KeyGroupRange, LsmOptions, LsmStore, RowStore, StateError, StoreError,
-    StoreEvent,
+    CheckpointId, FlatStore, Key, KeyGroupRange, LsmOptions, LsmStore, RowStore, StateError,
+    StateValue, StoreError, StoreEvent,
 };
 use thalweg_io::Spawner;
 use thalweg_io::storage::{PosixStorage, Storage, UringOptions, UringStorage};
@@ -27,6 +27,8 @@ use crate::now_ns;
 /// Rows that a beat writes for each record of the batch before it: the epoch is finished by the time
 /// that half as many records have come as changed rows.
 const BEAT_SHARE: usize = 2;
+/// Rows of a beat while nothing else is to be done.
+const SETTLE_ROWS: usize = 4096;
 /// Key groups of the slot.
 const KEY_GROUPS: u16 = 128;
 
@@ -37,6 +39,45 @@ struct Threads;
 impl Spawner for Threads {
     fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+    }
+}
+
+/// A resident table of the store, as checkpoints and reads see it.
+pub(super) trait Table {
+    /// Ends the epoch.
+    fn barrier(&mut self) -> Result<(), StateError>;
+    /// Writes changed rows of ended epochs down; whether all are.
+    fn beat(&mut self, rows_max: usize) -> Result<bool, StateError>;
+    /// Reads key groups that are not resident; whether there are more.
+    fn restore_step(&mut self) -> Result<bool, StateError>;
+}
+
+impl<K: Key> Table for RowStore<K> {
+    fn barrier(&mut self) -> Result<(), StateError> {
+        RowStore::barrier(self).map(drop)
+    }
+
+    fn beat(&mut self, rows_max: usize) -> Result<bool, StateError> {
+        Ok(RowStore::beat(self, rows_max)?.is_done())
+    }
+
+    fn restore_step(&mut self) -> Result<bool, StateError> {
+        RowStore::restore_step(self)
+    }
+}
+
+impl<K: Key, S: StateValue> Table for FlatStore<K, S> {
+    fn barrier(&mut self) -> Result<(), StateError> {
+        FlatStore::barrier(self);
+        Ok(())
+    }
+
+    fn beat(&mut self, rows_max: usize) -> Result<bool, StateError> {
+        Ok(FlatStore::beat(self, rows_max)?.is_done())
+    }
+
+    fn restore_step(&mut self) -> Result<bool, StateError> {
+        FlatStore::restore_step(self)
     }
 }
 
@@ -108,19 +149,19 @@ impl Files {
 
     /// What is done after a batch of so many records.
     #[inline]
-    pub(super) fn after_batch<K: Key>(
+    pub(super) fn after_batch(
         &mut self,
-        rows: &mut RowStore<K>,
+        table: &mut (impl Table + ?Sized),
         records: usize,
     ) -> Result<()> {
         self.since_barrier += records as u64;
         if self.since_barrier >= self.barrier_every {
             self.since_barrier = 0;
-            self.barrier(rows)?;
+            self.barrier(table)?;
         }
         if self.has_beats {
             let (figures, beat_rows) = (&mut self.figures, self.beat_rows);
-            self.has_beats = !figures.beats.time(|| rows.beat(beat_rows))?.is_done();
+            self.has_beats = !figures.beats.time(|| table.beat(beat_rows))?;
         }
         if !self.in_flight.is_empty() {
             self.poll()?;
@@ -129,13 +170,13 @@ impl Files {
     }
 
     /// Ends the epoch with a checkpoint; false if the store refuses it.
-    pub(super) fn barrier<K: Key>(&mut self, rows: &mut RowStore<K>) -> Result<bool> {
+    pub(super) fn barrier(&mut self, table: &mut (impl Table + ?Sized)) -> Result<bool> {
         let id = CheckpointId(self.next_checkpoint);
         let begin_ns = now_ns();
         let store = &self.store;
         let ended = self.figures.stalls.time(|| {
             store.begin_checkpoint(id).map_err(StateError::from)?;
-            rows.barrier()
+            table.barrier()
         });
         match ended {
             Ok(_) => {
@@ -153,9 +194,9 @@ impl Files {
     }
 
     /// The checkpoint of all that was loaded, which counts for nothing.
-    pub(super) fn first_checkpoint<K: Key>(&mut self, rows: &mut RowStore<K>) -> Result<()> {
-        self.barrier(rows)?;
-        self.settle(rows)?;
+    pub(super) fn first_checkpoint(&mut self, table: &mut (impl Table + ?Sized)) -> Result<()> {
+        self.barrier(table)?;
+        self.settle(table)?;
         self.figures = Figures::new(self.ticks);
         Ok(())
     }
@@ -182,10 +223,10 @@ impl Files {
     }
 
     /// Writes down what ended epochs still owe, and waits until all checkpoints are durable.
-    pub(super) fn settle<K: Key>(&mut self, rows: &mut RowStore<K>) -> Result<()> {
+    pub(super) fn settle(&mut self, table: &mut (impl Table + ?Sized)) -> Result<()> {
         let begin_ns = now_ns();
         while self.has_beats {
-            self.has_beats = !rows.beat(usize::MAX)?.is_done();
+            self.has_beats = !table.beat(SETTLE_ROWS)?;
         }
         while !self.in_flight.is_empty() {
             self.poll()?;
@@ -221,8 +262,8 @@ impl Figures {
 
 fn lsm_options(options: &Options) -> LsmOptions {
     let groups = KeyGroupRange { start: 0, end: KEY_GROUPS };
-    let budget_bytes = options.budget_mib.map(|mib| mib << 20);
-    LsmOptions::new(groups, KEY_GROUPS).memory_budget_bytes(budget_bytes)
+    LsmOptions::new(groups, KEY_GROUPS)
+        .memory_budget_bytes(options.budget_bytes().map(|bytes| bytes as u64))
 }
 
 /// The storage of a run, with a place for files that are given up.

@@ -35,7 +35,7 @@ mod timers;
 #[cfg(feature = "rivals")]
 mod rivals;
 
-pub use arguments::{Backend, Bench, Options, Rival, StorageKind, declared};
+pub use arguments::{Backend, Bench, Layout, Options, Rival, StorageKind, declared};
 
 use thalweg::Result;
 

@@ -3,6 +3,7 @@
 use thalweg::Result;
 
 use super::Options;
+use super::process::thread_waited_ns;
 use crate::now_ns;
 
 /// How many pairs of slices are run at least, however short the run is to be.
@@ -33,6 +34,9 @@ pub(super) struct Rates {
     /// Operations a second of each slice.
     ours: Vec<f64>,
     plain: Vec<f64>,
+    /// How long our slices and the baseline's were ready and had no processor.
+    pub(super) ours_waited_ns: u64,
+    pub(super) plain_waited_ns: u64,
 }
 
 impl Rates {
@@ -70,7 +74,7 @@ pub(super) fn alternate<I, const PHASES: usize>(
     ours: &mut impl Side<I>,
     plain: &mut impl Side<I>,
 ) -> Result<[Rates; PHASES]> {
-    let mut rates = [const { Rates { ours: Vec::new(), plain: Vec::new() } }; PHASES];
+    let mut rates = [(); PHASES].map(|()| Rates::default());
     let (mut timed_ns, mut pairs) = (0, 0);
     while pairs < PAIRS_MIN || (timed_ns as f64) < options.seconds * 1e9 {
         let input = prepare();
@@ -92,6 +96,8 @@ pub(super) fn alternate<I, const PHASES: usize>(
             }
             rates.ours.push(ours_taken.per_second());
             rates.plain.push(plain_taken.per_second());
+            rates.ours_waited_ns += ours_taken.waited_ns;
+            rates.plain_waited_ns += plain_taken.waited_ns;
             timed_ns += ours_taken.ns + plain_taken.ns;
         }
         pairs += 1;
@@ -102,12 +108,13 @@ pub(super) fn alternate<I, const PHASES: usize>(
 /// A phase that is over.
 struct Taken {
     ns: u64,
+    waited_ns: u64,
     answer: Answer,
 }
 
 impl Default for Taken {
     fn default() -> Self {
-        Taken { ns: 1, answer: Answer { operations: 0, digest: 0 } }
+        Taken { ns: 1, waited_ns: 0, answer: Answer { operations: 0, digest: 0 } }
     }
 }
 
@@ -118,11 +125,12 @@ impl Taken {
 }
 
 fn take_turn<I>(side: &mut impl Side<I>, input: &I, phase: usize) -> Result<Taken> {
-    let begin_ns = now_ns();
+    let (begin_ns, waited_ns) = (now_ns(), thread_waited_ns());
     let answer = side.run(input, phase)?;
     let ns = (now_ns() - begin_ns).max(1);
+    let waited_ns = thread_waited_ns().saturating_sub(waited_ns);
     side.settle()?;
-    Ok(Taken { ns, answer })
+    Ok(Taken { ns, waited_ns, answer })
 }
 
 #[cfg(test)]
@@ -131,7 +139,8 @@ mod tests {
 
     #[test]
     fn ratios_are_of_neighbours() {
-        let rates = Rates { ours: vec![4.0, 1.0, 9.0], plain: vec![2.0, 1.0, 3.0] };
+        let rates =
+            Rates { ours: vec![4.0, 1.0, 9.0], plain: vec![2.0, 1.0, 3.0], ..Rates::default() };
         assert_eq!((rates.ratio(), rates.ours_mops()), (2.0, 4.0 / 1e6));
     }
 }

@@ -12,6 +12,13 @@ pub(super) fn anonymous_bytes() -> u64 {
     field(&read_to_string("/proc/self/status").unwrap_or_default(), "RssAnon:") << 10
 }
 
+/// How long this thread was ready to run and had no processor, in nanoseconds: what the machine took
+/// from a measurement.
+pub(super) fn thread_waited_ns() -> u64 {
+    let text = read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
 /// The number behind a name at the beginning of a line; 0 where there is none.
 fn field(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));

@@ -50,5 +50,9 @@ impl Line {
 
 /// The line of a ratio, after the lines of both sides.
 pub(super) fn print_ratio(bench: &str, rates: &Rates) {
-    Line::new("ratio", bench).number("thalweg/hashbrown", rates.ratio(), 3).print();
+    Line::new("ratio", bench)
+        .number("thalweg/hashbrown", rates.ratio(), 3)
+        .number("thalweg_waited_ms", rates.ours_waited_ns as f64 / 1e6, 0)
+        .number("hashbrown_waited_ms", rates.plain_waited_ns as f64 / 1e6, 0)
+        .print();
 }

@@ -15,8 +15,8 @@ use super::process::{anonymous_bytes, written_bytes};
 use super::report::{Line, print_ratio};
 use super::scratch::Scratch;
 use super::stopwatch::{Latencies, Longest, Ticks};
-use super::store::RowCounters;
-use super::{Backend, Options};
+use super::store::{FlatCounters, OnFiles, RowCounters};
+use super::{Backend, Layout, Options};
 
 /// Calls of which single ones are timed before the other side has its turn.
 const LATENCY_BURST: usize = 65_536;
@@ -144,20 +144,30 @@ fn grow<C: Counters>(
 }
 
 fn run_with<V: Measured>(options: &Options) -> Result<()> {
+    let ours_mops = match options.layout {
+        Layout::Rows => run_beside_plain::<V, _>(options, RowCounters::<V>::new)?,
+        Layout::Flat => run_beside_plain::<V, _>(options, FlatCounters::<V>::new)?,
+    };
+    run_rival::<V>(options, ours_mops)
+}
+
+/// Our counters beside the baseline's; our rate.
+fn run_beside_plain<V: Value, C: Counters + OnFiles>(
+    options: &Options,
+    new: impl Fn(&Options, Option<Files>) -> Result<C>,
+) -> Result<f64> {
     let ticks = Ticks::calibrate();
     let context = (options, ticks);
     let scratch = Scratch::new(&options.directory, "rmw")?;
     let mut attempt = 0;
     let make = || {
         attempt += 1;
+        let directory = scratch.path().join(attempt.to_string());
         let files = match options.backend {
             Backend::Memory => None,
-            Backend::Lsm => {
-                let directory = scratch.path().join(attempt.to_string());
-                Some(Files::create(options, ticks, &directory)?)
-            }
+            Backend::Lsm => Some(Files::create(options, ticks, &directory)?),
         };
-        RowCounters::<V>::new(options, files)
+        new(options, files)
     };
     let mut ours = grow(context, options.growths, make)?;
     let mut plain = grow(context, 1, || Ok(PlainCounters::<V>::with_room_for(options.keys)))?;
@@ -194,10 +204,9 @@ fn run_with<V: Measured>(options: &Options) -> Result<()> {
     line(options, "hashbrown", rates.plain_mops(), &plain_latencies, &plain).print();
     print_ratio("rmw", &rates);
     if let Some(files) = ours.counters.files() {
-        print!("{}", files.store().statistics());
+        println!("{}", files.store().statistics());
     }
-    drop((ours, plain));
-    run_rival::<V>(options, rates.ours_mops())
+    Ok(rates.ours_mops())
 }
 
 #[cfg(feature = "rivals")]
@@ -243,6 +252,7 @@ fn line<C>(
         .field("keys", options.keys)
         .field("value_bytes", options.value_bytes)
         .field("backend", options.backend.name())
+        .field("layout", options.layout.name())
         .field("events", options.keys_are())
         .number("mops", mops, 2)
         .latencies(latencies)

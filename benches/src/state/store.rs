@@ -2,12 +2,84 @@
 //! hinted 16 records ahead, rows 8 ahead; then each record enters its row and releases it.
 
 use thalweg::Result;
-use thalweg::state::{Key, KeyHash, RowStore, StateRegistrar, ValueState, ValueStateDescriptor};
+use thalweg::state::{
+    FlatStore, Key, KeyHash, RowStore, StateRegistrar, StateValue, ValueState, ValueStateDescriptor,
+};
 
 use super::Options;
 use super::events::Event;
-use super::files::Files;
+use super::files::{Files, Table};
 use super::rmw::{Counters, Value};
+
+/// What a batch asks of a table before it is applied.
+pub(super) trait Hinted {
+    fn is_deep(&mut self) -> bool;
+    /// First stage, the farther one.
+    fn hint(&self, hash: KeyHash);
+    /// Second stage, where there is one.
+    fn hint_row(&self, hash: KeyHash);
+    fn has_unloaded(&self) -> bool;
+    fn request(&mut self, hash: KeyHash, key: u64) -> Result<()>;
+    fn load_requested(&mut self) -> Result<()>;
+}
+
+impl Hinted for RowStore<u64> {
+    #[inline(always)]
+    fn is_deep(&mut self) -> bool {
+        RowStore::is_deep(self)
+    }
+
+    #[inline(always)]
+    fn hint(&self, hash: KeyHash) {
+        RowStore::hint(self, hash);
+    }
+
+    #[inline(always)]
+    fn hint_row(&self, hash: KeyHash) {
+        RowStore::hint_row(self, hash);
+    }
+
+    #[inline(always)]
+    fn has_unloaded(&self) -> bool {
+        RowStore::has_unloaded(self)
+    }
+
+    fn request(&mut self, hash: KeyHash, key: u64) -> Result<()> {
+        Ok(RowStore::request(self, hash, &key)?)
+    }
+
+    fn load_requested(&mut self) -> Result<()> {
+        Ok(RowStore::load_requested(self)?)
+    }
+}
+
+impl<S: StateValue> Hinted for FlatStore<u64, S> {
+    #[inline(always)]
+    fn is_deep(&mut self) -> bool {
+        FlatStore::is_deep(self)
+    }
+
+    #[inline(always)]
+    fn hint(&self, hash: KeyHash) {
+        FlatStore::hint(self, hash);
+    }
+
+    #[inline(always)]
+    fn hint_row(&self, _hash: KeyHash) {}
+
+    #[inline(always)]
+    fn has_unloaded(&self) -> bool {
+        FlatStore::has_unloaded(self)
+    }
+
+    fn request(&mut self, hash: KeyHash, key: u64) -> Result<()> {
+        Ok(FlatStore::request(self, hash, &key)?)
+    }
+
+    fn load_requested(&mut self) -> Result<()> {
+        Ok(FlatStore::load_requested(self)?)
+    }
+}
 
 /// The hashes of a batch, and the hints that go with them.
 pub(super) struct Batch {
@@ -29,14 +101,14 @@ impl Batch {
     #[inline(always)]
     pub(super) fn begin(
         &mut self,
-        rows: &mut RowStore<u64>,
+        rows: &mut impl Hinted,
         keys: impl Iterator<Item = u64> + Clone,
     ) -> Result<()> {
         self.hashes.clear();
         self.hashes.extend(keys.clone().map(|key| key.key_hash()));
         if rows.has_unloaded() {
             for (hash, key) in self.hashes.iter().zip(keys) {
-                rows.request(*hash, &key)?;
+                rows.request(*hash, key)?;
             }
             rows.load_requested()?;
         }
@@ -50,7 +122,7 @@ impl Batch {
 
     /// The hash of a record, with the hints for those behind it.
     #[inline(always)]
-    pub(super) fn hash(&self, rows: &RowStore<u64>, record: usize) -> KeyHash {
+    pub(super) fn hash(&self, rows: &impl Hinted, record: usize) -> KeyHash {
         if self.is_deep {
             if let Some(hash) = self.hashes.get(record + self.ahead) {
                 rows.hint(*hash);
@@ -80,17 +152,6 @@ impl<V: Value> RowCounters<V> {
             Some(files) => RowStore::new_in(registrar, files.store(), "rmw")?,
         };
         Ok(RowCounters { rows, counter, batch: Batch::new(options), files })
-    }
-
-    pub(super) fn files(&self) -> Option<&Files> {
-        self.files.as_ref()
-    }
-
-    pub(super) fn with_files<R>(
-        &mut self,
-        call: impl FnOnce(&mut Files, &mut RowStore<u64>) -> Result<R>,
-    ) -> Result<R> {
-        call(self.files.as_mut().ok_or("this store has no files")?, &mut self.rows)
     }
 
     #[inline(always)]
@@ -139,5 +200,92 @@ impl<V: Value> Counters for RowCounters<V> {
             Some(files) => files.settle(&mut self.rows),
             None => Ok(()),
         }
+    }
+}
+
+/// A counter a key, next to its key: the flat layout.
+pub(super) struct FlatCounters<V: Value> {
+    counters: FlatStore<u64, V>,
+    batch: Batch,
+    files: Option<Files>,
+}
+
+impl<V: Value> FlatCounters<V> {
+    pub(super) fn new(options: &Options, files: Option<Files>) -> Result<Self> {
+        let counters = match &files {
+            None => FlatStore::new(),
+            Some(files) => FlatStore::new_in(files.store(), "rmw", options.budget_bytes())?,
+        };
+        Ok(FlatCounters { counters, batch: Batch::new(options), files })
+    }
+
+    #[inline(always)]
+    fn update_hashed(&mut self, hash: KeyHash, event: Event) -> Result<u64> {
+        let value = self.counters.find_or_insert_with(hash, &event.key(), V::default)?;
+        Ok(value.add(event.amount()))
+    }
+}
+
+impl<V: Value> Counters for FlatCounters<V> {
+    #[inline(never)]
+    fn update_all(&mut self, events: &[Event]) -> Result<u64> {
+        let mut digest = 0_u64;
+        for events in events.chunks(self.batch.size) {
+            self.batch.begin(&mut self.counters, events.iter().map(|event| event.key()))?;
+            for (record, event) in events.iter().enumerate() {
+                let hash = self.batch.hash(&self.counters, record);
+                digest = digest.wrapping_add(self.update_hashed(hash, *event)?);
+            }
+            if let Some(files) = &mut self.files {
+                files.after_batch(&mut self.counters, events.len())?;
+            }
+        }
+        Ok(digest)
+    }
+
+    #[inline(never)]
+    fn update(&mut self, event: Event) -> Result<u64> {
+        self.update_hashed(event.key().key_hash(), event)
+    }
+
+    fn grown(&mut self) -> Result<()> {
+        match &mut self.files {
+            Some(files) => files.first_checkpoint(&mut self.counters),
+            None => Ok(()),
+        }
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        match &mut self.files {
+            Some(files) => files.settle(&mut self.counters),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A store of counters on files, if it is on files.
+pub(super) trait OnFiles {
+    fn files(&self) -> Option<&Files>;
+    /// Files and the table above them.
+    fn parts(&mut self) -> Option<(&mut Files, &mut dyn Table)>;
+}
+
+impl<V> OnFiles for RowCounters<V> {
+    fn files(&self) -> Option<&Files> {
+        self.files.as_ref()
+    }
+
+    fn parts(&mut self) -> Option<(&mut Files, &mut dyn Table)> {
+        Some((self.files.as_mut()?, &mut self.rows))
+    }
+}
+
+impl<V: Value> OnFiles for FlatCounters<V> {
+    fn files(&self) -> Option<&Files> {
+        self.files.as_ref()
+    }
+
+    fn parts(&mut self) -> Option<(&mut Files, &mut dyn Table)> {
+        Some((self.files.as_mut()?, &mut self.counters))
     }
 }

@@ -152,6 +152,9 @@ impl<P, K: Key> Host<P, K> {
     ) -> bool {
         for _ in 0..budget {
             let Some(timer) = self.services.pop_due(domain) else { return true };
+            if let Some(row) = self.services.upcoming(domain) {
+                self.rows.hint_id(row);
+            }
             self.call_timer(timer, domain, |function, context| {
                 code(function, timer.timestamp_ms(), context)
             });

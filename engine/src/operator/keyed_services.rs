@@ -3,7 +3,7 @@
 use crate::function::TimeDomain;
 use crate::operator::side_outputs::SideOutputs;
 use crate::runtime::CoreHandle;
-use thalweg_state::{DueTimer, KeyedTimers, OperatorStateStore, RowCursor};
+use thalweg_state::{DueTimer, KeyedTimers, OperatorStateStore, RowCursor, RowId};
 
 /// Timers of both domains, the watermark, the side outputs, the state that belongs to no key.
 pub(crate) struct KeyedServices {
@@ -64,6 +64,12 @@ impl KeyedServices {
             TimeDomain::ProcessingTime => self.now_ms(),
         };
         self.timers.pop_due(domain, up_to_ms)
+    }
+
+    /// The row of a timer that is popped soon after the last one.
+    #[inline]
+    pub(crate) fn upcoming(&self, domain: TimeDomain) -> Option<RowId> {
+        self.timers.upcoming(domain)
     }
 
     /// When the clock next fires a timer; `i64::MAX` for never.

@@ -105,9 +105,9 @@ pub struct BlockAddress {
 }
 
 impl BlockAddress {
-    /// The offset after its last byte.
+    /// The offset after its last byte; an address that was read may be any number.
     pub fn end(&self) -> u64 {
-        self.offset + u64::from(self.length_bytes)
+        self.offset.saturating_add(u64::from(self.length_bytes))
     }
 }
 

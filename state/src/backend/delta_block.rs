@@ -28,12 +28,17 @@ pub(crate) struct PartitionLayout {
     groups: KeyGroupRange,
     max_parallelism: u16,
     count: u16,
+    /// `count / groups` in 32 fractional bits, rounded up: a multiplication in the place of a
+    /// division for each row that is written. Exact for 2^15 groups, since the error of 2^-17 is
+    /// less than the distance of 2^-15 to the next partition.
+    count_per_group: u64,
 }
 
 impl PartitionLayout {
     pub(crate) fn new(groups: KeyGroupRange, max_parallelism: u16) -> Self {
         let count = groups.len().clamp(1, PARTITIONS_MAX) as u16;
-        PartitionLayout { groups, max_parallelism, count }
+        let count_per_group = (u64::from(count) << 32).div_ceil(groups.len().max(1) as u64);
+        PartitionLayout { groups, max_parallelism, count, count_per_group }
     }
 
     pub(crate) fn count(self) -> usize {
@@ -51,8 +56,8 @@ impl PartitionLayout {
     /// The partition of a key group; groups outside of the range share the outer ones.
     #[inline]
     pub(crate) fn partition_of(self, group: KeyGroup) -> usize {
-        let within = usize::from(group.0.saturating_sub(self.groups.start));
-        let share = within * self.count() / self.groups.len().max(1);
+        let within = u64::from(group.0.saturating_sub(self.groups.start));
+        let share = (within * self.count_per_group >> 32) as usize;
         share.min(self.count() - 1)
     }
 
@@ -72,8 +77,14 @@ mod tests {
 
     #[test]
     fn partitions_share_the_groups() {
-        for (start, end) in [(0, 128), (43, 86), (5, 6), (0, 32_768), (7, 72)] {
+        for (start, end) in
+            [(0, 128), (43, 86), (5, 6), (0, 32_768), (7, 72), (0, 32_767), (3, 31_000)]
+        {
             let layout = PartitionLayout::new(KeyGroupRange { start, end }, 32_768);
+            for group in start..end {
+                let exact = usize::from(group - start) * layout.count() / layout.groups.len();
+                assert_eq!(layout.partition_of(KeyGroup(group)), exact);
+            }
             for partition in 0..layout.count() {
                 let groups = layout.groups_of(partition);
                 assert!(!groups.is_empty());

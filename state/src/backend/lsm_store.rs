@@ -9,7 +9,7 @@ use std::sync::Arc;
 use thalweg_io::Spawner;
 use thalweg_io::storage::Storage;
 
-use super::lsm_tier::{LsmTier, Start};
+use super::lsm_tier::{LsmTier, Start, usable_checkpoints};
 use super::table_registry::{OpenedTable, TableRequest};
 use super::{Epoch, LsmOptions, OlderCheckpoints, StoreError, StoreStatistics, TableStore};
 use crate::manifest::{Contents, Identity, Recovered};
@@ -118,7 +118,8 @@ impl LsmStore {
     ) -> Result<Self, StoreError> {
         let (name, found) = take_existing(root, &options)?;
         if let Some(damage) = found.damage {
-            return Err(damage);
+            let files = root.files().of_store(&options.store);
+            return Err(damage.with_older(usable_checkpoints(&files, &found.contents)));
         }
         let before = found.contents.referenced();
         let checkpoint = found.contents.checkpoints.keys().next_back().copied();

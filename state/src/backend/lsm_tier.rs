@@ -10,16 +10,16 @@ use thalweg_io::Spawner;
 use super::statistics::{LevelStatistics, StoreStatistics};
 use super::table_registry::{Registered, TableRegistry, TableRequest};
 use super::{
-    DeltaBlock, Epoch, LsmOptions, PartitionLayout, RowAddress, RowVisitor, ScanVisitor,
-    StoreError, Tier,
+    DeltaBlock, Epoch, LsmOptions, OlderCheckpoints, PartitionLayout, RowAddress, RowVisitor,
+    ScanVisitor, StoreError, Tier,
 };
 use crate::codec::{Record, StateIndex, TableId};
 use crate::delta::{DeltaCache, DeltaReader};
-use crate::manifest::{Contents, ManifestLog, Version};
+use crate::manifest::{Contents, FileMeta, ManifestLog, Version};
 use crate::read::SortedReader;
 use crate::snapshot::{
     CheckpointId, Command, DataFile, Gauges, Notice, Outbox, Progress, StateRoot, StoreEvent,
-    StoreName, Worker, WorkerSettings,
+    StoreFiles, StoreName, Worker, WorkerSettings,
 };
 use crate::{KeyGroup, KeyGroupRange, KeyHash, StateError};
 
@@ -61,6 +61,8 @@ struct OpenTable {
     id: TableId,
     /// All epochs up to this one are finished.
     finished: Epoch,
+    /// What its resident rows took when it last told.
+    used_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +115,7 @@ impl LsmTier {
         let registry = TableRegistry::new(store, contents.tables.clone());
         let manifest = ManifestLog::new(files.clone(), root.manifest_path(store), contents);
         let layout = PartitionLayout::new(options.key_groups, options.max_parallelism);
-        let gauges = Arc::new(Gauges::default());
+        let gauges = Arc::new(Gauges::new());
         let deltas = DeltaCache::new(files.clone(), options.cache_bytes() / 2);
         let sorted = SortedReader::new(files.clone(), options.cache_bytes() / 2);
         let (commands, inbox) = mpsc::channel();
@@ -186,7 +188,7 @@ impl LsmTier {
             self.link.send(Command::Describe(new_records));
         }
         let epoch = self.current_epoch();
-        self.tables.push(OpenTable { id, finished: Epoch(epoch.0 - 1) });
+        self.tables.push(OpenTable { id, finished: Epoch(epoch.0 - 1), used_bytes: 0 });
         Ok((id, epoch, states))
     }
 
@@ -306,22 +308,33 @@ fn place_worker(
     Ok(WorkerPlace::Thread(ended))
 }
 
-/// Fails if a file is not there, is too short, or a delta's footer is damaged; names the checkpoints
-/// that do without it.
-fn check_files(files: &crate::snapshot::StoreFiles, contents: &Contents) -> Result<(), StoreError> {
-    for file in contents.live.files() {
-        let checked = match file.is_delta() {
-            true => DeltaReader::open(files, file).map(drop),
-            false => files.check_length(file),
-        };
-        checked.map_err(|error| {
-            let usable = contents.checkpoints.iter().rev().filter(|(_, checkpoint)| {
-                checkpoint.version.files().all(|other| other.id() != file.id())
-            });
-            error.with_older(usable.map(|(id, _)| *id))
-        })?;
+/// Fails if a live file is not there, is too short, or a delta's footer is damaged; names the
+/// checkpoints that can be opened instead.
+fn check_files(files: &StoreFiles, contents: &Contents) -> Result<(), StoreError> {
+    let checked = contents.live.files().try_for_each(|file| check_file(files, file));
+    checked.map_err(|error| error.with_older(usable_checkpoints(files, contents)))
+}
+
+/// The checkpoints whose files are all there, the latest first.
+pub(super) fn usable_checkpoints(files: &StoreFiles, contents: &Contents) -> Vec<CheckpointId> {
+    let is_usable = |version: &Version| version.files().all(|file| check_file(files, file).is_ok());
+    let checkpoints = contents.checkpoints.iter().rev();
+    let usable = checkpoints.filter(|(_, checkpoint)| is_usable(&checkpoint.version));
+    usable.map(|(id, _)| *id).collect()
+}
+
+fn check_file(files: &StoreFiles, file: &FileMeta) -> Result<(), StoreError> {
+    let checked = match file.is_delta() {
+        true => DeltaReader::open(files, file).map(drop),
+        false => files.check_length(file),
+    };
+    match checked {
+        // The manifest names it: what is gone is as bad as what is damaged.
+        Err(StoreError::Io { store, source }) if source.is_not_found() => {
+            Err(StoreError::Damaged { store, source, older: OlderCheckpoints::default() })
+        }
+        other => other,
     }
-    Ok(())
 }
 
 fn level_statistics(version: &Version) -> Vec<LevelStatistics> {
@@ -394,6 +407,19 @@ impl Tier for LsmTier {
 
     fn readable_epoch(&self) -> Epoch {
         self.version.epoch.unwrap_or(Epoch(0))
+    }
+
+    /// Tables share what caches leave of the budget in proportion to what they use, so that all of
+    /// them shrink by the same part.
+    fn share_of_budget(&mut self, table: TableId, used_bytes: u64) -> Option<u64> {
+        let budget = self.options.memory_budget_bytes?;
+        let rows_bytes = budget.saturating_sub(self.options.cache_bytes() as u64);
+        let open = self.tables.iter_mut().find(|open| open.id == table)?;
+        open.used_bytes = used_bytes;
+        let all: u64 = self.tables.iter().map(|open| open.used_bytes).sum();
+        let share = u128::from(rows_bytes) * u128::from(used_bytes) / u128::from(all.max(1));
+        // A table that has nothing yet may have all that is left.
+        Some((share as u64).max(rows_bytes.saturating_sub(all)))
     }
 
     fn has_rows(&self, table: TableId) -> bool {

@@ -18,6 +18,7 @@
 //! - A table's owner thread is the only one that touches it; nothing here takes a lock.
 
 mod delta_block;
+#[cfg(test)]
 mod memory_tier;
 mod table_store;
 mod tier;
@@ -35,6 +36,7 @@ mod lsm_tests;
 pub(crate) use delta_block::{DELTA_BLOCK_BYTES, DeltaBlock, PartitionLayout};
 pub use lsm_options::LsmOptions;
 pub use lsm_store::LsmStore;
+#[cfg(test)]
 pub(crate) use memory_tier::MemoryTier;
 pub use statistics::{LevelStatistics, StoreStatistics};
 pub use store_error::{OlderCheckpoints, StoreError};

@@ -1,7 +1,7 @@
 //! What can go wrong with a store's files.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thalweg_io::IoError;
 
@@ -18,7 +18,7 @@ pub enum StoreError {
         /// The store.
         store: Box<str>,
         /// Operation, file and offset.
-        source: IoError,
+        source: Box<IoError>,
     },
     /// A file is damaged, foreign or of a later version.
     #[error("store '{store}': {source}{older}")]
@@ -26,7 +26,7 @@ pub enum StoreError {
         /// The store.
         store: Box<str>,
         /// File, offset, expected and found.
-        source: IoError,
+        source: Box<IoError>,
         /// What can be opened instead.
         older: OlderCheckpoints,
     },
@@ -38,7 +38,7 @@ pub enum StoreError {
         /// The store.
         store: Box<str>,
         /// The file.
-        path: PathBuf,
+        path: Box<Path>,
         /// Where.
         offset: u64,
         /// Expected and found.
@@ -187,7 +187,7 @@ pub enum StoreError {
 impl StoreError {
     /// An error of the storage; damage becomes [`StoreError::Damaged`].
     pub(crate) fn io(store: &str, source: IoError) -> Self {
-        let store = store.into();
+        let (store, source) = (store.into(), Box::new(source));
         match source.corruption() {
             Some(_) => StoreError::Damaged { store, source, older: OlderCheckpoints::default() },
             None => StoreError::Io { store, source },

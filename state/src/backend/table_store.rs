@@ -10,6 +10,7 @@ use super::{
 };
 use crate::codec::{RowWriter, TableId};
 use crate::key_group::key_group_of;
+use crate::memory::prefetch_table::prefetch;
 use crate::{KeyGroup, KeyGroupRange, KeyHash, StateError};
 
 /// A table's end of the persistent tier.
@@ -31,9 +32,38 @@ struct Delta {
 
 #[derive(Debug, Default)]
 struct OpenBlock {
+    /// The rows, and behind them what a writer has left that panicked.
     bytes: Vec<u8>,
+    /// How long the rows are.
+    rows_end: usize,
     row_count: u32,
 }
+
+/// What a block has room for behind its rows before the next one is written.
+const ROW_BYTES: usize = 512;
+/// The room of a block with its first rows.
+const FIRST_BYTES: usize = 4 << 10;
+
+impl OpenBlock {
+    /// Makes room: for few rows at first, then at once for all that a block takes, so that rows are
+    /// copied once at most.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        let bytes = if self.bytes.is_empty() { FIRST_BYTES } else { DELTA_BLOCK_BYTES };
+        self.bytes.reserve_exact((bytes + ROW_BYTES).saturating_sub(self.bytes.len()));
+    }
+
+    /// Fetches the memory that later rows of the partition are written to, which no one has touched
+    /// for long: writing there without waited 10 to 20 ns a row.
+    #[inline(always)]
+    fn fetch_ahead(&self) {
+        prefetch(self.bytes.as_ptr().wrapping_add(self.rows_end + FETCH_BYTES_AHEAD));
+    }
+}
+
+/// How far behind the last row memory is fetched.
+const FETCH_BYTES_AHEAD: usize = 128;
 
 impl Delta {
     fn new(epoch: Epoch, layout: PartitionLayout) -> Self {
@@ -96,14 +126,16 @@ impl TableStore {
             .and_then(|index| self.deltas.get_mut(index as usize))
             .expect("records are written into unfinished epochs only");
         let block = &mut delta.partitions[partition];
-        let start = block.bytes.len();
-        let mut row = RowWriter::begin(&mut block.bytes, address.group, address.hash, address.key);
-        if let Err(error) = write(&mut row) {
-            block.bytes.truncate(start);
-            return Err(error);
+        block.bytes.truncate(block.rows_end);
+        if block.bytes.capacity() - block.rows_end < ROW_BYTES {
+            block.grow();
         }
+        block.fetch_ahead();
+        let mut row = RowWriter::begin(&mut block.bytes, address.group, address.hash, address.key);
+        write(&mut row)?;
         block.row_count += u32::from(row.finish());
-        if block.bytes.len() >= DELTA_BLOCK_BYTES {
+        block.rows_end = block.bytes.len();
+        if block.rows_end >= DELTA_BLOCK_BYTES {
             return self.send(epoch, partition);
         }
         Ok(())
@@ -128,10 +160,12 @@ impl TableStore {
     #[inline(never)]
     fn send(&mut self, epoch: Epoch, partition: usize) -> Result<(), StateError> {
         let index = (epoch.0 - self.oldest_epoch().0) as usize;
-        let open = std::mem::take(&mut self.deltas[index].partitions[partition]);
-        if open.bytes.is_empty() {
+        let block = &mut self.deltas[index].partitions[partition];
+        let mut open = std::mem::take(block);
+        if open.rows_end == 0 {
             return Ok(());
         }
+        open.bytes.truncate(open.rows_end);
         self.tier.borrow_mut().append(DeltaBlock {
             table: self.table,
             epoch,
@@ -144,6 +178,11 @@ impl TableStore {
     /// Rows last written in this epoch or before may be dropped from memory.
     pub(crate) fn readable_epoch(&self) -> Epoch {
         self.tier.borrow().readable_epoch()
+    }
+
+    /// How much memory the resident rows may take, given what they take; `None` for any.
+    pub(crate) fn share_of_budget(&self, used_bytes: u64) -> Option<u64> {
+        self.tier.borrow_mut().share_of_budget(self.table, used_bytes)
     }
 
     /// Whether anything of this table lies below.

@@ -57,6 +57,13 @@ pub(crate) trait Tier: fmt::Debug {
         visit: ScanVisitor<'_>,
     ) -> Result<(), StateError>;
 
+    /// Takes note of what a table's resident rows take, and says how much they may; `None` where
+    /// memory is not limited.
+    fn share_of_budget(&mut self, table: TableId, used_bytes: u64) -> Option<u64> {
+        let _ = (table, used_bytes);
+        None
+    }
+
     /// Tells what time it is; records that have expired by then need not be given nor kept.
     fn set_now_ms(&mut self, now_ms: i64);
 }

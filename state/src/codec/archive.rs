@@ -1,7 +1,7 @@
 //! The archived form of keys and values in a buffer that is used again and again.
 //!
 //! Types whose archive is a copy of their bytes (rkyv's `COPY_OPTIMIZATION`: integers and structs of
-//! them without padding) are copied; others are serialised into one aligned vector.
+//! them without padding) are taken as they lie; others are serialised into one aligned vector.
 
 use rkyv::util::AlignedVec;
 
@@ -21,15 +21,16 @@ impl ArchiveBuffer {
     ///
     /// [`StateError::Archive`] when rkyv refuses the value.
     #[inline]
-    pub(crate) fn archive<V: StateValue>(&mut self, value: &V) -> Result<&[u8], StateError> {
+    pub(crate) fn archive<'a, V: StateValue>(
+        &'a mut self,
+        value: &'a V,
+    ) -> Result<&'a [u8], StateError> {
+        if let Some(bytes) = value.as_archived() {
+            return Ok(bytes);
+        }
         self.bytes.clear();
         value.archive_into(&mut self.bytes)?;
         Ok(&self.bytes)
-    }
-
-    /// What was archived last.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
     }
 
     /// The archived forms of an entry's key and value, until the next call.

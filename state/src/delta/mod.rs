@@ -17,7 +17,7 @@
 //!
 //! ```text
 //! block (kind 1)   table u16 | key groups: start u16, end u16 | rows u32 | the rows, as in `codec`
-//! footer           first epoch u64 | last epoch u64 | count u32
+//! footer           first epoch u64 | last epoch u64 | count u32, then in the order of the blocks
 //!                  | (table u16 | key groups: start u16, end u16 | rows u32
 //!                     | offset of the block u64 | its length u32)..
 //! ```

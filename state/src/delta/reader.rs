@@ -197,7 +197,7 @@ impl DeltaReader {
 }
 
 fn malformed(store: &str, path: &Path, offset: u64, what: &str) -> StoreError {
-    let (store, path, what) = (store.into(), path.to_path_buf(), what.into());
+    let (store, path, what) = (store.into(), path.into(), what.into());
     StoreError::Malformed { store, path, offset, what, older: OlderCheckpoints::default() }
 }
 
@@ -220,7 +220,10 @@ fn decode_footer(footer: &[u8]) -> Option<Vec<BlockEntry>> {
     let count = u32::from_le_bytes(header[16..].try_into().ok()?);
     let (entries, rest) = entries.as_chunks::<FOOTER_ENTRY_BYTES>();
     let is_whole = rest.is_empty() && entries.len() == count as usize;
-    is_whole.then(|| entries.iter().map(decode_entry).collect())
+    let entries: Vec<BlockEntry> = entries.iter().map(decode_entry).collect();
+    // Each block once, so that no more is read than there is.
+    let is_ordered = entries.is_sorted_by(|entry, next| entry.address.end() <= next.address.offset);
+    (is_whole && is_ordered).then_some(entries)
 }
 
 fn decode_entry(bytes: &[u8; FOOTER_ENTRY_BYTES]) -> BlockEntry {

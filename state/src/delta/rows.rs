@@ -1,7 +1,5 @@
 //! Rows of a delta in memory, with a sorted index.
 
-use std::ops::Range;
-
 use crate::codec::{EncodedRow, RowPrefix, TableId, decode_row};
 use crate::{KeyGroup, KeyGroupRange, KeyHash};
 
@@ -18,6 +16,9 @@ pub(crate) struct DeltaRows {
     index: Vec<IndexEntry>,
 }
 
+/// Key group, hash, length of an empty key, and one record.
+const ROW_BYTES_MIN: usize = 8;
+
 /// Key group and hash, as in a [`RowPrefix`] of table 0, and where the row lies.
 type IndexEntry = (u64, u32);
 
@@ -28,10 +29,6 @@ fn sort_prefix(group: KeyGroup, hash: KeyHash) -> u64 {
 impl DeltaRows {
     pub(crate) fn len(&self) -> usize {
         self.index.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.index.is_empty()
     }
 
     /// The bytes that it takes in memory.
@@ -75,7 +72,8 @@ impl RowsBuilder {
             return Err("expected less than 4 GiB of rows in a partition, found more");
         }
         self.rows.bytes.extend_from_slice(block);
-        self.rows.index.reserve(row_count.min(block.len() as u32) as usize);
+        let row_count_max = block.len() / ROW_BYTES_MIN;
+        self.rows.index.reserve((row_count as usize).min(row_count_max));
         let (mut rest, mut found_count) = (block, 0);
         while !rest.is_empty() {
             let offset = (base + block.len() - rest.len()) as u32;

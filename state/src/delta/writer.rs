@@ -41,10 +41,6 @@ impl DeltaWriter {
         self.file.owner().file_id
     }
 
-    pub(crate) fn length_bytes(&self) -> u64 {
-        self.file.length_bytes()
-    }
-
     /// Adds a block whose rows are all of these key groups.
     ///
     /// # Errors

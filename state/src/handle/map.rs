@@ -11,7 +11,10 @@ use crate::{Key, RowCursor, StateError, StateValue};
 /// `keys`, `values`, `entries`, `iter`, `for_each` and `retain` go through the entries in the order
 /// of the hash table: it follows from the hashes of the user keys and from the order in which they
 /// were put and removed, so equal histories give equal orders, in every run and at every
-/// parallelism. It is neither the order of insertion nor that of the keys; sort where one is wanted.
+/// parallelism. (A restored map was put together in the order of its archived keys.) It is neither
+/// the order of insertion nor that of the keys; sort where one is wanted. All entries that
+/// `for_each_mut` or `retain` come to are written to the next checkpoint; those that other verbs
+/// touch, alone.
 ///
 /// # Examples
 ///

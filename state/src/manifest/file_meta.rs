@@ -1,6 +1,6 @@
 //! A file of the store as its manifest describes it.
 
-use thalweg_io::block::{BlockOwner, FileId};
+use thalweg_io::block::FileId;
 use thalweg_io::checkpoint_file::FileSeal;
 
 use crate::backend::Epoch;
@@ -62,11 +62,6 @@ impl FileMeta {
 
     pub(crate) fn id(&self) -> FileId {
         self.seal.owner.file_id
-    }
-
-    /// Whose its blocks are.
-    pub(crate) fn owner(&self) -> BlockOwner {
-        self.seal.owner
     }
 
     pub(crate) fn length_bytes(&self) -> u64 {

@@ -32,25 +32,17 @@ pub(crate) struct ManifestLog {
     /// `None` before the first edit, and after an error.
     writer: Option<LogWriter>,
     rotate_at_bytes: u64,
-    /// Whether the latest commit failed such that a crash may or may not bring its edit back.
-    is_in_doubt: bool,
 }
 
 impl ManifestLog {
     /// A manifest that has these contents from its first edit on. Nothing is written yet.
     pub(crate) fn new(files: StoreFiles, path: PathBuf, contents: Contents) -> Self {
-        let is_in_doubt = false;
-        ManifestLog { files, path, contents, writer: None, rotate_at_bytes: 0, is_in_doubt }
+        ManifestLog { files, path, contents, writer: None, rotate_at_bytes: 0 }
     }
 
     /// What is durable.
     pub(crate) fn contents(&self) -> &Contents {
         &self.contents
-    }
-
-    /// Whether a crash may bring back an edit that failed.
-    pub(crate) fn is_in_doubt(&self) -> bool {
-        self.is_in_doubt
     }
 
     /// Makes an edit durable; then, and only then, it is part of the contents.
@@ -70,12 +62,10 @@ impl ManifestLog {
         match self.write(edit, &next) {
             Ok(()) => {
                 self.contents = next;
-                self.is_in_doubt = false;
                 Ok(())
             }
             Err(error) => {
                 self.writer = None;
-                self.is_in_doubt = true;
                 Err(error)
             }
         }
@@ -232,6 +222,6 @@ fn apply(before: Option<Contents>, edit: &[EditRecord]) -> Result<Contents, Unfi
 }
 
 fn malformed(store: &str, path: &Path, offset: u64, what: Box<str>) -> StoreError {
-    let (store, path) = (store.into(), path.to_path_buf());
+    let (store, path) = (store.into(), path.into());
     StoreError::Malformed { store, path, offset, what, older: OlderCheckpoints::default() }
 }

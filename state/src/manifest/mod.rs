@@ -34,7 +34,7 @@ mod file_meta;
 mod log;
 mod version;
 
-pub(crate) use contents::{Contents, StoredCheckpoint, StoredState, StoredTable};
+pub(crate) use contents::{Contents, StoredState, StoredTable};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use edit::decode as decode_edit;
 pub(crate) use edit::{EditRecord, Identity, Source, StoredSchema};

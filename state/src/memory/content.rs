@@ -13,6 +13,7 @@
 //!   the row may lie below.
 
 use std::any::type_name;
+use std::mem::needs_drop;
 
 use rkyv::rancor::{Error, Source};
 
@@ -132,6 +133,12 @@ pub(crate) trait Content: Sized + 'static {
     /// [`StateError::Archive`] when rkyv refuses a value; the content is unchanged then.
     fn archive(&mut self, out: &mut FieldWriter<'_, '_>) -> Result<(), StateError>;
 
+    /// What the content owns outside of its row, estimated. Of a plain value the length of its
+    /// archive says that.
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+
     /// Takes a live record from below: into `current`, or, where the field is absent, as a new
     /// content to be put there. `ttl_ms` is the state's TTL.
     ///
@@ -143,6 +150,12 @@ pub(crate) trait Content: Sized + 'static {
         record: &Record<'_>,
         ttl_ms: Option<i64>,
     ) -> Result<Option<Self>, StateError>;
+}
+
+/// What so many elements of a collection take, with what they own estimated.
+pub(super) fn elements_bytes<T>(count: usize) -> usize {
+    let owned = if needs_drop::<T>() { 2 } else { 1 };
+    count * size_of::<T>() * owned
 }
 
 /// A plain value is written as a whole.

@@ -361,7 +361,9 @@ fn maps_archive_changed_entries_alone() {
             .map(|record| (record.kind, number(record.sub), number(record.value)))
             .collect()
     };
-    (0..1_000).for_each(|key| drop(map.insert(key, key)));
+    for key in 0..1_000 {
+        map.insert(key, key);
+    }
     let first = records(&mut map);
     assert_eq!((first.len(), first[0].0), (1_001, RecordKind::RemoveState));
     assert!(records(&mut map).is_empty());

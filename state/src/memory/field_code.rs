@@ -22,6 +22,8 @@ pub(super) struct FieldCode {
     pub(super) archive_field: ArchiveField,
     /// Takes a record into the field.
     pub(super) load_field: LoadField,
+    /// [`Content::heap_bytes`] of the field, which has to be present.
+    pub(super) heap_bytes: unsafe fn(NonNull<u8>) -> usize,
 }
 
 /// [`Content::archive`] of the field's type, whose contract the pointer has to meet as in
@@ -41,6 +43,7 @@ impl FieldCode {
             purge_field: None,
             archive_field: archive_field::<V>,
             load_field: load_field::<V>,
+            heap_bytes: heap_bytes::<V>,
         }
     }
 
@@ -74,6 +77,14 @@ unsafe fn archive_field<V: Content>(
 ) -> Result<(), StateError> {
     // SAFETY: by this function's contract.
     unsafe { field.cast::<V>().as_mut() }.archive(out)
+}
+
+/// # Safety
+///
+/// `field` holds an initialised, aligned `V` that nothing else changes.
+unsafe fn heap_bytes<V: Content>(field: NonNull<u8>) -> usize {
+    // SAFETY: by this function's contract.
+    unsafe { field.cast::<V>().as_ref() }.heap_bytes()
 }
 
 /// # Safety

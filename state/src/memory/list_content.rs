@@ -13,7 +13,7 @@
 
 use std::cell::Cell;
 
-use super::content::{Content, FieldWriter, chunk_number};
+use super::content::{Content, FieldWriter, chunk_number, elements_bytes};
 use crate::codec::Record;
 use crate::{StateError, StateValue};
 
@@ -128,6 +128,10 @@ impl<V> Default for ListContent<V> {
 }
 
 impl<V: StateValue> Content for ListContent<V> {
+    fn heap_bytes(&self) -> usize {
+        elements_bytes::<V>(self.elements.capacity())
+    }
+
     fn archive(&mut self, out: &mut FieldWriter<'_, '_>) -> Result<(), StateError> {
         let appended = self.elements.len() - self.archived.archived_count;
         let chunk_count = appended.div_ceil(chunk_elements::<V>());

@@ -19,7 +19,7 @@ use std::cell::OnceCell;
 use hashbrown::HashTable;
 use hashbrown::hash_table::{self, Entry};
 
-use super::content::{Content, FieldWriter};
+use super::content::{Content, FieldWriter, elements_bytes};
 use super::map_changes::MapChanges;
 use crate::codec::Record;
 use crate::{Key, StateError, StateValue};
@@ -32,6 +32,13 @@ pub(crate) struct MapTable<UK, UV> {
     changes: OnceCell<Box<MapChanges<UK>>>,
     /// Whether it was never archived nor loaded.
     is_new: bool,
+}
+
+impl<UK, UV> MapTable<UK, UV> {
+    /// What the table takes, with what its entries own estimated.
+    pub(super) fn heap_bytes(&self) -> usize {
+        elements_bytes::<(UK, UV)>(self.table.num_buckets())
+    }
 }
 
 impl<UK, UV> Default for MapTable<UK, UV> {
@@ -291,6 +298,10 @@ impl<UK: Key, UV> MapTable<UK, UV> {
 }
 
 impl<UK: Key, UV: StateValue> Content for MapTable<UK, UV> {
+    fn heap_bytes(&self) -> usize {
+        self.heap_bytes()
+    }
+
     fn archive(&mut self, out: &mut FieldWriter<'_, '_>) -> Result<(), StateError> {
         self.archive_with(out, |out, key, value| out.put_entry(key, None, value))
     }

@@ -35,9 +35,11 @@ mod prefetch_slab;
 pub(crate) mod prefetch_table;
 mod registrar;
 mod removed_rows;
+mod residence;
 mod row_arena;
 mod row_changes;
 mod row_cursor;
+mod row_eviction;
 mod row_header;
 mod row_loading;
 mod row_store;
@@ -52,6 +54,7 @@ pub use registrar::{
 };
 pub use row_changes::Progress;
 pub use row_cursor::{RowCursor, RowId};
+pub use row_eviction::MemoryPressure;
 pub use row_store::RowStore;
 
 pub(crate) use expiring::{
@@ -71,3 +74,5 @@ mod model_tests;
 mod tracking_model_tests;
 #[cfg(test)]
 mod ttl_model_tests;
+#[cfg(test)]
+mod ttl_restore_tests;

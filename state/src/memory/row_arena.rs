@@ -82,6 +82,12 @@ impl RowArena {
         self.chunks.len() * self.chunk_layout.size()
     }
 
+    /// What a row takes.
+    #[inline]
+    pub(super) fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// Memory of the rows handed out.
     #[inline]
     pub(super) fn used_bytes(&self) -> usize {

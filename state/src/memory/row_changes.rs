@@ -2,6 +2,7 @@
 //! that cannot wait for them.
 
 use super::prefetch_table::prefetch;
+use super::row_eviction::MemoryPressure;
 use super::row_header::{EpochTag, header_at, header_at_mut, key_at};
 use super::row_store::RowStore;
 use super::tracking::{ENDED_MAX, Tracking};
@@ -9,7 +10,9 @@ use crate::backend::{OpenedTable, StateRequest, TableRequest, TableStore};
 use crate::codec::StateIndex;
 use crate::{Epoch, Key, LsmStore, SchemaDescription, StateError, StateRegistrar};
 
-/// How many rows are fetched ahead of being archived.
+/// How many rows are looked up in the set of changed ones at a time.
+const BATCH: usize = 64;
+/// How many rows are fetched ahead of the one that is archived.
 const AHEAD: usize = 16;
 
 /// What is left to do after a beat.
@@ -19,6 +22,8 @@ pub struct Progress {
     pub rows: usize,
     /// How many epochs have ended and are not finished.
     pub epochs_unfinished: usize,
+    /// Whether memory is short, where it is limited.
+    pub memory: MemoryPressure,
 }
 
 impl Progress {
@@ -83,14 +88,15 @@ impl<K: Key> RowStore<K> {
             self.beat(usize::MAX)?;
         }
         let Some(tracking) = &mut self.tracking else { return Ok(None) };
-        tracking.check()?;
+        tracking.check(&self.operator)?;
         let ended = tracking.barrier();
         self.epoch_tag = tracking.current_tag();
         Ok(Some(ended))
     }
 
     /// Writes up to `rows_max` changed rows of ended epochs to the persistent tier, in order of
-    /// epochs; to be called between records until all are finished.
+    /// epochs; to be called between records until all are finished. Where memory is limited it is to
+    /// be called all the time: it also makes room, looking at as many rows.
     ///
     /// # Errors
     ///
@@ -100,10 +106,10 @@ impl<K: Key> RowStore<K> {
     pub fn beat(&mut self, rows_max: usize) -> Result<Progress, StateError> {
         let mut rows = 0;
         while let Some(tracking) = &mut self.tracking {
-            tracking.check()?;
+            tracking.check(&self.operator)?;
             tracking.forget_removed();
-            let mut next = [0; AHEAD];
-            let wanted = AHEAD.min(rows_max - rows);
+            let mut next = [0; BATCH];
+            let wanted = BATCH.min(rows_max - rows);
             let Some((epoch, count)) = tracking.next_rows(&mut next[..wanted]) else { break };
             if wanted == 0 {
                 break;
@@ -116,42 +122,51 @@ impl<K: Key> RowStore<K> {
             rows += count;
         }
         let unfinished = self.tracking.as_ref().map_or(0, |tracking| tracking.ended_count());
-        Ok(Progress { rows, epochs_unfinished: unfinished })
+        let memory = self.make_room(rows_max);
+        Ok(Progress { rows, epochs_unfinished: unfinished, memory })
     }
 
     /// Archives those of the rows that are still listed in an epoch.
     fn archive_listed(&mut self, epoch: Epoch, rows: &[u32]) -> Result<(), StateError> {
         let RowStore { arena, tracking: Some(tracking), fields, .. } = self else { return Ok(()) };
-        for row in rows {
+        let fetch = |row: &u32| {
             // SAFETY: rows that were ever listed were handed out by the arena.
             prefetch(unsafe { arena.at(*row) }.as_ptr());
-        }
+        };
+        rows.iter().take(AHEAD).for_each(fetch);
         let tag = EpochTag::of(epoch);
-        for row in rows {
-            // SAFETY: as above.
+        for (index, row) in rows.iter().enumerate() {
+            rows.get(index + AHEAD).into_iter().for_each(fetch);
+            // SAFETY: rows that were ever listed were handed out by the arena.
             let place = unsafe { arena.at(*row) };
             // SAFETY: headers of rows handed out are initialised; no cursor lives.
             if unsafe { header_at(place) }.tag() == tag {
                 // SAFETY: a listed row is live, and of this store; no cursor lives.
-                unsafe { tracking.archive_row::<K>(epoch, place, fields) }?;
+                unsafe { tracking.archive_row::<K>(epoch, (*row, place), fields) }?;
             }
             tracking.advance(row + 1);
         }
         Ok(())
     }
 
-    /// Lists a row that has changed in the current epoch.
+    /// Takes note of the use of a row: lists it in the current epoch if it has changed.
     #[inline(always)]
-    pub(super) fn list_row(&mut self, row: u32) {
+    pub(super) fn note_use(&mut self, row: u32) {
         let RowStore { arena, tracking: Some(tracking), epoch_tag, .. } = self else { return };
         if row >= arena.len() {
             return;
         }
-        tracking.list(row);
         // SAFETY: just checked.
         let place = unsafe { arena.at(row) };
         // SAFETY: headers of rows handed out are initialised; no cursor lives.
-        unsafe { header_at_mut(place) }.set_tag(*epoch_tag);
+        let header = unsafe { header_at_mut(place) };
+        if header.tag() == EpochTag::NONE && header.dirty != 0 {
+            tracking.list(row);
+            header.set_tag(*epoch_tag);
+        }
+        if !header.is_referenced() {
+            header.set_referenced(true);
+        }
     }
 
     /// Does what a row needs before it is lent: content that is still to be read is, and what it
@@ -170,10 +185,13 @@ impl<K: Key> RowStore<K> {
         if tag == EpochTag::REQUESTED || tag == EpochTag::UNREAD {
             return self.load_for(row);
         }
-        let RowStore { tracking: Some(tracking), fields, .. } = self else { return Ok(()) };
+        let RowStore { tracking: Some(tracking), fields, operator, .. } = self else {
+            return Ok(());
+        };
+        tracking.check(operator)?;
         let epoch = tracking.epoch_of(tag);
         // SAFETY: the row is live, and of this store; no cursor lives.
-        unsafe { tracking.archive_row::<K>(epoch, place, fields) }
+        unsafe { tracking.archive_row::<K>(epoch, (row, place), fields) }
     }
 
     /// Writes that a row is about to be removed, if something of it may lie below.

@@ -147,6 +147,12 @@ impl RowHeader {
         self.marks = cleared | if is_below { IS_BELOW } else { 0 };
     }
 
+    /// Whether the row's content is still to be read.
+    #[inline]
+    pub(super) fn is_unread(&self) -> bool {
+        self.tag() == EpochTag::REQUESTED || self.tag() == EpochTag::UNREAD
+    }
+
     #[inline(always)]
     pub(super) fn is_referenced(&self) -> bool {
         self.marks & IS_REFERENCED != 0

@@ -20,11 +20,12 @@
 use std::ptr::NonNull;
 
 use super::registrar::StateField;
+use super::residence::heap_of;
 use super::row_cursor::{RowCursor, RowId};
 use super::row_header::{EpochTag, RowHeader, header_at_mut};
 use super::row_store::{RowStore, drop_fields};
 use crate::codec::{Record, decode_row};
-use crate::{Key, KeyGroupRange, KeyHash, Namespaced, StateError};
+use crate::{Epoch, Key, KeyGroupRange, KeyHash, Namespaced, StateError};
 
 impl<K: Key> RowStore<K> {
     /// Whether rows may lie in the persistent tier alone, so that it pays to
@@ -32,6 +33,11 @@ impl<K: Key> RowStore<K> {
     #[inline]
     pub fn has_unloaded(&self) -> bool {
         self.tracking.as_ref().is_some_and(|tracking| tracking.has_unloaded)
+    }
+
+    /// How many rows have left memory to make room.
+    pub fn evicted_rows(&self) -> u64 {
+        self.tracking.as_ref().map_or(0, |tracking| tracking.evicted_count)
     }
 
     /// How often a row was entered that had to be read for it alone.
@@ -101,11 +107,15 @@ impl<K: Key> RowStore<K> {
         Ok(tracking.group_loaded())
     }
 
-    /// Visits the rows that are not resident; they are afterwards.
+    /// Visits the rows that are not resident. Where memory is not limited they are afterwards;
+    /// where it is, those stay that the visit has changed, and those that fit.
     pub(super) fn visit_unloaded<E: From<StateError>>(
         &mut self,
         mut visit: impl FnMut(RowCursor<'_>, &K) -> Result<(), E>,
     ) -> Result<(), E> {
+        if self.tracking.as_ref().is_some_and(|tracking| tracking.residence.is_some()) {
+            return self.visit_evicted(visit);
+        }
         while let Some(tracking) = &self.tracking
             && let Some(groups) = tracking.next_unloaded_group()
         {
@@ -115,6 +125,33 @@ impl<K: Key> RowStore<K> {
             }
         }
         Ok(())
+    }
+
+    fn visit_evicted<E: From<StateError>>(
+        &mut self,
+        mut visit: impl FnMut(RowCursor<'_>, &K) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(tracking) = self.tracking.as_ref().filter(|tracking| tracking.has_unloaded) else {
+            return Ok(());
+        };
+        for group in tracking.groups().groups() {
+            let groups = KeyGroupRange { start: group.0, end: group.0 + 1 };
+            self.load_groups(groups, |rows, row| {
+                rows.visit_row(row, &mut visit)?;
+                if rows.exceeds_share() && rows.is_idle(row) {
+                    rows.discard_row(row);
+                }
+                Ok::<_, E>(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether a row can be dropped that was read and has not changed since.
+    fn is_idle(&self, row: u32) -> bool {
+        self.header(row).is_some_and(|header| {
+            header.is_live() && !header.is_pinned() && header.dirty == 0 && header.is_below()
+        })
     }
 
     /// Adds a row that is not resident, read if it lies below.
@@ -213,12 +250,15 @@ impl<K: Key> RowStore<K> {
             .map(|row| unsafe { arena.at(*row) })
             .collect();
         tracking.set_now_ms(operator.now_ms());
+        let mut loaded_bytes = vec![0; places.len()];
         let result = tracking.read_requested::<K>(&places, &mut |number, record| {
+            loaded_bytes[number] += record.sub.len() + record.value.len();
             // SAFETY: requested rows are live and of this store; no cursor lives.
             unsafe { load_record(places[number], fields, record) }
         });
-        for row in std::mem::take(&mut tracking.requested) {
-            self.settle_loaded(row, result.is_ok(), kept);
+        let requested = std::mem::take(&mut tracking.requested);
+        for (row, loaded_bytes) in requested.into_iter().zip(loaded_bytes) {
+            self.settle_loaded(row, result.is_ok().then_some(loaded_bytes), kept);
         }
         result
     }
@@ -241,19 +281,34 @@ impl<K: Key> RowStore<K> {
         });
     }
 
-    /// What becomes of a row after the reading.
-    fn settle_loaded(&mut self, row: u32, is_read: bool, kept: Option<u32>) {
+    /// What becomes of a row after so many bytes of records were read, or reading failed.
+    fn settle_loaded(&mut self, row: u32, loaded_bytes: Option<usize>, kept: Option<u32>) {
         let header = self.resident_header(row);
         let (is_found, is_pinned) = (header.presence != 0, header.is_pinned());
         header.set_archived(is_found);
         header.set_referenced(true);
-        if is_read && (is_found || is_pinned || kept == Some(row)) {
+        if let Some(loaded_bytes) = loaded_bytes
+            && (is_found || is_pinned || kept == Some(row))
+        {
+            self.note_loaded(row, loaded_bytes);
             return;
         }
         if is_pinned {
             self.forget_content(row);
         } else {
             self.discard_row(row);
+        }
+    }
+
+    /// Takes note of what a row owns that was read.
+    fn note_loaded(&mut self, row: u32, loaded_bytes: usize) {
+        let RowStore { arena, tracking: Some(tracking), fields, .. } = self else { return };
+        if let Some(residence) = &mut tracking.residence {
+            // SAFETY: the row was handed out, since it was read.
+            let place = unsafe { arena.at(row) };
+            // SAFETY: the row is live and of this store; no cursor lives.
+            let heap = unsafe { heap_of::<K>(place, fields) };
+            residence.note(row, Epoch(0), heap.bytes(loaded_bytes));
         }
     }
 
@@ -310,11 +365,13 @@ impl<K: Key> RowStore<K> {
     ) -> Result<(), StateError> {
         // SAFETY: the row was handed out.
         let place = unsafe { self.arena.at(row) };
+        let mut loaded_bytes = 0;
         let result = records.try_for_each(|record| {
+            loaded_bytes += record.sub.len() + record.value.len();
             // SAFETY: the row was just made, is live and of this store; no cursor lives.
             unsafe { load_record(place, &self.fields, &record) }
         });
-        self.settle_loaded(row, result.is_ok(), None);
+        self.settle_loaded(row, result.is_ok().then_some(loaded_bytes), None);
         result
     }
 }

@@ -179,10 +179,9 @@ impl<K: Key> RowStore<K> {
         if header.is_unused() {
             self.remove_row(row.0);
         } else if self.epoch_tag != EpochTag::NONE
-            && header.tag() == EpochTag::NONE
-            && header.dirty != 0
+            && (header.tag() == EpochTag::NONE || !header.is_referenced())
         {
-            self.list_row(row.0);
+            self.note_use(row.0);
         }
     }
 
@@ -232,6 +231,15 @@ impl<K: Key> RowStore<K> {
         if let Some(entry) = self.index.find(hash, |entry| entry.hash == hash) {
             // SAFETY: index entries name live rows, which are below the arena's length.
             prefetch(unsafe { self.arena.at(entry.row) }.as_ptr());
+        }
+    }
+
+    /// Prefetches a row by its number, some timers ahead.
+    #[inline(always)]
+    pub fn hint_id(&self, row: RowId) {
+        if row.0 < self.arena.len() {
+            // SAFETY: just checked.
+            prefetch(unsafe { self.arena.at(row.0) }.as_ptr());
         }
     }
 
@@ -421,6 +429,7 @@ impl<K: Key> RowStore<K> {
         unsafe { place.cast::<RowHeader>().write(header) };
         self.free_head = row;
         self.live_count -= 1;
+        self.forget_residence(row);
         // SAFETY: KEY_OFFSET lies within the row.
         let key = unsafe { place.add(KEY_OFFSET) }.cast::<K>();
         // SAFETY: the key was initialised, the row being live, and is not used again, the row being
@@ -524,7 +533,17 @@ impl<K: Key> RowStore<K> {
         }
         let next = std::mem::replace(&mut self.free_head, row);
         self.live_count -= 1;
+        self.forget_residence(row);
         self.drop_row(row, next);
+    }
+
+    #[inline]
+    fn forget_residence(&mut self, row: u32) {
+        if let Some(tracking) = &mut self.tracking
+            && let Some(residence) = &mut tracking.residence
+        {
+            residence.forget(row);
+        }
     }
 
     /// Drops what a row holds, once: afterwards the row is free.

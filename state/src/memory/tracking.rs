@@ -22,8 +22,9 @@ use std::ptr::NonNull;
 
 use super::content::FieldWriter;
 use super::dirty_rows::{DirtyRows, SpareChunks};
-use super::registrar::StateField;
+use super::registrar::{OperatorInfo, StateField};
 use super::removed_rows::RemovedRows;
+use super::residence::{Residence, heap_of};
 use super::row_header::{EpochTag, header_at, header_at_mut, key_at};
 use crate::backend::{RowAddress, RowVisitor, TableStore};
 use crate::codec::{ArchiveBuffer, Record, RecordKind, RowsWriter};
@@ -36,7 +37,9 @@ const _: () = assert!(ENDED_MAX + 1 < EpochTag::EPOCHS);
 /// See the module docs.
 pub(super) struct Tracking {
     store: TableStore,
+    /// Of the current epoch, but for the recent ones.
     changed: DirtyRows,
+    recent: RecentRows,
     ended: VecDeque<DirtyRows>,
     spare: SpareChunks,
     key_archive: ArchiveBuffer,
@@ -50,18 +53,40 @@ pub(super) struct Tracking {
     /// What must not be read back; kept while `has_unloaded`.
     removed: RemovedRows,
     pub(super) synchronous_misses: u64,
+    pub(super) evicted_count: u64,
+    /// What is needed to evict rows; `None` where memory is not limited.
+    pub(super) residence: Option<Residence>,
+    /// Set while a row is written, and where that failed or panicked for good: part of the row's
+    /// content has taken its changes for written.
+    is_broken: bool,
     /// What went wrong where nothing could be returned; given at the next beat or barrier.
     failure: Option<StateError>,
+}
+
+/// How many rows are listed before the set is told of them.
+const RECENT_ROWS: usize = 64;
+
+/// Rows that were listed last. The set's words are a cache miss each where there are millions of
+/// rows: told of one by one it held up every record by 26 ns, told of many at once the misses
+/// overlap.
+#[derive(Debug)]
+struct RecentRows {
+    rows: [u32; RECENT_ROWS],
+    count: usize,
 }
 
 impl Tracking {
     pub(super) fn new(store: TableStore) -> Self {
         Tracking {
+            residence: store.share_of_budget(0).map(|_| Residence::default()),
+            recent: RecentRows { rows: [0; RECENT_ROWS], count: 0 },
+            is_broken: false,
             has_unloaded: store.has_rows(),
             groups_loaded: 0,
             requested: Vec::new(),
             removed: RemovedRows::default(),
             synchronous_misses: 0,
+            evicted_count: 0,
             store,
             changed: DirtyRows::default(),
             ended: VecDeque::new(),
@@ -85,12 +110,25 @@ impl Tracking {
     /// Lists a row in the current epoch.
     #[inline(always)]
     pub(super) fn list(&mut self, row: u32) {
-        self.changed.insert(row, &mut self.spare);
+        self.recent.rows[self.recent.count] = row;
+        self.recent.count += 1;
+        if self.recent.count == RECENT_ROWS {
+            self.list_recent();
+        }
+    }
+
+    #[inline(never)]
+    fn list_recent(&mut self) {
+        for row in &self.recent.rows[..self.recent.count] {
+            self.changed.insert(*row, &mut self.spare);
+        }
+        self.recent.count = 0;
     }
 
     /// Ends the current epoch.
     pub(super) fn barrier(&mut self) -> Epoch {
         assert!(self.ended.len() < ENDED_MAX, "tags tell {ENDED_MAX} ended epochs apart");
+        self.list_recent();
         self.ended.push_back(std::mem::take(&mut self.changed));
         self.store.barrier()
     }
@@ -119,8 +157,15 @@ impl Tracking {
     }
 
     /// Gives what went wrong meanwhile.
-    pub(super) fn check(&mut self) -> Result<(), StateError> {
-        self.failure.take().map_or(Ok(()), Err)
+    #[inline]
+    pub(super) fn check(&mut self, operator: &OperatorInfo) -> Result<(), StateError> {
+        match self.failure.take() {
+            Some(error) => Err(error),
+            None if self.is_broken => {
+                Err(StateError::ChangeNotWritten { operator: operator.name().into() })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Keeps an error where none can be returned; the first one stays.
@@ -148,7 +193,7 @@ impl Tracking {
     pub(super) unsafe fn archive_row<K: Key>(
         &mut self,
         epoch: Epoch,
-        place: NonNull<u8>,
+        (row_number, place): (u32, NonNull<u8>),
         fields: &[StateField],
     ) -> Result<(), StateError> {
         // SAFETY: by this function's contract.
@@ -157,9 +202,11 @@ impl Tracking {
         let header = unsafe { header_at_mut(place) };
         let (presence, is_below) = (header.presence, header.is_below());
         let (hash, mut dirty) = (header.hash(), header.dirty);
+        self.is_broken = true;
         let Tracking { store, key_archive, value_archive, .. } = self;
         let group = store.group_of(key.group_hash(hash));
         let address = RowAddress { group, hash, key: key_archive.archive(key)? };
+        let mut byte_count = 0;
         store.row(epoch, address, |row| {
             if presence == 0 {
                 // Pins alone keep the row: one record voids all of it.
@@ -186,13 +233,41 @@ impl Tracking {
                 // the one of its code; nothing else refers to it.
                 unsafe { (field.code.archive_field)(field_place, out) }?;
             }
+            byte_count = row.byte_count();
             Ok(())
         })?;
-        if presence == 0 && is_below && self.has_unloaded {
-            self.removed.insert(epoch, hash, self.key_archive.bytes());
+        if presence == 0 && is_below && self.keeps_removed() {
+            self.removed.insert(epoch, hash, self.key_archive.archive(key)?);
         }
         header.set_archived(presence != 0);
+        if let Some(residence) = &mut self.residence {
+            // SAFETY: by this function's contract.
+            let heap = unsafe { heap_of::<K>(place, fields) };
+            residence.note(row_number, epoch, heap.bytes(byte_count));
+        }
+        self.is_broken = false;
         Ok(())
+    }
+
+    /// Whether misses may read below, now or later.
+    fn keeps_removed(&self) -> bool {
+        self.has_unloaded || self.residence.is_some()
+    }
+
+    /// How much memory resident rows may take, given what they take; `None` for any.
+    pub(super) fn share_of_budget(&self, used_bytes: u64) -> Option<u64> {
+        self.residence.as_ref().and_then(|_| self.store.share_of_budget(used_bytes))
+    }
+
+    /// The newest epoch whose records can be read.
+    pub(super) fn readable_epoch(&self) -> Epoch {
+        self.store.readable_epoch()
+    }
+
+    /// Whether all but the last ended epoch can be read, so that another one may be ended for
+    /// memory's sake.
+    pub(super) fn is_written(&self) -> bool {
+        self.ended.is_empty() && self.store.current_epoch().0 <= self.readable_epoch().0 + 2
     }
 
     /// Writes that a row is gone that may lie below. What it owed an ended epoch is archived.
@@ -209,8 +284,8 @@ impl Tracking {
             row.write(Record::remove(RecordKind::RemoveRow, 0, &[]));
             Ok(())
         })?;
-        if self.has_unloaded {
-            self.removed.insert(epoch, hash, self.key_archive.bytes());
+        if self.keeps_removed() {
+            self.removed.insert(epoch, hash, self.key_archive.archive(key)?);
         }
         Ok(())
     }
@@ -236,8 +311,8 @@ impl Tracking {
         if !self.store.may_hold(self.store.group_of(key.group_hash(hash)), hash) {
             return Ok(false);
         }
-        self.key_archive.archive(key)?;
-        Ok(!self.is_removed(hash, self.key_archive.bytes()))
+        let Tracking { key_archive, removed, store, .. } = self;
+        Ok(!removed.holds(hash, key_archive.archive(key)?, store.readable_epoch()))
     }
 
     /// Reads the requested rows, which lie at `places`; `visit` is given their numbers there.
@@ -274,10 +349,16 @@ impl Tracking {
         Ok(rows.finish())
     }
 
-    /// The next key groups to load in the background; `None` when all are.
+    /// The slot's key groups.
+    pub(super) fn groups(&self) -> KeyGroupRange {
+        self.store.groups()
+    }
+
+    /// The next key groups to load in the background; `None` when all are, or where memory is
+    /// limited.
     pub(super) fn next_unloaded_group(&self) -> Option<KeyGroupRange> {
-        let groups = self.store.groups();
-        let next = groups.groups().nth(self.groups_loaded).filter(|_| self.has_unloaded)?;
+        let is_wanted = self.has_unloaded && self.residence.is_none();
+        let next = self.store.groups().groups().nth(self.groups_loaded).filter(|_| is_wanted)?;
         Some(KeyGroupRange { start: next.0, end: next.0 + 1 })
     }
 

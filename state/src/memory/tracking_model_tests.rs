@@ -22,11 +22,13 @@ struct LateTier {
     tier: MemoryTier,
     finished: VecDeque<(TableId, Epoch)>,
     reads: usize,
+    budget_bytes: Option<u64>,
 }
 
 impl LateTier {
-    fn new(tier: MemoryTier) -> Rc<RefCell<Self>> {
-        Rc::new(RefCell::new(LateTier { tier, finished: VecDeque::new(), reads: 0 }))
+    fn new(tier: MemoryTier, budget_bytes: Option<u64>) -> Rc<RefCell<Self>> {
+        let finished = VecDeque::new();
+        Rc::new(RefCell::new(LateTier { tier, finished, reads: 0, budget_bytes }))
     }
 
     /// Makes the oldest finished epoch readable.
@@ -45,6 +47,10 @@ impl Tier for LateTier {
     fn finish(&mut self, table: TableId, epoch: Epoch) -> Result<(), StateError> {
         self.finished.push_back((table, epoch));
         Ok(())
+    }
+
+    fn share_of_budget(&mut self, _: TableId, _: u64) -> Option<u64> {
+        self.budget_bytes
     }
 
     fn readable_epoch(&self) -> Epoch {
@@ -142,7 +148,7 @@ struct Fixture<K: Key> {
 }
 
 impl<K: TestKey> Fixture<K> {
-    fn new(tier: MemoryTier, model: Model) -> Self {
+    fn new(tier: MemoryTier, model: Model, budget_bytes: Option<u64>) -> Self {
         let mut registrar = StateRegistrar::new::<K>("model");
         let sum = |sum: &mut u64, n: u64| *sum += n;
         let count = registrar.register_value(&ValueStateDescriptor::new("count")).unwrap();
@@ -150,7 +156,7 @@ impl<K: TestKey> Fixture<K> {
         let text = registrar.register_value(&ValueStateDescriptor::new("text")).unwrap();
         let layout = PartitionLayout::new(KeyGroupRange { start: 0, end: 16 }, 16);
         let epoch = tier.readable_epoch().next();
-        let tier = LateTier::new(tier);
+        let tier = LateTier::new(tier, budget_bytes);
         let table = TableStore::new(TableId(3), layout, epoch, tier.clone());
         let rows = RowStore::attached(registrar, table, &[4, 200, 0]).unwrap();
         let numbers = (0..300).map(|n| (K::make(n).to_archived().unwrap().to_vec(), n)).collect();
@@ -160,11 +166,13 @@ impl<K: TestKey> Fixture<K> {
 
     fn step(&mut self, random: &mut SplitMix64, keys: u64) {
         match random.below(1_000) {
-            0..4 => {
-                let epoch = self.rows.barrier().unwrap().unwrap();
-                self.ended.push_back((epoch, stored(&self.model)));
+            0..4 => self.barrier(),
+            4..24 => {
+                let progress = self.rows.beat(random.below(40) as usize).unwrap();
+                if progress.memory.wants_spill {
+                    self.barrier();
+                }
             }
-            4..24 => drop(self.rows.beat(random.below(40) as usize).unwrap()),
             24..28 => self.tier.borrow_mut().settle(),
             28..40 => {
                 for _ in 0..random.below(10) {
@@ -189,6 +197,11 @@ impl<K: TestKey> Fixture<K> {
         while self.ended.front().is_some_and(|(epoch, _)| *epoch <= readable) {
             self.readable = self.ended.pop_front().map(|ended| ended.1).unwrap();
         }
+    }
+
+    fn barrier(&mut self) {
+        let epoch = self.rows.barrier().unwrap().unwrap();
+        self.ended.push_back((epoch, stored(&self.model)));
     }
 
     fn change(&mut self, random: &mut SplitMix64, number: impl Fn(&mut SplitMix64) -> u64) {
@@ -270,15 +283,18 @@ impl<K: TestKey> Fixture<K> {
             })
             .unwrap();
         assert_eq!(found.len(), self.model.len());
-        assert!(!self.rows.has_unloaded());
-        assert_eq!(self.rows.len(), self.model.len());
+        if self.tier.borrow().budget_bytes.is_none() {
+            assert!(!self.rows.has_unloaded());
+            assert_eq!(self.rows.len(), self.model.len());
+        }
     }
 
     /// Ends this process: a new one finds what was readable.
     fn restart(self) -> Self {
         let mut tier = self.tier.borrow().tier.clone();
         tier.forget_unfinished();
-        Fixture::new(tier, self.readable)
+        let budget_bytes = self.tier.borrow().budget_bytes;
+        Fixture::new(tier, self.readable, budget_bytes)
     }
 }
 
@@ -290,19 +306,22 @@ fn random_number(keys: u64) -> impl Fn(&mut SplitMix64) -> u64 {
     }
 }
 
-fn run<K: TestKey>(seed: u64, steps: u64) {
+fn run<K: TestKey>(seed: u64, steps: u64, budget_bytes: Option<u64>) {
     let random = &mut SplitMix64::new(seed);
-    let mut fixture = Fixture::<K>::new(MemoryTier::new(), Model::new());
+    let mut fixture = Fixture::<K>::new(MemoryTier::new(), Model::new(), budget_bytes);
+    let mut evicted = 0;
     for step in 0..steps {
         let keys = if step / 5_000 % 2 == 0 { 300 } else { 20 };
         fixture.step(random, keys);
         if random.below(3_000) == 0 {
+            evicted += fixture.rows.evicted_rows();
             fixture = fixture.restart();
         }
         if random.below(6_000) == 0 {
             fixture.visit_all(random);
         }
     }
+    assert_eq!(evicted > 0, budget_bytes.is_some());
     while !fixture.rows.beat(7).unwrap().is_done() {}
     let last = fixture.rows.barrier().unwrap().unwrap();
     assert_eq!(fixture.rows.beat(usize::MAX).unwrap().epochs_unfinished, 0);
@@ -316,15 +335,141 @@ fn run<K: TestKey>(seed: u64, steps: u64) {
 
 #[test]
 fn numbers_survive_restarts() {
-    run::<u64>(1, 120_000);
+    run::<u64>(1, 120_000, None);
 }
 
 #[test]
 fn strings_survive_restarts() {
-    run::<String>(2, 120_000);
+    run::<String>(2, 120_000, None);
 }
 
 #[test]
 fn namespaced_keys_survive_restarts() {
-    run::<Namespaced<String, (i64, i64)>>(3, 120_000);
+    run::<Namespaced<String, (i64, i64)>>(3, 120_000, None);
+}
+
+#[test]
+fn numbers_survive_eviction() {
+    run::<u64>(4, 120_000, Some(6_000));
+}
+
+#[test]
+fn strings_survive_eviction() {
+    run::<String>(5, 120_000, Some(10_000));
+}
+
+#[test]
+fn everything_may_have_to_go() {
+    run::<Namespaced<String, (i64, i64)>>(6, 120_000, Some(0));
+}
+
+/// An owner that does what beats ask for stays within the budget, and the rows that are used most
+/// stay in memory.
+#[test]
+fn memory_stays_within_the_budget() {
+    let budget_bytes = 300_000;
+    let random = &mut SplitMix64::new(9);
+    let mut fixture = Fixture::<u64>::new(MemoryTier::new(), Model::new(), Some(budget_bytes));
+    let (mut expected, mut most_bytes) = (BTreeMap::new(), 0);
+    for round in 0..3_000 {
+        for _ in 0..50 {
+            let keys = if random.below(10) < 9 { 1_000 } else { 30_000 };
+            let key = random.below(keys);
+            let (mut ctx, _) = fixture.rows.enter(key.key_hash(), &key).unwrap();
+            let row = ctx.row_id().unwrap();
+            fixture.count.modify(&mut ctx, |n| *n += 1).unwrap();
+            fixture.rows.release(row);
+            *expected.entry(key).or_insert(0) += 1;
+        }
+        if round % 300 == 0 {
+            fixture.barrier();
+        }
+        loop {
+            let memory = fixture.rows.beat(200).unwrap().memory;
+            if memory.wants_spill {
+                fixture.barrier();
+            }
+            fixture.tier.borrow_mut().settle();
+            if !memory.is_over {
+                break;
+            }
+        }
+        most_bytes = most_bytes.max(fixture.rows.resident_bytes());
+    }
+    assert!(most_bytes < budget_bytes + budget_bytes / 8, "{most_bytes} bytes");
+    assert!(most_bytes > budget_bytes, "the budget is used: {most_bytes} bytes");
+    let reads = fixture.tier.borrow().reads;
+    assert!(reads < 20_000, "{reads} of 150,000 accesses were reads");
+    let mut found = BTreeMap::new();
+    let count = fixture.count.clone();
+    fixture
+        .rows
+        .visit_rows(|ctx, key| {
+            found.insert(*key, count.value(&ctx)?.unwrap());
+            Ok::<_, StateError>(())
+        })
+        .unwrap();
+    assert!(found == expected);
+    assert!(fixture.rows.resident_bytes() < budget_bytes + budget_bytes / 8);
+}
+
+/// A value that rkyv refuses: its change cannot be written, and no later checkpoint hides that.
+#[test]
+fn what_cannot_be_archived_fails_the_epoch_for_good() {
+    let tier = LateTier::new(MemoryTier::new(), None);
+    let mut registrar = StateRegistrar::new::<u64>("broken");
+    let value = registrar.register_value(&ValueStateDescriptor::<Refused>::new("v")).unwrap();
+    let layout = PartitionLayout::new(KeyGroupRange { start: 0, end: 16 }, 16);
+    let table = TableStore::new(TableId(0), layout, Epoch::FIRST, tier);
+    let mut rows = RowStore::<u64>::attached(registrar, table, &[0]).unwrap();
+    for key in 0..10_u64 {
+        let (mut ctx, _) = rows.enter(key.key_hash(), &key).unwrap();
+        let row = ctx.row_id().unwrap();
+        value.update(&mut ctx, Refused(key == 5)).unwrap();
+        rows.release(row);
+    }
+    rows.barrier().unwrap();
+    assert_eq!(rows.beat(3).unwrap().rows, 3);
+    let error = rows.beat(100).unwrap_err();
+    assert!(matches!(error, StateError::Archive { .. }), "{error}");
+    for _ in 0..2 {
+        let error = rows.beat(100).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a change of operator 'broken' could not be written before, so none of its checkpoints \
+             can be completed any more; restart it from the last completed one"
+        );
+    }
+    assert!(rows.barrier().is_err());
+    assert!(matches!(rows.enter(7.key_hash(), &7), Err(StateError::ChangeNotWritten { .. })));
+    assert!(rows.enter(1.key_hash(), &1).is_ok(), "what is written can be changed");
+}
+
+/// Archives like a bool unless it is true.
+#[derive(Debug, Clone)]
+struct Refused(bool);
+
+impl crate::Schema for Refused {
+    fn describe(out: &mut crate::SchemaBuilder) {
+        out.primitive("Refused");
+    }
+
+    fn hash_key(&self, hasher: &mut crate::KeyHasher) {
+        self.0.hash_key(hasher);
+    }
+}
+
+impl crate::StateValue for Refused {
+    fn archive_into(&self, out: &mut rkyv::util::AlignedVec) -> Result<(), StateError> {
+        if self.0 {
+            let length = u32::try_from(u64::MAX).unwrap_err();
+            let source = rkyv::rancor::Source::new(length);
+            return Err(StateError::Archive { type_name: "Refused", source });
+        }
+        self.0.archive_into(out)
+    }
+
+    fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
+        bool::from_archived(bytes).map(Refused)
+    }
 }

@@ -91,7 +91,7 @@ fn write_canonical<'a>(rows: impl Iterator<Item = EncodedRow<'a>>, out: &mut Vec
     records.sort_by(|left, right| left.sort_key().cmp(&right.sort_key()));
     let mut last_tag_at = 0;
     if row_removed.is_some() {
-        last_tag_at = write_record(out, Record::remove(RecordKind::RemoveRow, 0, &[]));
+        last_tag_at = write_record(out, Record::remove(RecordKind::RemoveRow, 0, &[])).at;
     }
     for (index, record) in records.iter().enumerate() {
         let is_superseded =
@@ -104,7 +104,7 @@ fn write_canonical<'a>(rows: impl Iterator<Item = EncodedRow<'a>>, out: &mut Vec
             RecordKind::Put | RecordKind::RemoveRow => false,
         };
         if !is_superseded && !is_redundant {
-            last_tag_at = write_record(out, *record);
+            last_tag_at = write_record(out, *record).at;
         }
     }
     // A delta's row has a record; the first one is redundant only beside one that was written.

@@ -34,9 +34,9 @@ pub(crate) struct Counts {
 }
 
 impl Gauges {
-    pub(crate) fn new(reader_version: u64) -> Self {
-        let now_ms = AtomicI64::new(i64::MIN);
-        Gauges { reader_version: AtomicU64::new(reader_version), now_ms, ..Gauges::default() }
+    /// Nothing waits, and no record has expired.
+    pub(crate) fn new() -> Self {
+        Gauges { now_ms: AtomicI64::new(i64::MIN), ..Gauges::default() }
     }
 
     pub(crate) fn add_waiting(&self, byte_count: usize) {

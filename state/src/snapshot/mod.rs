@@ -59,7 +59,7 @@ pub use checkpoint_id::CheckpointId;
 pub use event::StoreEvent;
 pub(crate) use event::{Command, Notice, Outbox};
 pub(crate) use garbage::DataFile;
-pub(crate) use gauges::{Counts, Gauges};
+pub(crate) use gauges::Gauges;
 pub use restore::RestoreSource;
 pub(crate) use restore::{check_key_hash, check_setting, restored_contents};
 pub use root::{CheckpointSummary, StateRoot, StoreSummary};

@@ -187,6 +187,6 @@ fn check_cover(identity: &Identity, mut covered: Vec<KeyGroupRange>) -> Result<(
 }
 
 fn malformed(root: &StateRoot, source: &RestoreSource, what: Box<str>) -> StoreError {
-    let (store, path) = (source.store.clone(), root.manifest_path(&source.store));
+    let (store, path) = (source.store.clone(), root.manifest_path(&source.store).into());
     StoreError::Malformed { store, path, offset: 0, what, older: OlderCheckpoints::default() }
 }

@@ -328,7 +328,10 @@ impl Worker {
         let is_move = removed.iter().any(|part| added.iter().any(|file| file.part() == *part));
         let added = added.into_iter().map(|file| EditRecord::Add { is_live: true, file });
         let edit = removed.into_iter().map(EditRecord::Remove).chain(added).collect();
-        match self.commit(edit) {
+        crash_point(crash_points::COMPACT_BEFORE_EDIT);
+        let committed = self.commit(edit);
+        crash_point(crash_points::COMPACT_AFTER_EDIT);
+        match committed {
             Ok(()) if is_move => {}
             Ok(()) => self.settings.gauges.count_compaction(byte_count, file_count),
             Err(error) => {

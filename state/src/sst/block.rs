@@ -297,7 +297,7 @@ mod tests {
 
     fn encoded(record: Record<'_>) -> Vec<u8> {
         let mut out = Vec::new();
-        let tag_at = write_record(&mut out, record);
+        let tag_at = write_record(&mut out, record).at;
         out[tag_at] |= IS_LAST;
         out
     }

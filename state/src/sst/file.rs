@@ -209,6 +209,6 @@ impl SortedFile {
 }
 
 fn malformed(store: &str, reader: &CheckpointFileReader, offset: u64, what: &str) -> StoreError {
-    let (store, path, what) = (store.into(), reader.path().to_path_buf(), what.into());
+    let (store, path, what) = (store.into(), reader.path().into(), what.into());
     StoreError::Malformed { store, path, offset, what, older: OlderCheckpoints::default() }
 }

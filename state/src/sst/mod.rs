@@ -81,6 +81,8 @@ mod writer;
 use thalweg_io::checkpoint_file::FileFormat;
 
 pub(crate) use block::BlockCursor;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use block::Passed;
 pub(crate) use file::SortedFile;
 pub(crate) use file_source::{FileSource, PrefixRange};
 pub(crate) use filter::{Filter, FilterBuilder};

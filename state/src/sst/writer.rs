@@ -143,7 +143,7 @@ impl SortedWriter {
         if self.records.len() >= PAYLOAD_BYTES {
             self.split_row()?;
         }
-        self.last_tag_at = write_record(&mut self.records, record);
+        self.last_tag_at = write_record(&mut self.records, record).at;
         self.record_count += 1;
         self.removal_count += u64::from(frees_much(record));
         self.expiry.push(record.expires_at_ms);

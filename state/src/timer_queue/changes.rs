@@ -5,9 +5,11 @@
 //! register ─► born, its slot noted at the timer
 //! delete, fire ─► the noted slot has this timer? ─yes─► the slot is free again: it leaves nothing
 //!                                               └─no──► it was born in an earlier epoch: gone
+//! note = epoch modulo 16 << 28 | slot
 //! ```
-//! A note of an earlier epoch may name a slot that another timer has now, hence the comparison; a
-//! slot with the same timer cannot be another registration, as a queue holds a timer once.
+//! A note of another epoch tells without a look at the slot. One of the sixteenth epoch before may
+//! name a slot that another timer has now, hence the comparison; a slot with the same timer cannot
+//! be another registration, as a queue holds a timer once.
 //!
 //! **Invariants**
 //! - `born` holds exactly the registered timers that were born in this epoch, and free slots: each
@@ -16,7 +18,7 @@
 
 use super::Timer;
 use super::timer_list::TimerList;
-use crate::RowId;
+use crate::{Epoch, RowId};
 
 /// The row of a free slot; row numbers stay below it.
 const FREE_ROW: RowId = RowId::NONE;
@@ -24,7 +26,10 @@ const FREE_ROW: RowId = RowId::NONE;
 /// The end of the chain of free slots.
 const NO_SLOT: i64 = -1;
 
-/// The slot of a timer that was born in an earlier epoch, as far as it is known at once.
+const SLOT_BITS: u32 = 28;
+const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
+
+/// The note of a timer that was restored: of a slot that no epoch has.
 pub(super) const ARCHIVED: u32 = u32::MAX;
 
 /// See the module docs.
@@ -32,15 +37,20 @@ pub(super) struct TimerChanges {
     born: TimerList,
     first_free: i64,
     gone: TimerList,
-}
-
-impl Default for TimerChanges {
-    fn default() -> Self {
-        TimerChanges { born: TimerList::default(), first_free: NO_SLOT, gone: TimerList::default() }
-    }
+    /// What notes of this epoch have above the slot.
+    tag: u32,
 }
 
 impl TimerChanges {
+    pub(super) fn new(epoch: Epoch) -> Self {
+        TimerChanges {
+            born: TimerList::default(),
+            first_free: NO_SLOT,
+            gone: TimerList::default(),
+            tag: (epoch.0 as u32) << SLOT_BITS,
+        }
+    }
+
     /// Notes a registration; returns what the timer is to remember.
     #[inline]
     pub(super) fn add_born(&mut self, timer: Timer) -> u32 {
@@ -48,32 +58,33 @@ impl TimerChanges {
             && let Some(free) = self.born.get_mut(slot)
         {
             self.first_free = std::mem::replace(free, timer).timestamp_ms;
-            return slot as u32;
+            return self.tag | slot as u32;
         }
         let slot = self.born.len();
+        assert!(slot < SLOT_MASK as usize, "an epoch has at most 2^28 - 1 new timers");
         self.born.push(timer);
-        u32::try_from(slot).expect("4 billion timers of one epoch do not fit into memory")
+        self.tag | slot as u32
     }
 
     /// Notes that a timer was deleted or has fired; true if it is to be written that it is gone.
     #[inline]
-    pub(super) fn add_gone(&mut self, timer: Timer, noted_slot: u32) -> bool {
-        match self.born.get_mut(noted_slot as usize) {
-            Some(born) if *born == timer => {
-                *born = Timer { timestamp_ms: self.first_free, row: FREE_ROW };
-                self.first_free = i64::from(noted_slot);
-                false
-            }
-            _ => {
-                self.gone.push(timer);
-                true
-            }
+    pub(super) fn add_gone(&mut self, timer: Timer, note: u32) -> bool {
+        let slot = note & SLOT_MASK;
+        if note & !SLOT_MASK == self.tag
+            && let Some(born) = self.born.get_mut(slot as usize)
+            && *born == timer
+        {
+            *born = Timer { timestamp_ms: self.first_free, row: FREE_ROW };
+            self.first_free = i64::from(slot);
+            return false;
         }
+        self.gone.push(timer);
+        true
     }
 
     /// The changes at `position` and after it, removals first: each with whether the timer is there.
     /// A place may be empty.
-    pub(super) fn from_position(
+    pub(super) fn after_position(
         &self,
         position: usize,
     ) -> impl Iterator<Item = Option<(Timer, bool)>> {
@@ -98,15 +109,19 @@ mod tests {
 
     #[test]
     fn slots_of_gone_timers_are_used_again() {
-        let mut changes = TimerChanges::default();
+        let mut changes = TimerChanges::new(Epoch(31));
         let slots: Vec<u32> = (0..5).map(|n| changes.add_born(timer(n))).collect();
+        assert_eq!((slots[0], slots[1]), (15 << 28, 15 << 28 | 1));
         assert!(!changes.add_gone(timer(1), slots[1]) && !changes.add_gone(timer(3), slots[3]));
-        assert!(changes.add_gone(timer(9), slots[0]), "a note of an earlier epoch");
+        assert!(changes.add_gone(timer(9), slots[0]), "a note of an epoch long ago");
         assert!(changes.add_gone(timer(8), ARCHIVED));
-        assert_eq!((changes.add_born(timer(5)), changes.add_born(timer(6))), (3, 1));
-        let all: Vec<_> = changes.from_position(1).collect();
+        let born_before = TimerChanges::new(Epoch(30)).add_born(timer(0));
+        assert!(changes.add_gone(timer(7), born_before));
+        assert_eq!(changes.add_born(timer(5)), slots[3]);
+        assert_eq!(changes.add_born(timer(6)), slots[1]);
+        let all: Vec<_> = changes.after_position(2).collect();
         let there = |n| Some((timer(n), true));
-        let expected = [Some((timer(8), false)), there(0), there(6), there(2), there(5), there(4)];
+        let expected = [Some((timer(7), false)), there(0), there(6), there(2), there(5), there(4)];
         assert_eq!(all, expected);
     }
 }

@@ -9,7 +9,7 @@ use super::timer_table::TimerTable;
 use super::{Timer, TimerQueue};
 use crate::backend::{StateRequest, TableRequest, TableStore};
 use crate::codec::StateIndex;
-use crate::{Epoch, Key, LsmStore, RowCursor, RowStore, SchemaDescription, StateError};
+use crate::{Epoch, Key, LsmStore, RowCursor, RowId, RowStore, SchemaDescription, StateError};
 
 /// Which clock a timer runs by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,7 +70,7 @@ impl DueTimer {
 
     /// The row of its key.
     #[inline]
-    pub fn row(&self) -> crate::RowId {
+    pub fn row(&self) -> RowId {
         self.timer.row
     }
 
@@ -172,6 +172,13 @@ impl KeyedTimers {
             Some(table) => table.changes(domain).add_gone(timer, note),
         };
         DueTimer { timer, keeps_pin }
+    }
+
+    /// The row of a timer that is due soon after the last one that was popped, to
+    /// [prefetch](RowStore::hint_id).
+    #[inline]
+    pub fn upcoming(&self, domain: TimeDomain) -> Option<RowId> {
+        self.queues[domain as usize].upcoming().map(|timer| timer.row)
     }
 
     /// The timestamp of the earliest timer. Cheap when called again and again.

@@ -30,6 +30,9 @@ use crate::{Epoch, Key, KeyGroupRange, RowId, RowStore, StateError};
 /// Changes that are sorted by row and written together.
 const BATCH: usize = 512;
 
+/// How many rows are fetched ahead of being written.
+const AHEAD: usize = 16;
+
 /// The changes of an epoch, by domain.
 type EpochChanges = [TimerChanges; TimeDomain::COUNT];
 
@@ -45,27 +48,34 @@ pub(super) struct TimerTable {
     /// How far the oldest ended epoch is written, by domain.
     written: [usize; TimeDomain::COUNT],
     batch: Vec<Change>,
+    /// Row and place in the batch of each change, in the order of writing.
+    order: Vec<u64>,
     key_archive: ArchiveBuffer,
 }
 
-/// A change that is to be written; sorts by row, then removals before puts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+fn changes_of(epoch: Epoch) -> EpochChanges {
+    TimeDomain::ALL.map(|_| TimerChanges::new(epoch))
+}
+
+/// A change that is to be written.
+#[derive(Clone, Copy)]
 struct Change {
-    row: RowId,
-    is_there: bool,
-    domain: TimeDomain,
     timestamp_ms: i64,
+    row: RowId,
+    domain: TimeDomain,
+    is_there: bool,
 }
 
 impl TimerTable {
     pub(super) fn new(store: TableStore, states: DomainStates) -> Self {
         TimerTable {
+            current: changes_of(store.current_epoch()),
             store,
             states,
-            current: EpochChanges::default(),
             ended: VecDeque::new(),
             written: [0; TimeDomain::COUNT],
             batch: Vec::with_capacity(BATCH),
+            order: Vec::with_capacity(BATCH),
             key_archive: ArchiveBuffer::default(),
         }
     }
@@ -78,8 +88,10 @@ impl TimerTable {
 
     /// Ends the current epoch.
     pub(super) fn barrier(&mut self) -> Epoch {
-        self.ended.push_back(std::mem::take(&mut self.current));
-        self.store.barrier()
+        let ended = self.store.barrier();
+        let current = changes_of(self.store.current_epoch());
+        self.ended.push_back(std::mem::replace(&mut self.current, current));
+        ended
     }
 
     /// Writes about `budget` changes of ended epochs; true when all are written.
@@ -113,7 +125,7 @@ impl TimerTable {
         for domain in TimeDomain::ALL {
             let Some(changes) = ended.front() else { break };
             let written = &mut written[domain as usize];
-            let next = changes[domain as usize].from_position(*written).take(room - passed);
+            let next = changes[domain as usize].after_position(*written).take(room - passed);
             for change in next {
                 (passed, *written) = (passed + 1, *written + 1);
                 batch.extend(change.map(|(Timer { timestamp_ms, row }, is_there)| Change {
@@ -128,24 +140,38 @@ impl TimerTable {
     }
 
     fn write_batch<K: Key>(&mut self, rows: &mut RowStore<K>) -> Result<(), StateError> {
-        self.batch.sort_unstable();
-        let TimerTable { store, states, batch, key_archive, .. } = self;
-        for changes in batch.chunk_by(|one, other| one.row == other.row) {
-            let row = changes[0].row;
+        let TimerTable { batch, order, .. } = self;
+        order.clear();
+        let places = batch.iter().enumerate();
+        order.extend(places.map(|(at, change)| u64::from(change.row.as_u32()) << 32 | at as u64));
+        // Within a row by place: removals come first.
+        order.sort_unstable();
+        let change_at = |at: usize| order.get(at).map(|place| batch[*place as u32 as usize]);
+        (0..AHEAD).filter_map(change_at).for_each(|change| rows.hint_id(change.row));
+        let mut at = 0;
+        while let Some(Change { row, .. }) = change_at(at) {
+            let changes = (at..).map_while(change_at).take_while(|change| change.row == row);
+            let (mut count, mut gone_count) = (0, 0);
             let Some(key) = rows.key(row) else { return rows.cursor(row).map(drop) };
             let hash = key.key_hash();
-            let group = store.group_of(key.group_hash(hash));
-            let address = RowAddress { group, hash, key: key_archive.archive(key)? };
-            store.row(store.oldest_epoch(), address, |out| {
-                changes.iter().for_each(|change| out.write(change.record(*states, &change.sub())));
+            let group = self.store.group_of(key.group_hash(hash));
+            let address = RowAddress { group, hash, key: self.key_archive.archive(key)? };
+            self.store.row(self.store.oldest_epoch(), address, |out| {
+                for change in changes {
+                    out.write(change.record(self.states, &change.sub()));
+                    count += 1;
+                    gone_count += u32::from(!change.is_there);
+                }
                 Ok(())
             })?;
-            let gone_count = changes.iter().filter(|change| !change.is_there).count();
+            (0..gone_count).for_each(|_| rows.unpin(row));
             if gone_count > 0 {
-                let (mut cursor, _) = rows.cursor(row)?;
-                (0..gone_count).for_each(|_| cursor.unpin());
                 rows.release(row);
             }
+            at += count;
+            (at..at + count)
+                .filter_map(|at| change_at(at + AHEAD - count))
+                .for_each(|change| rows.hint_id(change.row));
         }
         Ok(())
     }

@@ -46,6 +46,12 @@ pub enum TtlVisibility {
 /// Costs 8 bytes and a comparison for each value, element or entry. States without a TTL cost
 /// nothing.
 ///
+/// # Restored state
+///
+/// What is restored expires when it was going to: state that was written under another TTL keeps the
+/// expiry it was written with, until it is written again (or read, with
+/// [`TtlUpdate::OnReadAndWrite`]) under the new one. (Flink measures old updates by the new TTL.)
+///
 /// # Limits
 ///
 /// State that has expired keeps its memory until its key comes again: nothing is cleaned up in the

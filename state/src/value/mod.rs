@@ -66,6 +66,12 @@ pub trait StateValue: Schema + Sized + 'static {
     /// [`StateError::Archive`] when rkyv refuses the value; the buffer is empty then.
     fn archive_into(&self, out: &mut AlignedVec) -> Result<(), StateError>;
 
+    /// The archived form where it is the value as it lies in memory; `None` for other types.
+    #[inline]
+    fn as_archived(&self) -> Option<&[u8]> {
+        None
+    }
+
     /// The value of archived bytes, validated first. Unaligned bytes are copied.
     ///
     /// # Errors
@@ -110,18 +116,24 @@ where
 {
     #[inline]
     fn archive_into(&self, out: &mut AlignedVec) -> Result<(), StateError> {
-        if <T as Archive>::COPY_OPTIMIZATION.is_enabled() {
-            // SAFETY: rkyv enables the optimization only for types that are archived as they lie
-            // in memory and have no padding, so all their bytes are initialised.
-            let bytes = unsafe {
-                std::slice::from_raw_parts(std::ptr::from_ref(self).cast::<u8>(), size_of::<T>())
-            };
+        if let Some(bytes) = self.as_archived() {
             out.extend_from_slice(bytes);
             return Ok(());
         }
         *out = rkyv::api::high::to_bytes_in::<_, Error>(self, std::mem::take(out))
             .map_err(|source| StateError::Archive { type_name: type_name::<T>(), source })?;
         Ok(())
+    }
+
+    #[inline]
+    fn as_archived(&self) -> Option<&[u8]> {
+        if !<T as Archive>::COPY_OPTIMIZATION.is_enabled() {
+            return None;
+        }
+        let start = std::ptr::from_ref(self).cast::<u8>();
+        // SAFETY: rkyv enables the optimization only for types that are archived as they lie in
+        // memory and have no padding, so all their bytes are initialised.
+        Some(unsafe { std::slice::from_raw_parts(start, size_of::<T>()) })
     }
 
     fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {

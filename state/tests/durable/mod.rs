@@ -102,7 +102,9 @@ impl Driver {
     /// Ends the epoch in all tables as this checkpoint.
     pub(crate) fn begin(&mut self, id: u64) {
         self.store.begin_checkpoint(CheckpointId(id)).unwrap();
-        self.tables.iter_mut().for_each(|table| drop(table.end_epoch().unwrap()));
+        for table in &mut self.tables {
+            table.end_epoch().unwrap();
+        }
     }
 
     /// Waits for what becomes of a checkpoint: the bytes written for it.
@@ -132,7 +134,14 @@ impl Driver {
 
     /// What can be read.
     pub(crate) fn contents(&mut self) -> Vec<Model> {
-        self.tables.iter_mut().map(|table| table.contents().unwrap()).collect()
+        let scan = |table: &mut RawTable| {
+            let records = table.scan().unwrap();
+            let count = records.len();
+            let contents: Model = records.into_iter().collect();
+            assert_eq!(contents.len(), count, "a scan gives each record once");
+            contents
+        };
+        self.tables.iter_mut().map(scan).collect()
     }
 
     /// Checks what can be read against the model, by scans and by reads of keys.

@@ -12,7 +12,7 @@ use std::slice;
 
 use super::{Access, Age, Dated, Purge, Purged, updated_ms_of};
 use crate::codec::Record;
-use crate::memory::content::{Content, FieldWriter, chunk_number};
+use crate::memory::content::{Content, FieldWriter, chunk_number, elements_bytes};
 use crate::memory::list_content::{ArchivedPart, chunk_elements};
 use crate::ttl::TtlPolicy;
 use crate::{StateError, StateValue};
@@ -119,6 +119,10 @@ impl<V> Purge for ExpiringList<V> {
 }
 
 impl<V: StateValue> Content for ExpiringList<V> {
+    fn heap_bytes(&self) -> usize {
+        elements_bytes::<Dated<V>>(self.elements.capacity())
+    }
+
     fn archive(&mut self, out: &mut FieldWriter<'_, '_>) -> Result<(), StateError> {
         // At worst every element has a time of its own.
         let chunk_count = self.elements.len() - self.archived.archived_count;

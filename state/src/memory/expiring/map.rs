@@ -164,6 +164,10 @@ impl<UK, UV> Purge for ExpiringMap<UK, UV> {
 }
 
 impl<UK: Key, UV: StateValue> Content for ExpiringMap<UK, UV> {
+    fn heap_bytes(&self) -> usize {
+        self.table.heap_bytes()
+    }
+
     fn archive(&mut self, out: &mut FieldWriter<'_, '_>) -> Result<(), StateError> {
         self.table.archive_with(out, |out, key, entry| {
             out.put_entry(key, Some(entry.updated_ms()), &entry.value)

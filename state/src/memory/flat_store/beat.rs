@@ -4,7 +4,7 @@ use super::changes::WORD_BUCKETS;
 use super::tracking::Tracking;
 use super::{FlatPart, FlatStore, rehash};
 use crate::memory::prefetch_table::prefetch;
-use crate::{Epoch, Key, KeyHash, StateError, StateValue};
+use crate::{Epoch, Key, KeyHash, Progress, StateError, StateValue};
 
 /// What it costs to look for marks in a part, in entries.
 const PART_COST: usize = 16;
@@ -13,26 +13,10 @@ const WORDS_AHEAD: usize = 2;
 /// The share of a part's entries that an eviction asks for.
 const EVICTED_SHARE: usize = 4;
 
-/// What is left to do after a beat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FlatProgress {
-    /// How many entries the beat has cost, those that it wrote and the search for them.
-    pub(crate) rows: usize,
-    /// How many epochs have ended and are not finished.
-    pub(crate) epochs_unfinished: usize,
-}
-
-impl FlatProgress {
-    /// Whether all ended epochs are finished.
-    pub(crate) fn is_done(self) -> bool {
-        self.epochs_unfinished == 0
-    }
-}
-
 impl<K: Key, S: StateValue> FlatStore<K, S> {
     /// Ends the current epoch and returns it: all changes until now belong to it or to older ones, all later ones do not.
     /// Takes the same short time for any number of entries and changes. `None` where nothing is attached.
-    pub(crate) fn barrier(&mut self) -> Option<Epoch> {
+    pub fn barrier(&mut self) -> Option<Epoch> {
         let tracking = self.tracking.as_mut()?;
         let ended = tracking.store.barrier();
         tracking.epoch = tracking.store.current_epoch();
@@ -46,7 +30,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     ///
     /// [`StateError::Archive`] when rkyv refuses a key or a value, and those of the persistent tier. What is archived stays
     /// so; the next beat goes on with the entry that failed.
-    pub(crate) fn beat(&mut self, rows_max: usize) -> Result<FlatProgress, StateError> {
+    pub fn beat(&mut self, rows_max: usize) -> Result<Progress, StateError> {
         let mut left = rows_max;
         if let Some(tracking) = &mut self.tracking {
             tracking.forget_removed();
@@ -56,7 +40,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
             let epochs = tracking.epoch.0 - tracking.store.oldest_epoch().0;
             epochs as usize
         });
-        Ok(FlatProgress { rows: rows_max - left, epochs_unfinished: unfinished })
+        Ok(Progress { rows: rows_max - left, epochs_unfinished: unfinished })
     }
 
     /// Walks the oldest ended epoch; whether it was finished.
@@ -89,7 +73,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     /// If the part of this hash is full and must not grow: drops clean entries of it, those that were not used lately first.
     pub(super) fn keep_to_budget(&mut self, hash: KeyHash) {
         let Some(tracking) = &mut self.tracking else { return };
-        if tracking.budget_bytes == usize::MAX || !self.table.is_full(hash) {
+        if !tracking.has_budget() || !self.table.is_full(hash) {
             return;
         }
         let grown = self.table.allocation_bytes() + self.table.growth_bytes(hash);
@@ -126,7 +110,8 @@ pub(super) fn begin_epoch<K: Key, S: StateValue>(
         return Ok(());
     }
     if part.marks.has_frozen && part.marks.has_dirty() {
-        archive_frozen(part, tracking, &mut usize::MAX)?;
+        let mut all = usize::MAX;
+        archive_frozen(part, tracking, &mut all)?;
     }
     part.marks.freeze(tracking.epoch);
     Ok(())

@@ -18,8 +18,8 @@
 //! - Bits of empty buckets are 0.
 //! - Without tracking there are no words.
 
-use super::super::prefetch_table::Marks;
 use crate::Epoch;
+use crate::memory::prefetch_table::{Marks, prefetch};
 
 /// Buckets of a word.
 pub(super) const WORD_BUCKETS: usize = 64;
@@ -30,8 +30,9 @@ pub(super) struct Word {
     pub(super) frozen: u64,
 }
 
-/// See the module docs.
+/// See the module docs. What a change reads comes first, so that it is in the line of the part's table.
 #[derive(Debug)]
+#[repr(C)]
 pub(in crate::memory) struct Changes {
     /// What the dirty bits belong to.
     pub(super) epoch: Epoch,
@@ -77,6 +78,12 @@ impl Changes {
         Changes { epoch, referenced, is_tracked: true, ..Changes::untracked() }.successor(1)
     }
 
+    /// Prefetches the bits of a bucket.
+    #[inline(always)]
+    pub(super) fn hint(&self, bucket: usize) {
+        prefetch(self.words.as_ptr().wrapping_add(bucket / WORD_BUCKETS).cast());
+    }
+
     /// Whether what was changed in the part's epoch is to be archived in that epoch.
     pub(super) fn has_dirty(&self) -> bool {
         self.words.iter().any(|word| word.dirty != 0)
@@ -110,6 +117,7 @@ impl Changes {
         self.words[word].dirty |= bit;
     }
 
+    /// Says that the entry was used; for tables with a memory budget.
     #[inline(always)]
     pub(super) fn set_referenced(&mut self, bucket: usize) {
         let (word, bit) = place_of(bucket);

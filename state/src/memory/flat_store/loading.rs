@@ -7,12 +7,12 @@ use crate::{Key, KeyHash, StateError, StateValue};
 impl<K: Key, S: StateValue> FlatStore<K, S> {
     /// Whether something may lie below that is not resident, so that [`request`](Self::request) pays.
     #[inline]
-    pub(crate) fn has_unloaded(&self) -> bool {
+    pub fn has_unloaded(&self) -> bool {
         self.tracking.as_ref().is_some_and(|tracking| tracking.has_unloaded)
     }
 
     /// How many values were read on the spot, one by one.
-    pub(crate) fn synchronous_misses(&self) -> u64 {
+    pub fn synchronous_misses(&self) -> u64 {
         self.tracking.as_ref().map_or(0, |tracking| tracking.synchronous_misses)
     }
 
@@ -21,7 +21,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     /// # Errors
     ///
     /// [`StateError::Archive`] when rkyv refuses the key.
-    pub(crate) fn request(&mut self, hash: KeyHash, key: &K) -> Result<(), StateError> {
+    pub fn request(&mut self, hash: KeyHash, key: &K) -> Result<(), StateError> {
         if !self.has_unloaded() || self.bucket_of(hash, key).is_some() {
             return Ok(());
         }
@@ -36,7 +36,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     /// # Errors
     ///
     /// Those of the persistent tier, and [`StateError::Unarchive`]. What was requested is not then.
-    pub(crate) fn load_requested(&mut self) -> Result<(), StateError> {
+    pub fn load_requested(&mut self) -> Result<(), StateError> {
         let Some(tracking) = &mut self.tracking else { return Ok(()) };
         let found = tracking.read_requested::<S>()?;
         self.insert_loaded(found)
@@ -47,7 +47,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     /// # Errors
     ///
     /// As [`load_requested`](Self::load_requested).
-    pub(crate) fn restore_step(&mut self) -> Result<bool, StateError> {
+    pub fn restore_step(&mut self) -> Result<bool, StateError> {
         let Some(tracking) = &mut self.tracking else { return Ok(false) };
         let Some(groups) = tracking.next_unloaded_group() else { return Ok(false) };
         let found = tracking.scan::<S>(groups)?;
@@ -62,7 +62,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     /// # Errors
     ///
     /// As [`load_requested`](Self::load_requested), and the first of `visit`.
-    pub(crate) fn visit(
+    pub fn visit(
         &mut self,
         mut visit: impl FnMut(&K, &S) -> Result<(), StateError>,
     ) -> Result<(), StateError> {

@@ -5,7 +5,7 @@
 //!               | dirty and frozen bits | below | referenced |        where there is a tier below
 //! ```
 //! 1. Entries lie in the buckets of a parted table; there are no row numbers and no presence bits. A lookup touches the
-//!    entry's line, its control bytes, and, if it is to change the value, one word pair of [`changes`].
+//!    entry's line, its control bytes, and, if it is to change the value, one word pair of `changes.rs`.
 //! 2. What asks for a value to change it, counts as a change: the entry is marked in its part, once an epoch.
 //! 3. [`FlatStore::barrier`] counts the epoch up, and nothing else. [`FlatStore::beat`] then walks the ended epoch part by
 //!    part and writes what is marked. An entry that is changed before the walk has come to it is written first.
@@ -21,7 +21,6 @@
 //!   on its way, is written at once.
 //! - Without a tier there are no bits, nothing is ever evicted, and no call fails.
 //!
-//! [`changes`]: self::changes
 
 mod beat;
 mod changes;
@@ -36,10 +35,12 @@ use self::beat::begin_epoch;
 use self::changes::Changes;
 use self::tracking::Tracking;
 use super::prefetch_table::{Part, PartedTable};
-use crate::backend::TableStore;
-use crate::{Key, KeyHash, StateError, StateValue};
+use crate::backend::{OpenedTable, StateRequest, TableRequest, TableStore};
+use crate::codec::StateIndex;
+use crate::{Key, KeyHash, LsmStore, SchemaDescription, StateError, StateValue};
 
-pub(crate) use self::beat::FlatProgress;
+/// The name of a flat table's one state.
+const STATE_NAME: &str = "value";
 
 /// The part of a flat store.
 type FlatPart<K, S> = Part<(K, S), Changes>;
@@ -49,7 +50,22 @@ type FlatPart<K, S> = Part<(K, S), Changes>;
 /// Per batch: [`is_deep`](Self::is_deep), and if so [`hint`](Self::hint) about 16 records ahead; if
 /// [`has_unloaded`](Self::has_unloaded), [`request`](Self::request) for each record and
 /// [`load_requested`](Self::load_requested).
-pub(crate) struct FlatStore<K: Key, S: StateValue> {
+///
+/// # Examples
+///
+/// ```
+/// use thalweg_state::{FlatStore, Key};
+/// # fn main() -> Result<(), thalweg_state::StateError> {
+/// let mut sums = FlatStore::<u64, i64>::new();
+/// for (key, value) in [(1_u64, 10), (2, 20), (1, 5)] {
+///     *sums.find_or_insert_with(key.key_hash(), &key, || 0)? += value;
+/// }
+/// assert_eq!(sums.find(1_u64.key_hash(), &1)?, Some(&15));
+/// assert_eq!(sums.remove(2_u64.key_hash(), &2)?, Some(20));
+/// # Ok(())
+/// # }
+/// ```
+pub struct FlatStore<K: Key, S: StateValue> {
     table: PartedTable<(K, S), Changes>,
     tracking: Option<Box<Tracking<K>>>,
 }
@@ -66,27 +82,53 @@ fn rehash<K: Key, S>((key, _): &(K, S)) -> KeyHash {
 
 impl<K: Key, S: StateValue> FlatStore<K, S> {
     /// An empty store in memory alone; allocates nothing.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         FlatStore { table: PartedTable::new(Changes::untracked()), tracking: None }
     }
 
-    /// A store whose changes go to a table of the persistent tier, and that has what the table has. Its own memory is held
-    /// below the budget as far as there are entries that the tier has as well; `usize::MAX` is none.
-    pub(crate) fn attached(store: TableStore, budget_bytes: usize) -> Self {
-        let tracking = Tracking::new(store, budget_bytes);
-        let changes = Changes::tracked(tracking.epoch, budget_bytes != usize::MAX);
+    /// A store whose changes go to a table of the persistent tier, and that has what the table has: values are read when
+    /// they are asked for or [requested](Self::request), the rest by [`restore_step`](Self::restore_step). Its own memory
+    /// is held below the budget, if there is one, as far as there are entries that the tier shows unchanged.
+    ///
+    /// # Errors
+    ///
+    /// Those of the persistent tier where the table is open already, or was written with other types.
+    pub fn new_in(
+        store: &LsmStore,
+        table: &str,
+        budget_bytes: Option<usize>,
+    ) -> Result<Self, StateError> {
+        let (key, value) = (SchemaDescription::of::<K>(), SchemaDescription::of::<S>());
+        let states = [StateRequest { name: STATE_NAME, schema: &value }];
+        let request = TableRequest { name: table, key: &key, states: &states };
+        let OpenedTable { store, states } = store.table(&request)?;
+        Ok(FlatStore::attached(store, states[0], budget_bytes))
+    }
+
+    /// As [`new_in`](Self::new_in), with an open table and the number that the value has in it.
+    pub(crate) fn attached(
+        store: TableStore,
+        state: StateIndex,
+        budget_bytes: Option<usize>,
+    ) -> Self {
+        let tracking = Tracking::new(store, state, budget_bytes);
+        let changes = Changes::tracked(tracking.epoch, tracking.has_budget());
         FlatStore { table: PartedTable::new(changes), tracking: Some(Box::new(tracking)) }
     }
 
     /// Prefetches what a lookup of this hash will touch; about 16 records ahead of its use.
     #[inline(always)]
-    pub(crate) fn hint(&self, hash: KeyHash) {
+    pub fn hint(&self, hash: KeyHash) {
         self.table.hint(hash);
+        if self.tracking.is_some() {
+            let Part { table, marks } = self.table.part(hash);
+            marks.hint(hash.as_u32() as usize & (table.num_buckets() - 1));
+        }
     }
 
     /// Whether the store has outgrown the private caches, so that hints pay; call it once a batch.
     #[inline]
-    pub(crate) fn is_deep(&mut self) -> bool {
+    pub fn is_deep(&mut self) -> bool {
         self.table.is_deep()
     }
 
@@ -96,13 +138,17 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     ///
     /// Those of reading it, if it is not resident.
     #[inline(always)]
-    pub(crate) fn find(&mut self, hash: KeyHash, key: &K) -> Result<Option<&S>, StateError> {
+    pub fn find(&mut self, hash: KeyHash, key: &K) -> Result<Option<&S>, StateError> {
         let part = ptr::from_mut(self.table.part_mut(hash));
         // SAFETY: borrowed from `self` just now, and where nothing is found no longer used.
         let part = unsafe { &mut *part };
         match part.table.find_bucket_index(hash.wide(), |entry| entry.0 == *key) {
             Some(bucket) => {
-                part.marks.set_referenced(bucket);
+                if let Some(tracking) = &self.tracking
+                    && tracking.has_budget()
+                {
+                    part.marks.set_referenced(bucket);
+                }
                 // SAFETY: the table has just found it in this bucket.
                 Ok(Some(&unsafe { part.table.get_bucket_unchecked(bucket) }.1))
             }
@@ -116,7 +162,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     ///
     /// Those of reading the value, if it is not resident, and of archiving it, if it waits for that. It is as it was then.
     #[inline(always)]
-    pub(crate) fn find_or_insert_with(
+    pub fn find_or_insert_with(
         &mut self,
         hash: KeyHash,
         key: &K,
@@ -143,7 +189,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     /// # Errors
     ///
     /// As [`find_or_insert_with`](Self::find_or_insert_with).
-    pub(crate) fn remove(&mut self, hash: KeyHash, key: &K) -> Result<Option<S>, StateError> {
+    pub fn remove(&mut self, hash: KeyHash, key: &K) -> Result<Option<S>, StateError> {
         let mut bucket = self.bucket_of(hash, key);
         if bucket.is_none() && self.load(hash, key)? {
             bucket = self.bucket_of(hash, key);
@@ -184,17 +230,17 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     }
 
     /// The resident entries; the order depends on hashes and history alone, so it is the same in every run.
-    pub(crate) fn iter_resident(&self) -> impl Iterator<Item = &(K, S)> {
+    pub fn iter_resident(&self) -> impl Iterator<Item = &(K, S)> {
         self.table.tables().flat_map(|part| part.table.iter())
     }
 
     /// How many entries are resident.
-    pub(crate) fn resident_len(&self) -> usize {
+    pub fn resident_len(&self) -> usize {
         self.table.len()
     }
 
     /// Memory of entries, control bytes and bits; what keys and values own elsewhere is not counted.
-    pub(crate) fn memory_bytes(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         let bits = |part: &FlatPart<K, S>| {
             let Changes { words, below, referenced, .. } = &part.marks;
             size_of_val(&**words) + size_of_val(&**below) + size_of_val(&**referenced)
@@ -214,7 +260,9 @@ fn mark_changed<K: Key, S: StateValue>(
         archive_first(part, tracking, bucket)?;
     }
     part.marks.set_dirty(bucket);
-    part.marks.set_referenced(bucket);
+    if tracking.has_budget() {
+        part.marks.set_referenced(bucket);
+    }
     Ok(())
 }
 

@@ -103,9 +103,13 @@ impl Tier for LateTier {
     }
 }
 
-fn attach(tier: &Rc<RefCell<LateTier>>, epoch: Epoch, budget_bytes: usize) -> FlatStore<u64, Wide> {
+fn attach(
+    tier: &Rc<RefCell<LateTier>>,
+    epoch: Epoch,
+    budget_bytes: Option<usize>,
+) -> FlatStore<u64, Wide> {
     let layout = PartitionLayout::new(GROUPS, 128);
-    FlatStore::attached(TableStore::new(TABLE, layout, epoch, tier.clone()), budget_bytes)
+    FlatStore::attached(TableStore::new(TABLE, layout, epoch, tier.clone()), 3, budget_bytes)
 }
 
 /// A store beside its model, and what the model was at each barrier.
@@ -116,11 +120,11 @@ struct Run {
     model: Model,
     snapshots: BTreeMap<Epoch, Model>,
     keys: u64,
-    budget_bytes: usize,
+    budget_bytes: Option<usize>,
 }
 
 impl Run {
-    fn new(seed: u64, budget_bytes: usize) -> Self {
+    fn new(seed: u64, budget_bytes: Option<usize>) -> Self {
         let tier =
             Rc::new(RefCell::new(LateTier { shown: MemoryTier::new(), ..LateTier::default() }));
         Run {
@@ -151,7 +155,9 @@ impl Run {
                 self.store.beat(rows_max).unwrap();
             }
             24..30 => self.show(),
-            30 => drop(self.store.restore_step().unwrap()),
+            30 => {
+                self.store.restore_step().unwrap();
+            }
             31..40 => self.load_some(),
             40..240 => {
                 let found = self.store.find(hash, &key).unwrap().map(|value| value[62]);
@@ -213,7 +219,7 @@ impl Run {
     }
 
     fn run(&mut self, seed: u64) {
-        println!("seed {seed}, budget {}", self.budget_bytes);
+        println!("seed {seed}, budget {:?}", self.budget_bytes);
         for step in 1..=100_000 {
             // More and more keys, now and then mostly removals.
             self.keys = (500 + step / 8).min(9_000);
@@ -238,8 +244,8 @@ impl Run {
 
 #[test]
 fn behaves_like_a_map_through_barriers_restores_and_evictions() {
-    Run::new(1, usize::MAX).run(1);
-    let mut run = Run::new(2, 2 << 20);
+    Run::new(1, None).run(1);
+    let mut run = Run::new(2, Some(2 << 20));
     run.run(2);
     assert!(run.store.resident_len() < run.model.len() && run.store.synchronous_misses() > 0);
 }
@@ -247,7 +253,7 @@ fn behaves_like_a_map_through_barriers_restores_and_evictions() {
 /// A store of two keys, and what a delta has of them.
 fn written(act: impl Fn(&mut FlatStore<u64, Wide>)) -> (usize, usize) {
     let tier = Rc::new(RefCell::new(LateTier { shown: MemoryTier::new(), ..LateTier::default() }));
-    let mut store = attach(&tier, Epoch::FIRST, usize::MAX);
+    let mut store = attach(&tier, Epoch::FIRST, None);
     insert(&mut store, 1);
     store.barrier();
     while !store.beat(100).unwrap().is_done() {}
@@ -305,4 +311,38 @@ fn without_a_tier_nothing_is_tracked() {
     for key in 0..100_000_u64 {
         assert_eq!(store.find(KeyHash::of(&key), &key).unwrap(), Some(&key));
     }
+}
+
+/// The same over files: what is written by one store is read by the next one, as it is asked for and in the background.
+#[test]
+fn is_restored_from_files() {
+    use thalweg_io::storage::{MemoryStorage, Storage};
+    let storage: std::sync::Arc<dyn Storage> = std::sync::Arc::new(MemoryStorage::new());
+    let options = || crate::LsmOptions::new(GROUPS, 128);
+    let files = LsmStore::create("/state", options(), storage.clone(), None).unwrap();
+    let mut store = FlatStore::<u64, Wide>::new_in(&files, "sums", None).unwrap();
+    for round in 0..3 {
+        (0..4_000).filter(|key| key % (round + 1) == 0).for_each(|key| insert(&mut store, key));
+        (0..100).for_each(|key| drop(store.remove(KeyHash::of(&key), &key).unwrap()));
+        let id = crate::CheckpointId(round + 1);
+        assert_eq!(store.barrier(), Some(files.begin_checkpoint(id).unwrap()));
+        while !store.beat(500).unwrap().is_done() {}
+        while !files.poll().is_empty() {}
+    }
+    insert(&mut store, 5_000); // after the last barrier
+    drop((store, files));
+
+    let files = LsmStore::open("/state", options(), storage, None).unwrap();
+    let mut store = FlatStore::<u64, Wide>::new_in(&files, "sums", None).unwrap();
+    assert!(store.has_unloaded() && store.resident_len() == 0);
+    let value = |store: &mut FlatStore<u64, Wide>, key: u64| {
+        store.find(KeyHash::of(&key), &key).unwrap().map(|value| value[62])
+    };
+    assert_eq!(value(&mut store, 3_000), Some(9));
+    assert_eq!((value(&mut store, 50), value(&mut store, 5_000)), (None, None));
+    assert_eq!(store.resident_len(), 1);
+    while store.restore_step().unwrap() {}
+    assert_eq!((store.resident_len(), store.has_unloaded()), (3_900, false));
+    let other = FlatStore::<u64, u64>::new_in(&files, "sums", None);
+    assert!(other.is_err(), "the table is open");
 }

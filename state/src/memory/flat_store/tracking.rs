@@ -9,16 +9,15 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::backend::{RowAddress, TableStore};
-use crate::codec::{ArchiveBuffer, Record, RecordKind};
+use crate::codec::{ArchiveBuffer, Record, RecordKind, StateIndex};
 use crate::{Epoch, Key, KeyGroup, KeyGroupRange, KeyHash, PrefetchTable, StateError, StateValue};
-
-/// The number of the one state of a flat table.
-const STATE: u8 = 0;
 
 /// See the module docs.
 #[derive(Debug)]
 pub(super) struct Tracking<K> {
     pub(super) store: TableStore,
+    /// The number of the value among the states of the table.
+    state: StateIndex,
     pub(super) epoch: Epoch,
     archive: ArchiveBuffer,
     /// The part that the walk over the oldest ended epoch has come to.
@@ -29,6 +28,7 @@ pub(super) struct Tracking<K> {
     groups_loaded: usize,
     removed: VecDeque<(Epoch, PrefetchTable<K>)>,
     requested: Requests,
+    /// `usize::MAX` is none.
     pub(super) budget_bytes: usize,
     pub(super) synchronous_misses: u64,
 }
@@ -41,19 +41,26 @@ struct Requests {
 }
 
 impl<K: Key> Tracking<K> {
-    pub(super) fn new(store: TableStore, budget_bytes: usize) -> Self {
+    pub(super) fn new(store: TableStore, state: StateIndex, budget_bytes: Option<usize>) -> Self {
         Tracking {
             has_unloaded: store.has_rows(),
             epoch: store.current_epoch(),
             store,
+            state,
             archive: ArchiveBuffer::default(),
             walked_parts: 0,
             groups_loaded: 0,
             removed: VecDeque::new(),
             requested: Requests::default(),
-            budget_bytes,
+            budget_bytes: budget_bytes.unwrap_or(usize::MAX),
             synchronous_misses: 0,
         }
+    }
+
+    /// Whether entries may be evicted.
+    #[inline(always)]
+    pub(super) fn has_budget(&self) -> bool {
+        self.budget_bytes != usize::MAX
     }
 
     /// Writes an entry as it is into an epoch.
@@ -65,9 +72,10 @@ impl<K: Key> Tracking<K> {
     ) -> Result<(), StateError> {
         let hash = key.key_hash();
         let group = self.store.group_of(key.group_hash(hash));
+        let state = self.state;
         let (key, value) = self.archive.archive_entry(key, value)?;
         self.store.row(epoch, RowAddress { group, hash, key }, |row| {
-            row.write(Record::put(STATE, value));
+            row.write(Record::put(state, value));
             Ok(())
         })
     }
@@ -77,7 +85,7 @@ impl<K: Key> Tracking<K> {
         let group = self.store.group_of(key.group_hash(hash));
         let address = RowAddress { group, hash, key: self.archive.archive(key)? };
         self.store.row(self.epoch, address, |row| {
-            row.write(Record::remove(RecordKind::RemoveRow, STATE, &[]));
+            row.write(Record::remove(RecordKind::RemoveRow, 0, &[]));
             Ok(())
         })
     }
@@ -85,7 +93,7 @@ impl<K: Key> Tracking<K> {
     /// Remembers that a key was removed, until the tier shows it.
     pub(super) fn note_removed(&mut self, hash: KeyHash, key: K) {
         // With a budget, what is complete now may not be when the key is asked for.
-        if !self.has_unloaded && self.budget_bytes == usize::MAX {
+        if !self.has_unloaded && !self.has_budget() {
             return;
         }
         if self.removed.back().is_none_or(|(epoch, _)| *epoch != self.epoch) {
@@ -164,7 +172,11 @@ impl<K: Key> Tracking<K> {
             })
             .collect();
         let mut found = Vec::with_capacity(rows.len());
+        let state = self.state;
         self.store.read_rows(&addresses, &mut |number, record| {
+            if record.state != state {
+                return Ok(());
+            }
             let RowAddress { hash, key, .. } = addresses[number];
             found.push((hash, K::from_archived(key)?, S::from_archived(record.value)?));
             Ok(())
@@ -178,7 +190,11 @@ impl<K: Key> Tracking<K> {
         groups: KeyGroupRange,
     ) -> Result<Vec<(KeyHash, K, S)>, StateError> {
         let mut found = Vec::new();
+        let state = self.state;
         self.store.scan(groups, &mut |address, record| {
+            if record.state != state {
+                return Ok(());
+            }
             let (key, value) = (K::from_archived(address.key)?, S::from_archived(record.value)?);
             found.push((address.hash, key, value));
             Ok(())

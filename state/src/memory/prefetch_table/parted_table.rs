@@ -67,8 +67,8 @@ impl Marks for () {
     fn carry(&self, _from: usize, _other: &mut Self, _to: usize) {}
 }
 
-/// A table, or a part of a divided one.
-#[repr(C)]
+/// A table, or a part of a divided one. What a lookup reads of it is one line.
+#[repr(C, align(64))]
 pub(in crate::memory) struct Part<E, M> {
     pub(in crate::memory) table: HashTable<E, TableMemory>,
     pub(in crate::memory) marks: M,

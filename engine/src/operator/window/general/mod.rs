@@ -141,6 +141,9 @@ where
         let GeneralWindows { user, store, .. } = self;
         for _ in 0..budget {
             let Some(timer) = store.services.pop_due(domain) else { return true };
+            if let Some(row) = store.services.upcoming(domain) {
+                store.windows.hint_id(row);
+            }
             user.call(|code| store.on_timer(code, domain, timer, next));
         }
         false

@@ -32,7 +32,7 @@
 mod point_source;
 mod sorted_reader;
 
-pub(crate) use sorted_reader::{ReadCounters, SortedReader};
+pub(crate) use sorted_reader::SortedReader;
 
 /// Rows whose blocks are read together: a few times the depth of a disk's queue.
 const ROUND_ROWS: usize = 512;

@@ -316,7 +316,7 @@ where
     type Out = U;
     fn build<D: Push<U>>(self, context: &mut BuildContext, next: D) -> Result<Box<dyn Consume<T>>> {
         let ScanFactory { selector, initial, function, node, .. } = self;
-        let logic = Scan::new(selector, initial, function, context.stage.clone(), node);
+        let logic = Scan::open((selector, initial, function), context, node)?;
         Ok(boxed_head(logic, next, context))
     }
 }

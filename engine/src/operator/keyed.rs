@@ -21,6 +21,10 @@ pub(crate) trait KeyedLogic: 'static {
     type Out: 'static;
     /// Is the state larger than a core's cache? Asked once a batch.
     fn is_deep(&mut self) -> bool;
+    /// Does what is due of the work of its store, if it has one. Called between batches.
+    fn maintain(&mut self) -> Result {
+        Ok(())
+    }
     /// Event time has reached `watermark`. True if that makes something due, which comes out of [`fire`](Self::fire).
     fn advance(&mut self, _watermark: i64) -> bool {
         false
@@ -125,6 +129,9 @@ impl<L: KeyedLogic, D: Push<L::Out>> KeyedOperator<L, D> {
 
     fn drive_all(&mut self, dry: bool) -> Flow {
         self.is_deep = self.logic.is_deep();
+        if let Err(cause) = self.logic.maintain() {
+            self.stage.fail(self.stage.head, cause);
+        }
         match self.drive_outputs(dry) {
             Flow::Ready => self.step(),
             flow => flow,

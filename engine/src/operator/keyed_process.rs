@@ -207,6 +207,12 @@ impl<F: OnTimer, S: 'static> KeyedLogic for KeyedProcess<F, S> {
     fn is_deep(&mut self) -> bool {
         self.host.rows.is_deep()
     }
+    fn maintain(&mut self) -> Result {
+        match &mut self.host.store {
+            None => Ok(()),
+            Some(store) => store.maintain(&mut [&mut self.host.rows]),
+        }
+    }
     fn advance(&mut self, watermark: i64) -> bool {
         self.host.services.advance(watermark)
     }

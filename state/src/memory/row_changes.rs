@@ -16,7 +16,7 @@ const BATCH: usize = 64;
 const AHEAD: usize = 16;
 
 /// What is left to do after a beat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// How many rows the beat looked at.
     pub rows: usize,

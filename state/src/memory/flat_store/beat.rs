@@ -20,6 +20,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
         let tracking = self.tracking.as_mut()?;
         let ended = tracking.store.barrier();
         tracking.epoch = tracking.store.current_epoch();
+        tracking.wants_spill = false;
         Some(ended)
     }
 
@@ -36,11 +37,14 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
             tracking.forget_removed();
         }
         while left > 0 && self.walk_oldest(&mut left)? {}
-        let unfinished = self.tracking.as_ref().map_or(0, |tracking| {
+        let mut progress = Progress { rows: rows_max - left, ..Progress::default() };
+        if let Some(tracking) = &self.tracking {
             let epochs = tracking.epoch.0 - tracking.store.oldest_epoch().0;
-            epochs as usize
-        });
-        Ok(Progress { rows: rows_max - left, epochs_unfinished: unfinished })
+            progress.epochs_unfinished = epochs as usize;
+            let is_written = tracking.store.readable_epoch().next() >= tracking.epoch;
+            progress.memory.wants_spill = tracking.wants_spill && is_written;
+        }
+        Ok(progress)
     }
 
     /// Walks the oldest ended epoch; whether it was finished.
@@ -87,11 +91,13 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
         let Some(tracking) = &mut self.tracking else { return };
         let part = self.table.part_mut(hash);
         if part.marks.archived_epoch > tracking.store.readable_epoch() {
+            tracking.wants_spill = true;
             return;
         }
         let capacity = part.table.capacity();
         let victims = part.marks.choose_victims(part.table.len() / EVICTED_SHARE);
         if victims.iter().all(|word| *word == 0) {
+            tracking.wants_spill = true;
             return;
         }
         tracking.has_evicted();

@@ -30,6 +30,8 @@ pub(super) struct Tracking<K> {
     requested: Requests,
     /// `usize::MAX` is none.
     pub(super) budget_bytes: usize,
+    /// An eviction found nothing that may go, since the last barrier.
+    pub(super) wants_spill: bool,
     pub(super) synchronous_misses: u64,
 }
 
@@ -53,6 +55,7 @@ impl<K: Key> Tracking<K> {
             removed: VecDeque::new(),
             requested: Requests::default(),
             budget_bytes: budget_bytes.unwrap_or(usize::MAX),
+            wants_spill: false,
             synchronous_misses: 0,
         }
     }

@@ -209,6 +209,13 @@ where
     fn is_deep(&mut self) -> bool {
         false
     }
+    fn maintain(&mut self) -> Result {
+        let WindowStore { windows, keys, files, .. } = &mut self.store;
+        match files {
+            None => Ok(()),
+            Some(files) => files.maintain(&mut [windows, keys]),
+        }
+    }
     fn advance(&mut self, watermark: i64) -> bool {
         self.store.services.advance(watermark)
     }

@@ -123,11 +123,6 @@ impl<S: RowSource> RowMerge<S> {
         Ok(given)
     }
 
-    /// The sources, the newest first.
-    pub(crate) fn sources(&self) -> &[S] {
-        &self.sources
-    }
-
     /// Forgets everything; sources are to be pushed, the newest first, before the first row.
     pub(crate) fn restart(&mut self) -> &mut Vec<S> {
         self.prefixes.clear();

@@ -94,11 +94,6 @@ impl SortedReader {
         self.cache.bytes() + open
     }
 
-    /// Changes how much memory cached blocks may take.
-    pub(crate) fn set_cache_bytes(&mut self, cache_bytes: usize) {
-        self.cache.set_capacity_bytes(cache_bytes);
-    }
-
     /// Closes files that a version does not have.
     pub(crate) fn retain(&mut self, version: &Version) {
         let live: Vec<FileId> = {

@@ -108,6 +108,14 @@ pub(super) struct Figures {
     pub(super) settle_ns: u64,
 }
 
+/// What one checkpoint cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cost {
+    pub(super) stall_ns: u64,
+    pub(super) durable_ns: u64,
+    pub(super) bytes_written: u64,
+}
+
 impl Files {
     /// An empty store in an empty directory.
     pub(super) fn create(options: &Options, ticks: Ticks, directory: &Path) -> Result<Self> {
@@ -199,6 +207,16 @@ impl Files {
         self.settle(table)?;
         self.figures = Figures::new(self.ticks);
         Ok(())
+    }
+
+    /// A checkpoint of what has changed, with nothing else going on; what it cost.
+    pub(super) fn checkpoint(&mut self, table: &mut (impl Table + ?Sized)) -> Result<Cost> {
+        self.figures = Figures::new(self.ticks);
+        self.barrier(table)?;
+        self.settle(table)?;
+        let Figures { stalls, durable, bytes_written, .. } = &self.figures;
+        let (stall_ns, durable_ns) = (stalls.longest_ns(), durable.longest_ns());
+        Ok(Cost { stall_ns, durable_ns, bytes_written: *bytes_written })
     }
 
     fn poll(&mut self) -> Result<()> {

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thalweg::Result;
 use thalweg::state::{
@@ -29,6 +30,8 @@ use crate::now_ns;
 const BEAT_SHARE: usize = 2;
 /// Rows of a beat while nothing else is to be done.
 const SETTLE_ROWS: usize = 4096;
+/// Between two looks at what the background has done.
+const POLL_PAUSE: Duration = Duration::from_micros(50);
 /// Key groups of the slot.
 const KEY_GROUPS: u16 = 128;
 
@@ -248,7 +251,8 @@ impl Files {
         }
         while !self.in_flight.is_empty() {
             self.poll()?;
-            std::thread::yield_now();
+            // Not a busy wait: the store's threads may need this processor.
+            std::thread::park_timeout(POLL_PAUSE);
         }
         self.figures.settle_ns += now_ns() - begin_ns;
         Ok(())

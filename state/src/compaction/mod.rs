@@ -10,13 +10,13 @@
 //!
 //! | what may be superseded, or is not merged yet | of the bottom level |
 //! |---|---|
-//! | levels above the bottom | 1/8 + 1/64 + .. < 15 %, and as much of the bottom is superseded by it |
-//! | deltas | 25 % of the sorted files, or four of them |
+//! | levels from the base to above the bottom: 1/8 + 1/64 + .. | 15 %, and as much in the bottom |
+//! | deltas and young levels | 25 % of the sorted files, or one larger delta |
 //! | a merge that is going on, at worst the whole bottom | 100 % |
 //!
-//! That is 2.5 times the live data at worst, while such a merge is going on, and 1.5 otherwise;
-//! what retained checkpoints keep comes on top. Removals weigh as much as what they free below, so
-//! a level of few bytes that removes many rows is merged down at once.
+//! That is less than 2.5 times the live data while such a merge is going on, and 1.5 otherwise; what
+//! retained checkpoints keep comes on top. Removals weigh as much as what they free below, so a
+//! level of few bytes that removes many rows is merged down at once.
 //!
 //! 1. [`choose`] takes the fullest level, or the deltas; a file goes down where it overlaps least
 //!    of the next level for its size. Without overlap it is moved: an edit and no bytes.
@@ -24,6 +24,10 @@
 //!    what removals and expiry void, and removals too where nothing deeper has the row's prefix.
 //! 3. New files are synced before the job says that it is done. Old ones are only no longer referred
 //!    to; the garbage pass removes them when no checkpoint needs them.
+//!
+//! **Measured**, `u64` by `u64`, one core that other work shared: deltas of 10 % of the rows three at
+//! a time into a bottom of three million, 7 M rows/s in, 170 MB/s of files read; a beat of 256 KiB
+//! takes 1.5 ms, one that completes a file of 16 MiB 5 to 7 ms and its sync.
 //!
 //! # Invariants
 //!
@@ -36,7 +40,7 @@ mod job;
 mod levels;
 mod options;
 
-pub(crate) use choice::{Choice, Merge, choose};
+pub(crate) use choice::{Choice, choose};
 pub(crate) use job::{CompactionJob, JobProgress};
 pub(crate) use options::CompactionOptions;
 

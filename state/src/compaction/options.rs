@@ -14,7 +14,7 @@ pub(crate) struct CompactionOptions {
     pub(crate) level_bytes: u64,
     /// How much larger each level is than the one above.
     pub(crate) level_factor: u64,
-    /// The largest files.
+    /// The largest files. An epoch that ends meanwhile waits until one is completed.
     pub(crate) file_bytes_max: u64,
     /// The smallest files: each costs a sync.
     pub(crate) file_bytes_min: u64,
@@ -28,7 +28,7 @@ impl Default for CompactionOptions {
             sorts_deltas: false,
             level_bytes: 8 << 20,
             level_factor: 8,
-            file_bytes_max: 32 << 20,
+            file_bytes_max: 16 << 20,
             file_bytes_min: 2 << 20,
         }
     }
@@ -36,17 +36,6 @@ impl Default for CompactionOptions {
 
 #[cfg(test)]
 impl CompactionOptions {
-    /// Nothing is ever merged, unless it has expired.
-    pub(crate) const NEVER: CompactionOptions = CompactionOptions {
-        delta_count: usize::MAX,
-        delta_percent: u64::MAX,
-        sorts_deltas: false,
-        level_bytes: u64::MAX,
-        level_factor: 8,
-        file_bytes_max: 32 << 20,
-        file_bytes_min: 2 << 20,
-    };
-
     /// Levels and files so small that a few hundred rows fill three of them.
     pub(crate) const SMALL: CompactionOptions = CompactionOptions {
         delta_count: 3,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use thalweg_io::block::{BlockOwner, FileId};
 use thalweg_io::checkpoint_file::FileSeal;
 
-use super::{Choice, CompactionJob, CompactionOptions, JobProgress, Merge, choose};
+use super::choice::{Choice, Merge, choose};
+use super::{CompactionJob, CompactionOptions, JobProgress};
 use crate::backend::{Epoch, MemoryTier, RowAddress};
 use crate::codec::{Record, RowPrefix, RowWriter, TableId};
 use crate::manifest::{FileMeta, LEVEL_MAX, Version};

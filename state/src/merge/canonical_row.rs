@@ -22,16 +22,22 @@ impl CanonicalRow {
     /// record.
     pub(crate) fn fill<'a>(
         &mut self,
-        rows: impl Iterator<Item = EncodedRow<'a>> + Clone,
+        rows: impl Iterator<Item = EncodedRow<'a>>,
     ) -> Result<(), DamagedRow> {
         self.bytes.clear();
-        let mut once = rows.clone();
-        match (once.next(), once.next()) {
-            (Some(row), None) if is_canonical(&row) => {
-                self.bytes.extend_from_slice(row.record_bytes());
-            }
-            _ => write_canonical(rows, &mut self.bytes),
+        write_canonical(rows, &mut self.bytes);
+        self.cursor = RecordCursor::begin(&self.bytes, 0)?;
+        Ok(())
+    }
+
+    /// As [`fill`](Self::fill), for a row that the delta has once.
+    #[inline]
+    pub(crate) fn fill_with(&mut self, row: EncodedRow<'_>) -> Result<(), DamagedRow> {
+        if !is_canonical(&row) {
+            return self.fill(std::iter::once(row));
         }
+        self.bytes.clear();
+        self.bytes.extend_from_slice(row.record_bytes());
         self.cursor = RecordCursor::begin(&self.bytes, 0)?;
         Ok(())
     }

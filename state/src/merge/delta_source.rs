@@ -28,7 +28,6 @@ pub(crate) struct DeltaSource {
     prefix: Option<RowPrefix>,
     key: Vec<u8>,
     row: CanonicalRow,
-    read_bytes: u64,
 }
 
 impl DeltaSource {
@@ -57,15 +56,9 @@ impl DeltaSource {
             prefix: None,
             key: Vec::new(),
             row: CanonicalRow::default(),
-            read_bytes: 0,
         };
         source.begin_row()?;
         Ok(source)
-    }
-
-    /// Bytes of partitions that were loaded, counted up.
-    pub(crate) fn read_bytes(&self) -> u64 {
-        self.read_bytes
     }
 
     /// Stands at the row that begins at `row_end`, in the next partition that has one.
@@ -85,8 +78,11 @@ impl DeltaSource {
                 {
                     self.row_end += 1;
                 }
-                let all = (self.row_start..self.row_end).map(|index| rows.row(index));
-                self.row.fill(all).expect(DECODED);
+                let filled = match self.row_end - self.row_start {
+                    1 => self.row.fill_with(first),
+                    _ => self.row.fill((self.row_start..self.row_end).map(|row| rows.row(row))),
+                };
+                filled.expect(DECODED);
                 return Ok(());
             }
             let Some((table, groups)) = self.parts.pop_front() else {
@@ -97,7 +93,6 @@ impl DeltaSource {
             };
             self.rows = None;
             let rows = self.reader.load(table, groups)?;
-            self.read_bytes += rows.memory_bytes() as u64;
             self.rows = Some(rows);
             self.table = table;
             self.row_end = 0;

@@ -34,6 +34,8 @@ impl Keep {
 pub(crate) struct RowMerge<S> {
     /// The newest first.
     sources: Vec<S>,
+    /// Where each of them stands; none behind its last row. Empty before the first row.
+    prefixes: Vec<Option<RowPrefix>>,
     at_row: Vec<usize>,
     live: Vec<usize>,
     /// The source whose record was given last; it is still there.
@@ -59,6 +61,7 @@ impl<S: RowSource> RowMerge<S> {
     pub(crate) fn new(sources: Vec<S>) -> Self {
         RowMerge {
             sources,
+            prefixes: Vec::new(),
             at_row: Vec::new(),
             live: Vec::new(),
             given: None,
@@ -70,8 +73,12 @@ impl<S: RowSource> RowMerge<S> {
 
     /// Goes to the next row, or to the first one; false after the last.
     pub(crate) fn next_row(&mut self) -> Result<bool, StoreError> {
-        for index in 0..self.at_row.len() {
-            self.sources[self.at_row[index]].next_row()?;
+        if self.prefixes.is_empty() {
+            self.prefixes.extend(self.sources.iter().map(S::prefix));
+        }
+        for index in self.at_row.drain(..) {
+            self.sources[index].next_row()?;
+            self.prefixes[index] = self.sources[index].prefix();
         }
         self.find_least();
         self.live.clear();
@@ -94,7 +101,7 @@ impl<S: RowSource> RowMerge<S> {
 
     /// Prefix of the current row; there is one after [`next_row`](Self::next_row) said so.
     pub(crate) fn prefix(&self) -> Option<RowPrefix> {
-        self.sources[*self.at_row.first()?].prefix()
+        self.prefixes[*self.at_row.first()?]
     }
 
     /// Archived key of the current row.
@@ -116,13 +123,9 @@ impl<S: RowSource> RowMerge<S> {
         Ok(given)
     }
 
-    /// The sources, the newest first.
-    pub(crate) fn sources(&self) -> &[S] {
-        &self.sources
-    }
-
     /// Forgets everything; sources are to be pushed, the newest first, before the first row.
     pub(crate) fn restart(&mut self) -> &mut Vec<S> {
+        self.prefixes.clear();
         self.at_row.clear();
         self.live.clear();
         self.given = None;
@@ -132,16 +135,17 @@ impl<S: RowSource> RowMerge<S> {
 
     /// Finds the sources that stand at the least row.
     fn find_least(&mut self) {
-        self.at_row.clear();
-        let mut least: Option<(RowPrefix, usize)> = None;
-        for (index, source) in self.sources.iter().enumerate() {
-            let Some(prefix) = source.prefix() else { continue };
-            let order = least.map_or(Ordering::Less, |(least, at)| {
-                prefix.cmp(&least).then_with(|| source.key().cmp(self.sources[at].key()))
+        let Some(least) = self.prefixes.iter().copied().flatten().min() else { return };
+        for (index, prefix) in self.prefixes.iter().enumerate() {
+            if *prefix != Some(least) {
+                continue;
+            }
+            // Keys decide among the few whose prefix is the same.
+            let order = self.at_row.first().map_or(Ordering::Less, |first| {
+                self.sources[index].key().cmp(self.sources[*first].key())
             });
             if order.is_lt() {
                 self.at_row.clear();
-                least = Some((prefix, index));
             }
             if order.is_le() {
                 self.at_row.push(index);
@@ -162,7 +166,9 @@ impl<S: RowSource> RowMerge<S> {
             self.given = Some(source);
             let Some(record) = self.sources[source].record() else { return Ok(Chosen::End) };
             let (kind, state, expires_at_ms) = (record.kind, record.state, record.expires_at_ms);
-            self.skip_voided(position)?;
+            if self.live.len() > 1 {
+                self.skip_voided(position)?;
+            }
             let is_void_below = self.row_removed || self.state_removed == Some(state);
             let keeps_removal = keep.removals && !is_void_below;
             match kind {

@@ -18,12 +18,21 @@
 //!
 //! # Measured
 //!
-//! See [`SortedReader`].
+//! Three million `u64` by `u64` in one level, one core that other work shared, nanoseconds a row:
+//!
+//! | rows a call | block cached | block in the page cache | row absent, filter says so |
+//! |---|---|---|---|
+//! | 1 | 2,000 | 2,900 | 250 |
+//! | 32 | 1,550 | 2,600 | 120 |
+//! | 256 | 1,550 | 2,700 | 120 |
+//!
+//! Most of a cached read are misses of the processor's caches: filter, index, cache index, the
+//! block's list of restarts, its rows.
 
 mod point_source;
 mod sorted_reader;
 
-pub(crate) use sorted_reader::{ReadCounters, SortedReader};
+pub(crate) use sorted_reader::SortedReader;
 
 /// Rows whose blocks are read together: a few times the depth of a disk's queue.
 const ROUND_ROWS: usize = 512;

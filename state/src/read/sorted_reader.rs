@@ -50,19 +50,22 @@ pub(crate) struct SortedReader {
 
 /// One file in which one row can be.
 #[derive(Debug)]
-struct Lookup {
+struct Lookup<'r> {
     /// The row's number in the round.
     row: usize,
     file: Rc<SortedFile>,
     blocks: Range<usize>,
-    /// The first of the blocks, or where it will be among those that are read.
-    first: BlockPlace,
+    first: FirstBlock<'r>,
 }
 
 #[derive(Debug)]
-enum BlockPlace {
-    Cached(CachedBlock),
-    ToRead(BlockKey),
+enum FirstBlock<'r> {
+    /// It was cached, and this is what it says.
+    Found(PointSource<'r>),
+    /// It was cached, and the row can be in the next one.
+    Passed,
+    /// It will be read.
+    Missing(BlockKey),
 }
 
 /// Blocks that were read in a round, sorted by key.
@@ -89,11 +92,6 @@ impl SortedReader {
     pub(crate) fn memory_bytes(&self) -> usize {
         let open: usize = self.open.values().map(|file| file.memory_bytes()).sum();
         self.cache.bytes() + open
-    }
-
-    /// Changes how much memory cached blocks may take.
-    pub(crate) fn set_cache_bytes(&mut self, cache_bytes: usize) {
-        self.cache.set_capacity_bytes(cache_bytes);
     }
 
     /// Closes files that a version does not have.
@@ -201,10 +199,10 @@ impl SortedReader {
     }
 
     /// Reads the blocks that lookups lack, together, each once.
-    fn read_missing(&mut self, lookups: &[Lookup]) -> Result<ReadBlocks, StoreError> {
+    fn read_missing(&mut self, lookups: &[Lookup<'_>]) -> Result<ReadBlocks, StoreError> {
         let mut missing: Vec<(BlockKey, &Rc<SortedFile>)> = Vec::new();
         for lookup in lookups {
-            if let BlockPlace::ToRead(key) = lookup.first {
+            if let FirstBlock::Missing(key) = lookup.first {
                 missing.push((key, &lookup.file));
             }
         }
@@ -274,7 +272,7 @@ struct Round<'r> {
     wanted: Vec<WantedRow<'r>>,
     /// What deltas say, until one that removes the row.
     deltas: Vec<(usize, PointSource<'r>)>,
-    lookups: Vec<Lookup>,
+    lookups: Vec<Lookup<'r>>,
 }
 
 impl<'r> Round<'r> {
@@ -297,7 +295,10 @@ impl<'r> Round<'r> {
             });
             for rows in found.chunk_by(|row, next| row.0 == next.0) {
                 let mut canonical = CanonicalRow::default();
-                let filled = canonical.fill(rows.iter().map(|(_, row)| *row));
+                let filled = match *rows {
+                    [(_, once)] => canonical.fill_with(once),
+                    _ => canonical.fill(rows.iter().map(|(_, row)| *row)),
+                };
                 filled.expect("rows of deltas were decoded when they were loaded");
                 let source = PointSource::of_delta(*wanted, canonical);
                 let is_removed = source.removes_row();
@@ -331,14 +332,16 @@ impl<'r> Round<'r> {
                 }
                 let blocks = file.blocks_of(wanted.prefix);
                 let key = BlockKey { file: meta.id(), block: blocks.start };
-                let first = match reader.cache.get(key) {
-                    None => BlockPlace::ToRead(key),
-                    Some(block) => {
-                        reader.counters.cache_hits += 1;
-                        is_removed = is_removed_in(*wanted, &file, &blocks, &block)?;
-                        BlockPlace::Cached(block)
-                    }
-                };
+                let mut first = FirstBlock::Missing(key);
+                if let Some(block) = reader.cache.get(key) {
+                    reader.counters.cache_hits += 1;
+                    first = match PointSource::seek(*wanted, &file, blocks.clone(), &block)? {
+                        Found::Source(source) if !source.has_row() => continue,
+                        Found::Source(source) => FirstBlock::Found(source),
+                        Found::InNextBlock => FirstBlock::Passed,
+                    };
+                    is_removed = matches!(&first, FirstBlock::Found(row) if row.removes_row());
+                }
                 self.lookups.push(Lookup { row, file, blocks, first });
             }
         }
@@ -378,39 +381,26 @@ impl<'r> Round<'r> {
     }
 }
 
-/// Whether a block that is at hand says that the row was removed.
-fn is_removed_in(
-    wanted: WantedRow<'_>,
-    file: &Rc<SortedFile>,
-    blocks: &Range<usize>,
-    block: &CachedBlock,
-) -> Result<bool, StoreError> {
-    Ok(match PointSource::seek(wanted, file, blocks.clone(), block)? {
-        Found::Source(source) => source.removes_row(),
-        Found::InNextBlock => false,
-    })
-}
-
-impl Lookup {
+impl<'r> Lookup<'r> {
     /// What the file says of the row.
-    fn source<'k>(
+    fn source(
         self,
-        wanted: WantedRow<'k>,
+        wanted: WantedRow<'r>,
         reader: &mut SortedReader,
         blocks: &ReadBlocks,
-    ) -> Result<PointSource<'k>, StoreError> {
-        let first = match self.first {
-            BlockPlace::Cached(block) => block,
-            BlockPlace::ToRead(key) => {
+    ) -> Result<PointSource<'r>, StoreError> {
+        match self.first {
+            FirstBlock::Found(source) => return Ok(source),
+            FirstBlock::Passed => {}
+            FirstBlock::Missing(key) => {
                 let index = blocks.binary_search_by_key(&key, |(key, _)| *key);
-                let index = index.expect("each block that was missing has been read");
-                Rc::clone(&blocks[index].1)
+                let first = &blocks[index.expect("each block that was missing has been read")].1;
+                let range = self.blocks.clone();
+                if let Found::Source(source) = PointSource::seek(wanted, &self.file, range, first)?
+                {
+                    return Ok(source);
+                }
             }
-        };
-        if let Found::Source(source) =
-            PointSource::seek(wanted, &self.file, self.blocks.clone(), &first)?
-        {
-            return Ok(source);
         }
         let second = self.blocks.start + 1..self.blocks.end;
         let key = BlockKey { file: self.file.id(), block: second.start };

@@ -9,6 +9,7 @@ use thalweg_io::{Corruption, IoError};
 
 use super::footer::Footer;
 use super::index::BlockIndex;
+use super::verify::verify_rows;
 use super::{FILTER_KIND, Filter, INDEX_KIND, ROWS_KIND, SORTED_FORMAT};
 use crate::backend::{OlderCheckpoints, StoreError};
 use crate::codec::{DamagedRow, RowPrefix};
@@ -102,6 +103,11 @@ impl SortedFile {
         self.index.address(block)
     }
 
+    /// The prefix that the index gives for a block.
+    pub(super) fn first_of(&self, block: usize) -> RowPrefix {
+        self.index.first_of(block)
+    }
+
     /// Bytes of index and filter in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.index.memory_bytes() + self.filter.as_ref().map_or(0, Filter::memory_bytes)
@@ -139,13 +145,15 @@ impl SortedFile {
         malformed(&self.store, &self.reader, self.address(block).offset, &what)
     }
 
-    /// Reads and checks everything: every block, the digest, the order of the rows and the footer.
+    /// Reads and checks everything: all blocks and the digest, that rows and records are sorted, and
+    /// that footer and filter speak of these rows.
     ///
     /// # Errors
     ///
     /// The first thing that is wrong.
     pub(crate) fn verify(&self) -> Result<(), StoreError> {
-        self.reader.verify_all().map_err(|error| self.io(error))
+        self.reader.verify_all().map_err(|error| self.io(error))?;
+        verify_rows(self)
     }
 
     /// The end of the last block, from `block` on, that ends by byte `limit`; of `block` at least.

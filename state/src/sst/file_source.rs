@@ -56,7 +56,6 @@ pub(crate) struct FileSource {
     pending: VecDeque<Arc<FileMeta>>,
     range: PrefixRange,
     current: Option<OpenFile>,
-    read_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -81,14 +80,9 @@ impl FileSource {
         let overlaps = |meta: &Arc<FileMeta>| PrefixRange::of_file(meta).intersection(range);
         let pending = metas.into_iter().filter(|meta| overlaps(meta).is_some()).collect();
         let files = files.clone();
-        let mut source = FileSource { files, pending, range, current: None, read_bytes: 0 };
+        let mut source = FileSource { files, pending, range, current: None };
         source.open_next()?;
         Ok(source)
-    }
-
-    /// Bytes of blocks that were passed, counted up.
-    pub(crate) fn read_bytes(&self) -> u64 {
-        self.read_bytes
     }
 
     fn open_next(&mut self) -> Result<(), StoreError> {
@@ -206,11 +200,7 @@ impl RowSource for FileSource {
 
     fn next_row(&mut self) -> Result<(), StoreError> {
         let Some(open) = &mut self.current else { return Ok(()) };
-        let block = open.stream.block();
         if open.next_row()? {
-            if open.stream.block() != block {
-                self.read_bytes += u64::from(open.file.address(block).length_bytes);
-            }
             return Ok(());
         }
         self.open_next()

@@ -46,18 +46,18 @@ impl Line {
 
 /// Gathers the prefixes of a file.
 #[derive(Debug, Default)]
-pub(crate) struct FilterBuilder {
+pub(super) struct FilterBuilder {
     hashes: Vec<u64>,
 }
 
 impl FilterBuilder {
     #[inline]
-    pub(crate) fn push(&mut self, prefix: RowPrefix) {
+    pub(super) fn push(&mut self, prefix: RowPrefix) {
         self.hashes.push(mix(prefix));
     }
 
     /// The filter of all that were pushed.
-    pub(crate) fn build(&self) -> Filter {
+    pub(super) fn build(&self) -> Filter {
         let bits = self.hashes.len() as u64 * BITS_PER_ROW;
         let mut filter = Filter::with_lines(bits.div_ceil(LINE_BITS).max(1) as usize);
         self.hashes.iter().for_each(|hash| filter.insert(*hash));
@@ -67,22 +67,17 @@ impl FilterBuilder {
 
 /// See the module docs.
 #[derive(Clone, Debug)]
-pub(crate) struct Filter {
+pub(super) struct Filter {
     lines: Box<[Line]>,
 }
 
 impl Filter {
-    /// An empty filter for about so many rows.
-    pub(crate) fn with_capacity(rows: u64) -> Self {
-        Self::with_lines((rows * BITS_PER_ROW).div_ceil(LINE_BITS).max(1) as usize)
-    }
-
     fn with_lines(count: usize) -> Self {
         Filter { lines: vec![Line::default(); count].into() }
     }
 
     /// From the bytes that [`to_bytes`](Self::to_bytes) gave; `None` if they are no whole lines.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         if bytes.is_empty() || !bytes.len().is_multiple_of(LINE_BYTES) {
             return None;
         }
@@ -95,19 +90,13 @@ impl Filter {
     }
 
     /// The words of all lines, little-endian.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
         self.lines.iter().flat_map(|line| line.0).flat_map(u64::to_le_bytes).collect()
-    }
-
-    /// Adds a row.
-    #[inline]
-    pub(crate) fn add(&mut self, prefix: RowPrefix) {
-        self.insert(mix(prefix));
     }
 
     /// False if the row was certainly not added.
     #[inline]
-    pub(crate) fn may_hold(&self, prefix: RowPrefix) -> bool {
+    pub(super) fn may_hold(&self, prefix: RowPrefix) -> bool {
         let hash = mix(prefix);
         let line = &self.lines[self.line_of(hash)];
         let bits = Line::bits(hash);
@@ -117,7 +106,7 @@ impl Filter {
     }
 
     /// Bytes in memory.
-    pub(crate) fn memory_bytes(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         self.lines.len() * LINE_BYTES
     }
 
@@ -160,10 +149,7 @@ mod tests {
 
     #[test]
     fn an_empty_filter_holds_nothing() {
-        let mut filter = Filter::with_capacity(0);
-        assert!(!filter.may_hold(prefix(1)));
-        filter.add(prefix(1));
-        assert!(filter.may_hold(prefix(1)));
+        assert!(!FilterBuilder::default().build().may_hold(prefix(1)));
         assert!(Filter::from_bytes(&[0; 63]).is_none() && Filter::from_bytes(&[]).is_none());
     }
 }

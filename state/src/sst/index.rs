@@ -36,6 +36,11 @@ impl BlockIndex {
         self.firsts.len()
     }
 
+    /// The prefix of the first row of a block.
+    pub(super) fn first_of(&self, block: usize) -> RowPrefix {
+        self.firsts[block]
+    }
+
     /// Where a block lies.
     pub(super) fn address(&self, block: usize) -> BlockAddress {
         let offset = self.offsets[block];

@@ -50,6 +50,11 @@
 //!
 //! Version log: 1, the first.
 //!
+//! # Measured
+//!
+//! Three million `u64` by `u64`, one core that other work shared: 11-14 M rows/s are written, 275-350
+//! MB/s; 10-14 M rows/s are read by a scan; 24.3 bytes a row in the file.
+//!
 //! # Invariants
 //!
 //! - A file has rows of one table, and all rows of a prefix that its level has: files of a level are
@@ -57,8 +62,8 @@
 //! - A block is of about 4 KiB. A row that does not fit is split between records over blocks of its
 //!   own; a single record larger than that makes a larger block. So one row of a million entries is
 //!   read and written in steady memory.
-//! - A `u64` row with a `u64` key takes 24 bytes in a full file: 21 of the row, 1.3 of the filter,
-//!   0.8 of restarts, the rest frames and index.
+//! - A `u64` row with a `u64` key takes 24 to 26 bytes, the more the fewer rows a key group has: 21 to
+//!   23 of the row, 1.3 of the filter, 0.8 of restarts, the rest frames and index.
 
 mod block;
 mod expiry_sample;
@@ -70,6 +75,7 @@ mod index;
 mod rows_below;
 mod run_writer;
 mod stream;
+mod verify;
 mod writer;
 
 use thalweg_io::checkpoint_file::FileFormat;
@@ -79,8 +85,7 @@ pub(crate) use block::BlockCursor;
 pub(crate) use block::Passed;
 pub(crate) use file::SortedFile;
 pub(crate) use file_source::{FileSource, PrefixRange};
-pub(crate) use filter::{Filter, FilterBuilder};
-pub(crate) use footer::Footer;
+use filter::Filter;
 pub(crate) use rows_below::RowsBelow;
 pub(crate) use run_writer::RunWriter;
 pub(crate) use stream::BlockStream;

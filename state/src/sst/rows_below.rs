@@ -7,20 +7,9 @@ use crate::merge::{DeltaSource, RowSource};
 
 /// What scans and compactions merge.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there are as many as levels and deltas")]
 pub(crate) enum RowsBelow {
     Delta(DeltaSource),
     Files(FileSource),
-}
-
-impl RowsBelow {
-    /// Bytes that were read, counted up.
-    pub(crate) fn read_bytes(&self) -> u64 {
-        match self {
-            RowsBelow::Delta(source) => source.read_bytes(),
-            RowsBelow::Files(source) => source.read_bytes(),
-        }
-    }
 }
 
 impl RowSource for RowsBelow {

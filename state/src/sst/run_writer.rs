@@ -19,14 +19,13 @@ pub(crate) struct RunWriter {
     file_bytes: u64,
     current: Option<SortedWriter>,
     completed: Vec<(CompletedFile, FileMeta)>,
-    completed_bytes: u64,
 }
 
 impl RunWriter {
     /// Writes files of about `file_bytes`.
     pub(crate) fn new(files: StoreFiles, origin: RunOrigin, file_bytes: u64) -> Self {
         let (current, completed) = (None, Vec::new());
-        RunWriter { files, origin, file_bytes, current, completed, completed_bytes: 0 }
+        RunWriter { files, origin, file_bytes, current, completed }
     }
 
     /// Begins a row, which has at least one record.
@@ -64,11 +63,6 @@ impl RunWriter {
     #[inline]
     pub(crate) fn end_row(&mut self) -> Result<(), IoError> {
         self.current.as_mut().expect("a row was begun").end_row()
-    }
-
-    /// Bytes written so far.
-    pub(crate) fn length_bytes(&self) -> u64 {
-        self.completed_bytes + self.current.as_ref().map_or(0, SortedWriter::length_bytes)
     }
 
     /// Completes the last file and makes all of them durable.
@@ -109,7 +103,6 @@ impl RunWriter {
         let path = current.path().to_path_buf();
         match current.complete() {
             Ok((file, meta)) => {
-                self.completed_bytes += meta.length_bytes();
                 self.completed.push((file, meta));
                 Ok(())
             }

@@ -44,6 +44,8 @@ pub(crate) struct RunOrigin {
 #[derive(Debug)]
 pub(crate) struct SortedWriter {
     file: CheckpointFileWriter,
+    /// Bytes of the file up to the open block.
+    written_bytes: u64,
     origin: RunOrigin,
     block: BlockBuilder,
     index: BlockIndex,
@@ -85,6 +87,7 @@ impl SortedWriter {
             Naming::InPlace,
         )?;
         Ok(SortedWriter {
+            written_bytes: file.length_bytes(),
             file,
             origin,
             block: BlockBuilder::default(),
@@ -111,7 +114,7 @@ impl SortedWriter {
 
     /// Bytes of the file so far.
     pub(crate) fn length_bytes(&self) -> u64 {
-        self.file.length_bytes() + self.block.payload_bytes() as u64
+        self.written_bytes + self.block.payload_bytes() as u64
     }
 
     /// The prefix of the last row.
@@ -250,6 +253,7 @@ impl SortedWriter {
         let address = self.file.append_block(ROWS_KIND, self.block.finish(continues_behind))?;
         crash_point(crash_points::COMPACT_BLOCK);
         self.index.push(first, address);
+        self.written_bytes = address.end();
         self.block.clear();
         if continues_behind {
             self.block.continue_row();

@@ -36,17 +36,6 @@ impl Default for CompactionOptions {
 
 #[cfg(test)]
 impl CompactionOptions {
-    /// Nothing is ever merged, unless it has expired.
-    pub(crate) const NEVER: CompactionOptions = CompactionOptions {
-        delta_count: usize::MAX,
-        delta_percent: u64::MAX,
-        sorts_deltas: false,
-        level_bytes: u64::MAX,
-        level_factor: 8,
-        file_bytes_max: 32 << 20,
-        file_bytes_min: 2 << 20,
-    };
-
     /// Levels and files so small that a few hundred rows fill three of them.
     pub(crate) const SMALL: CompactionOptions = CompactionOptions {
         delta_count: 3,

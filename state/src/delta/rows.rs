@@ -31,11 +31,6 @@ impl DeltaRows {
         self.index.len()
     }
 
-    /// The bytes that it takes in memory.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.bytes.capacity() + self.index.capacity() * size_of::<IndexEntry>()
-    }
-
     /// The row of this number, in sorted order.
     pub(crate) fn row(&self, index: usize) -> EncodedRow<'_> {
         let (_, offset) = self.index[index];

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::SortedReader;
-use crate::backend::{Epoch, MemoryTier, RowAddress, Tier};
+use crate::backend::{Epoch, MemoryTier, RowAddress};
 use crate::codec::{Record, RecordKind, RowPrefix, TableId};
 use crate::delta::DeltaCache;
 use crate::manifest::{LEVEL_MAX, Version};

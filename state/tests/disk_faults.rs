@@ -147,9 +147,12 @@ fn a_second_opener_is_refused() {
     let driver = Driver::create(&storage, options(), 4);
     for _ in 0..2 {
         match open(&storage, options()) {
-            Err(StoreError::Io { source: IoError::Locked { site, .. }, .. }) => {
-                assert_eq!(site.path, Path::new(DIRECTORY).join("LOCK"));
-            }
+            Err(StoreError::Io { source, .. }) => match *source {
+                IoError::Locked { site, .. } => {
+                    assert_eq!(site.path, Path::new(DIRECTORY).join("LOCK"));
+                }
+                other => panic!("{other}"),
+            },
             other => panic!("{other:?}"),
         }
     }

@@ -15,6 +15,10 @@ pub enum Bench {
     List,
     /// Put, get and scan maps.
     Map,
+    /// Checkpoints after shares of the keys have changed.
+    Snapshot,
+    /// Opening a checkpoint and reading from it.
+    Restore,
     /// Pop a timer and register another, with so many standing.
     Timers,
 }
@@ -98,7 +102,11 @@ pub struct Options {
 pub fn declared() -> DeclaredArguments {
     let option = |name, placeholder, help| Argument::option(name, placeholder).help(help);
     DeclaredArguments::new("Measures the keyed-state store beside plain hashbrown.")
-        .with(Argument::positional("bench").required().help("rmw, list, map or timers"))
+        .with(
+            Argument::positional("bench")
+                .required()
+                .help("rmw, list, map, timers, snapshot or restore"),
+        )
         .with(option("keys", "N", "number of keys, or of timers").default(1_000_000))
         .with(option("value-bytes", "8|100", "width of a value").default(8))
         .with(option("zipf", "S", "exponent of skewed keys; without it keys are spread evenly"))
@@ -191,8 +199,10 @@ impl FromStr for Bench {
             "rmw" => Ok(Bench::Rmw),
             "list" => Ok(Bench::List),
             "map" => Ok(Bench::Map),
+            "snapshot" => Ok(Bench::Snapshot),
+            "restore" => Ok(Bench::Restore),
             "timers" => Ok(Bench::Timers),
-            _ => Err("there are rmw, list, map and timers".to_owned()),
+            _ => Err("there are rmw, list, map, timers, snapshot and restore".to_owned()),
         }
     }
 }

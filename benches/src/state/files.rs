@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thalweg::Result;
 use thalweg::state::{
@@ -29,6 +30,8 @@ use crate::now_ns;
 const BEAT_SHARE: usize = 2;
 /// Rows of a beat while nothing else is to be done.
 const SETTLE_ROWS: usize = 4096;
+/// Between two looks at what the background has done.
+const POLL_PAUSE: Duration = Duration::from_micros(50);
 /// Key groups of the slot.
 const KEY_GROUPS: u16 = 128;
 
@@ -106,6 +109,14 @@ pub(super) struct Figures {
     pub(super) refused: u64,
     /// Time of waiting for the background, which no slice counts.
     pub(super) settle_ns: u64,
+}
+
+/// What one checkpoint cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cost {
+    pub(super) stall_ns: u64,
+    pub(super) durable_ns: u64,
+    pub(super) bytes_written: u64,
 }
 
 impl Files {
@@ -201,6 +212,16 @@ impl Files {
         Ok(())
     }
 
+    /// A checkpoint of what has changed, with nothing else going on; what it cost.
+    pub(super) fn checkpoint(&mut self, table: &mut (impl Table + ?Sized)) -> Result<Cost> {
+        self.figures = Figures::new(self.ticks);
+        self.barrier(table)?;
+        self.settle(table)?;
+        let Figures { stalls, durable, bytes_written, .. } = &self.figures;
+        let (stall_ns, durable_ns) = (stalls.longest_ns(), durable.longest_ns());
+        Ok(Cost { stall_ns, durable_ns, bytes_written: *bytes_written })
+    }
+
     fn poll(&mut self) -> Result<()> {
         for event in self.store.poll() {
             match event {
@@ -230,7 +251,8 @@ impl Files {
         }
         while !self.in_flight.is_empty() {
             self.poll()?;
-            std::thread::yield_now();
+            // Not a busy wait: the store's threads may need this processor.
+            std::thread::park_timeout(POLL_PAUSE);
         }
         self.figures.settle_ns += now_ns() - begin_ns;
         Ok(())

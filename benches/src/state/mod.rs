@@ -30,6 +30,7 @@ mod store;
 mod list;
 mod map;
 mod rmw;
+mod snapshot;
 mod timers;
 
 #[cfg(feature = "rivals")]
@@ -49,6 +50,8 @@ pub fn run(options: &Options) -> Result<()> {
         Bench::Rmw => rmw::run(options),
         Bench::List => list::run(options),
         Bench::Map => map::run(options),
+        Bench::Snapshot => snapshot::run_snapshot(options),
+        Bench::Restore => snapshot::run_restore(options),
         Bench::Timers => timers::run(options),
     }
 }

@@ -21,6 +21,10 @@ impl<V> PlainCounters<V> {
         let counters = HashMap::with_capacity_and_hasher(keys as usize, FixedState::default());
         PlainCounters { counters }
     }
+
+    pub(super) fn counters(&self) -> &PlainMap<u64, V> {
+        &self.counters
+    }
 }
 
 impl<V: Value> Counters for PlainCounters<V> {

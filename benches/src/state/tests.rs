@@ -36,8 +36,17 @@ fn every_bench_runs_and_agrees_with_its_baseline() {
         "list --keys 100",
         "map --keys 20",
         "timers --keys 500",
+        "rmw --keys 300 --barrier-every 500 --layout flat",
+        "snapshot --keys 400",
+        "snapshot --keys 400 --layout flat --storage posix",
+        "restore --keys 400",
+        "restore --keys 400 --layout flat",
     ] {
-        let line = format!("{line} --seconds 0 --slice 2000 --batch 128");
+        let directory = tempfile::tempdir().unwrap();
+        let line = format!(
+            "{line} --directory {} --seconds 0 --slice 2000 --batch 128",
+            directory.path().display()
+        );
         run(&read(&line).unwrap()).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
 }

@@ -24,9 +24,6 @@ use thalweg_io::storage::{
 };
 use thalweg_state::{KeyGroupRange, LsmOptions, LsmStore, StateError, StateRoot};
 
-/// What a store's options ask for at least.
-const BUDGET_BYTES_MIN: u64 = 1 << 20;
-
 /// Where files are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FilesPlace {
@@ -88,7 +85,7 @@ impl StateFiles {
         let root = self.root.as_ref().expect("there is a root until the files are dropped");
         let options = LsmOptions::new(key_groups, max_parallelism)
             .store(&format!("{operator}-{subtask}"))
-            .memory_budget_bytes(Some(self.operator_budget_bytes.max(BUDGET_BYTES_MIN)));
+            .memory_budget_bytes(Some(self.operator_budget_bytes));
         let spawner = self.spawner.as_ref().map(|spawner| spawner as &dyn Spawner);
         Ok(LsmStore::create_in(root, options, spawner)?)
     }

@@ -69,6 +69,8 @@ pub struct LogWriter {
     owner: BlockOwner,
     buffer: Vec<u8>,
     durable_bytes: u64,
+    /// What [`Self::flush`] handed on as a whole.
+    flushed_bytes: u64,
     is_published: bool,
 }
 
@@ -111,8 +113,17 @@ impl LogWriter {
         let mut buffer = Vec::new();
         encode_header(format, Shape::Log, owner, &mut buffer);
         let (storage, path_now) = (Arc::clone(storage), path.clone());
-        let (durable_bytes, is_published) = (0, false);
-        Self { storage, path, path_now, file, owner, buffer, durable_bytes, is_published }
+        Self {
+            storage,
+            path,
+            path_now,
+            file,
+            owner,
+            buffer,
+            durable_bytes: 0,
+            flushed_bytes: 0,
+            is_published: false,
+        }
     }
 
     /// Goes on with a log that was read to a clean end.
@@ -140,9 +151,17 @@ impl LogWriter {
             return Err(IoError::corrupt(path, end.offset, fault));
         }
         let (storage, path_now) = (Arc::clone(storage), path.clone());
-        let (durable_bytes, is_published, buffer) = (0, true, Vec::new());
-        let mut log =
-            Self { storage, path, path_now, file, owner, buffer, durable_bytes, is_published };
+        let mut log = Self {
+            storage,
+            path,
+            path_now,
+            file,
+            owner,
+            buffer: Vec::new(),
+            durable_bytes: 0,
+            flushed_bytes: 0,
+            is_published: true,
+        };
         log.sync()?;
         log.storage.sync_dir(parent_directory(&log.path))?;
         Ok(log)
@@ -193,7 +212,9 @@ impl LogWriter {
     ///
     /// If they could not be written; calling again, or syncing, goes on where that stopped.
     pub fn flush(&mut self) -> Result<(), IoError> {
-        flush(&mut *self.file, &mut self.buffer)
+        flush(&mut *self.file, &mut self.buffer)?;
+        self.flushed_bytes = self.file.length_bytes();
+        Ok(())
     }
 
     /// Makes all blocks that were appended durable, together with a filler that ends on a sector.
@@ -249,7 +270,7 @@ impl LogWriter {
         self.is_published
     }
 
-    /// Drops the blocks that were appended since the latest sync, after an error.
+    /// Drops the blocks that were appended since the latest sync or flush, after an error.
     ///
     /// # Errors
     ///
@@ -257,7 +278,7 @@ impl LogWriter {
     /// be removed: then the log is to be abandoned for a new one.
     pub fn discard_unsynced(&mut self) -> Result<(), IoError> {
         self.buffer.clear();
-        if self.file.length_bytes() == self.durable_bytes {
+        if self.file.length_bytes() == self.durable_bytes.max(self.flushed_bytes) {
             return Ok(());
         }
         let site = IoSite::new(Operation::Append, &*self.path_now).at(self.durable_bytes);

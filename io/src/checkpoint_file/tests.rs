@@ -7,7 +7,7 @@ use super::*;
 use crate::block::{BlockAddress, BlockOwner, FileId, HEADER_BYTES};
 use crate::corruption::Corruption;
 use crate::error::IoError;
-use crate::storage::{MemoryStorage, Storage};
+use crate::storage::{ArmedFault, FaultKind, FaultProfile, FaultStorage, MemoryStorage, Storage};
 
 const FORMAT: FileFormat = FileFormat::new("example", 3);
 const OWNER: BlockOwner = BlockOwner { file_id: FileId(11), epoch: 5 };
@@ -398,4 +398,43 @@ fn appends_that_never_reached_the_file_can_be_dropped() {
     log.append(7, b"two").unwrap();
     log.sync().unwrap();
     assert_eq!(read_log(&*storage, "log").unwrap().0, [b"one", b"two"]);
+}
+
+#[test]
+fn a_full_disk_lets_an_append_be_repeated_or_dropped() {
+    let disk = FaultStorage::new(1, FaultProfile::none());
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let mut log = write_log(&storage, &[b"one"]);
+    log.append(7, b"mark").unwrap();
+    log.flush().unwrap();
+    // Nothing of it fits: it can be dropped.
+    disk.set_budget_bytes(Some(disk.used_bytes()));
+    log.append(7, b"dropped").unwrap();
+    assert!(log.sync().unwrap_err().is_no_space());
+    log.discard_unsynced().unwrap();
+    // A part of it fits: it can only be repeated.
+    disk.set_budget_bytes(Some(disk.used_bytes() + 10));
+    log.append(7, b"two").unwrap();
+    assert!(log.sync().unwrap_err().is_no_space());
+    disk.set_budget_bytes(None);
+    log.sync().unwrap();
+    let (payloads, end) = read_log(&*storage, "log").unwrap();
+    assert_eq!(payloads, [&b"one"[..], b"mark", b"two"]);
+    assert!(end.is_clean() && end.offset % 4096 == 0);
+    disk.set_budget_bytes(Some(disk.used_bytes() + 10));
+    log.append(7, b"three").unwrap();
+    log.sync().unwrap_err();
+    assert!(log.discard_unsynced().is_err(), "ten bytes of it are in the file");
+}
+
+#[test]
+fn a_log_whose_sync_failed_takes_no_more() {
+    let disk = FaultStorage::new(1, FaultProfile::none());
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let mut log = write_log(&storage, &[b"one"]);
+    disk.arm(ArmedFault::next(FaultKind::Sync));
+    log.append(7, b"two").unwrap();
+    assert!(matches!(log.sync().unwrap_err(), IoError::DeviceFailed { .. }));
+    assert!(matches!(log.sync().unwrap_err(), IoError::SyncFailedBefore { .. }));
+    log.discard_unsynced().unwrap_err();
 }

@@ -57,7 +57,7 @@ impl PartitionLayout {
     #[inline]
     pub(crate) fn partition_of(self, group: KeyGroup) -> usize {
         let within = u64::from(group.0.saturating_sub(self.groups.start));
-        let share = (within * self.count_per_group >> 32) as usize;
+        let share = ((within * self.count_per_group) >> 32) as usize;
         share.min(self.count() - 1)
     }
 

@@ -61,7 +61,8 @@ impl LsmOptions {
     }
 
     /// The memory, in bytes, that resident rows and caches of the slot may take together; `None`,
-    /// the default, keeps all rows resident. At least 1 MiB.
+    /// the default, keeps all rows resident. 0 keeps what has changed since the last barrier, and what
+    /// is in use.
     #[must_use]
     pub fn memory_budget_bytes(mut self, byte_count: Option<u64>) -> Self {
         self.memory_budget_bytes = byte_count;
@@ -125,9 +126,6 @@ impl LsmOptions {
         }
         if let Some(count @ 0..2) = self.retained_checkpoints {
             return invalid("the number of retained checkpoints", count.to_string(), "at least 2");
-        }
-        if let Some(byte_count @ 0..0x10_0000) = self.memory_budget_bytes {
-            return invalid("the memory budget", format!("{byte_count} bytes"), "at least 1 MiB");
         }
         Ok(())
     }

@@ -197,7 +197,11 @@ mod tests {
         assert_eq!(read(&mut store, 7), [(2, vec![0, 1], b"chunk".to_vec())]);
         assert!(read(&mut store, 8).is_empty());
         let mut count = 0;
-        store.scan(groups, &mut |_, _| Ok(count += 1)).unwrap();
+        let visit = &mut |_: RowAddress<'_>, _: &Record<'_>| {
+            count += 1;
+            Ok(())
+        };
+        store.scan(groups, visit).unwrap();
         assert_eq!((count, store.readable_epoch()), (299, Epoch(2)));
     }
 }

@@ -153,7 +153,8 @@ pub(crate) fn read_manifest(
         match next_edit(&mut reader, store) {
             Ok(Some((offset, edit))) => match apply(contents.take(), &edit) {
                 Ok(next) => contents = Some(next),
-                Err((before, what)) => {
+                Err(unfit) => {
+                    let (before, what) = *unfit;
                     contents = before;
                     break Some(malformed(store, path, offset, what));
                 }
@@ -203,7 +204,8 @@ fn next_edit(
     }
 }
 
-type Unfit = (Option<Contents>, Box<str>);
+/// What was there before the edit, and why the edit does not fit.
+type Unfit = Box<(Option<Contents>, Box<str>)>;
 
 /// The contents after an edit; the first one has to begin with the identity.
 fn apply(before: Option<Contents>, edit: &[EditRecord]) -> Result<Contents, Unfit> {
@@ -212,12 +214,12 @@ fn apply(before: Option<Contents>, edit: &[EditRecord]) -> Result<Contents, Unfi
         (None, Some(EditRecord::Identity(identity))) => Contents::new(identity.clone()),
         (None, _) => {
             let what = "expected the store's identity first, found another record";
-            return Err((None, what.into()));
+            return Err(Box::new((None, what.into())));
         }
     };
     match next.apply(edit) {
         Ok(()) => Ok(next),
-        Err(what) => Err((before, what)),
+        Err(what) => Err(Box::new((before, what))),
     }
 }
 

@@ -8,6 +8,9 @@
 //! - A chunk that is not there has no row. Spare chunks are all zero.
 //! - Nothing is allocated for an epoch without changes, and nothing is copied as rows are added.
 
+use std::ptr;
+
+use super::prefetch_table::prefetch;
 use super::row_arena::ROWS_MAX;
 
 const WORDS: usize = 1024;
@@ -41,6 +44,15 @@ pub(super) struct DirtyRows {
 }
 
 impl DirtyRows {
+    /// Prefetches the word of a row: 1.25 MB for ten million rows do not stay in a private cache, and
+    /// without this a third of an update was spent waiting for it.
+    #[inline(always)]
+    pub(super) fn hint(&self, row: u32) {
+        if let Some(Some(chunk)) = self.chunks.get((row / CHUNK_ROWS) as usize) {
+            prefetch(ptr::from_ref(&chunk[(row / u64::BITS) as usize % WORDS]).cast());
+        }
+    }
+
     #[inline(always)]
     pub(super) fn insert(&mut self, row: u32, spare: &mut SpareChunks) {
         if let Some(Some(chunk)) = self.chunks.get_mut((row / CHUNK_ROWS) as usize) {

@@ -41,7 +41,7 @@ const IS_REFERENCED: u32 = 1 << 4;
 const IS_BELOW: u32 = 1 << 5;
 const PIN: u32 = 1 << 8;
 /// The pins of a free row.
-const FREE: u32 = u32::MAX & !(PIN - 1);
+const FREE: u32 = !(PIN - 1);
 /// The pins that stick.
 const PINS_MAX: u32 = FREE - PIN;
 

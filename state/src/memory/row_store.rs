@@ -231,6 +231,9 @@ impl<K: Key> RowStore<K> {
         if let Some(entry) = self.index.find(hash, |entry| entry.hash == hash) {
             // SAFETY: index entries name live rows, which are below the arena's length.
             prefetch(unsafe { self.arena.at(entry.row) }.as_ptr());
+            if let Some(tracking) = &self.tracking {
+                tracking.hint(entry.row);
+            }
         }
     }
 

@@ -107,6 +107,12 @@ impl Tracking {
         self.ended.len()
     }
 
+    /// Prefetches what listing the row will change.
+    #[inline(always)]
+    pub(super) fn hint(&self, row: u32) {
+        self.changed.hint(row);
+    }
+
     /// Lists a row in the current epoch.
     #[inline(always)]
     pub(super) fn list(&mut self, row: u32) {

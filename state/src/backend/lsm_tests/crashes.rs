@@ -27,7 +27,7 @@ fn expected(id: u64) -> Vec<(u64, u64)> {
 /// Creates a store, makes checkpoints, reopens it, goes back to an older one and goes on.
 fn live(disk: &FaultStorage) {
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
-    let mut run = |store: LsmStore, ids: std::ops::RangeInclusive<u64>| {
+    let run = |store: LsmStore, ids: std::ops::RangeInclusive<u64>| {
         let mut table = table(&store, "table");
         for id in ids {
             change(&mut table, id);
@@ -62,7 +62,7 @@ fn check_image(image: &CrashImage<'_>) {
 fn every_image_of_checkpoints_and_restarts_opens() {
     let disk = FaultStorage::recorder();
     live(&disk);
-    let report = disk.recording().enumerate(&CrashPlan::default(), |image| check_image(image));
+    let report = disk.recording().enumerate(&CrashPlan::default(), check_image);
     println!("{report}");
     assert!(report.images > 300, "{report}");
 }
@@ -130,7 +130,7 @@ fn every_image_of_a_rescale_opens() {
     }
     disk.start_recording();
     rescale(&disk);
-    let report = disk.recording().enumerate(&CrashPlan::default(), |image| check_rescaled(image));
+    let report = disk.recording().enumerate(&CrashPlan::default(), check_rescaled);
     println!("{report}");
     assert!(report.images > 300, "{report}");
 }

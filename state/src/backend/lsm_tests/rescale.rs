@@ -92,8 +92,8 @@ impl Job {
         self.tables.clear();
         self.stores.clear();
         self.generation += 1;
-        let source = |store: &Box<str>| RestoreSource { store: store.clone(), checkpoint };
-        let sources: Vec<RestoreSource> = names.iter().map(source).collect();
+        let source = |store: Box<str>| RestoreSource { store, checkpoint };
+        let sources: Vec<RestoreSource> = names.iter().cloned().map(source).collect();
         for options in self.options(parallelism) {
             let store = LsmStore::restore_in(&self.root, options, &sources, None).unwrap();
             assert_eq!(store.restored_checkpoint(), Some(checkpoint));

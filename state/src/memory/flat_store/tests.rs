@@ -323,7 +323,7 @@ fn is_restored_from_files() {
     let mut store = FlatStore::<u64, Wide>::new_in(&files, "sums", None).unwrap();
     for round in 0..3 {
         (0..4_000).filter(|key| key % (round + 1) == 0).for_each(|key| insert(&mut store, key));
-        (0..100).for_each(|key| drop(store.remove(KeyHash::of(&key), &key).unwrap()));
+        (0..100).for_each(|key| _ = store.remove(KeyHash::of(&key), &key).unwrap());
         let id = crate::CheckpointId(round + 1);
         assert_eq!(store.barrier(), Some(files.begin_checkpoint(id).unwrap()));
         while !store.beat(500).unwrap().is_done() {}

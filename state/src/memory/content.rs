@@ -126,6 +126,13 @@ impl<'a, 'r> FieldWriter<'a, 'r> {
 
 /// The content of a field; see the module docs.
 pub(crate) trait Content: Sized + 'static {
+    /// Whether [`hint`](Self::hint) does anything.
+    const IS_HINTED: bool = false;
+
+    /// Prefetches what the next change or archive will touch outside of the row.
+    #[inline]
+    fn hint(&self) {}
+
     /// Writes what changed since the last call and takes it for written.
     ///
     /// # Errors

@@ -24,6 +24,8 @@ pub(super) struct FieldCode {
     pub(super) load_field: LoadField,
     /// [`Content::heap_bytes`] of the field, which has to be present.
     pub(super) heap_bytes: unsafe fn(NonNull<u8>) -> usize,
+    /// [`Content::hint`] of the field, which has to be present; `None` where it does nothing.
+    pub(super) hint_field: Option<unsafe fn(NonNull<u8>)>,
 }
 
 /// [`Content::archive`] of the field's type, whose contract the pointer has to meet as in
@@ -44,6 +46,7 @@ impl FieldCode {
             archive_field: archive_field::<V>,
             load_field: load_field::<V>,
             heap_bytes: heap_bytes::<V>,
+            hint_field: V::IS_HINTED.then_some(hint_field::<V> as unsafe fn(NonNull<u8>)),
         }
     }
 
@@ -85,6 +88,14 @@ unsafe fn archive_field<V: Content>(
 unsafe fn heap_bytes<V: Content>(field: NonNull<u8>) -> usize {
     // SAFETY: by this function's contract.
     unsafe { field.cast::<V>().as_ref() }.heap_bytes()
+}
+
+/// # Safety
+///
+/// `field` holds an initialised, aligned `V` that nothing else changes.
+unsafe fn hint_field<V: Content>(field: NonNull<u8>) {
+    // SAFETY: by this function's contract.
+    unsafe { field.cast::<V>().as_ref() }.hint();
 }
 
 /// # Safety

@@ -14,6 +14,7 @@
 use std::cell::Cell;
 
 use super::content::{Content, FieldWriter, chunk_number, elements_bytes};
+use super::prefetch_table::prefetch;
 use crate::codec::Record;
 use crate::{StateError, StateValue};
 
@@ -128,6 +129,15 @@ impl<V> Default for ListContent<V> {
 }
 
 impl<V: StateValue> Content for ListContent<V> {
+    const IS_HINTED: bool = true;
+
+    #[inline]
+    fn hint(&self) {
+        let elements = self.elements.as_ptr();
+        prefetch(elements.wrapping_add(self.archived.archived_count).cast());
+        prefetch(elements.wrapping_add(self.elements.len()).cast());
+    }
+
     fn heap_bytes(&self) -> usize {
         elements_bytes::<V>(self.elements.capacity())
     }

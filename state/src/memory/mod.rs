@@ -22,6 +22,7 @@
 //!   `OperatorInfo` are compared.
 
 mod content;
+mod content_hints;
 mod dirty_rows;
 mod expiring;
 mod field_code;

@@ -128,15 +128,27 @@ impl<K: Key> RowStore<K> {
 
     /// Archives those of the rows that are still listed in an epoch.
     fn archive_listed(&mut self, epoch: Epoch, rows: &[u32]) -> Result<(), StateError> {
-        let RowStore { arena, tracking: Some(tracking), fields, .. } = self else { return Ok(()) };
+        let RowStore { arena, tracking: Some(tracking), fields, content_hints, .. } = self else {
+            return Ok(());
+        };
         let fetch = |row: &u32| {
             // SAFETY: rows that were ever listed were handed out by the arena.
             prefetch(unsafe { arena.at(*row) }.as_ptr());
         };
+        let fetch_content = |row: &u32| {
+            if !content_hints.is_empty() {
+                // SAFETY: rows that were ever listed were handed out by the arena.
+                let place = unsafe { arena.at(*row) };
+                // SAFETY: headers of rows handed out are initialised; no cursor lives.
+                unsafe { content_hints.hint(place) };
+            }
+        };
         rows.iter().take(AHEAD).for_each(fetch);
+        rows.iter().take(AHEAD / 2).for_each(fetch_content);
         let tag = EpochTag::of(epoch);
         for (index, row) in rows.iter().enumerate() {
             rows.get(index + AHEAD).into_iter().for_each(fetch);
+            rows.get(index + AHEAD / 2).into_iter().for_each(fetch_content);
             // SAFETY: rows that were ever listed were handed out by the arena.
             let place = unsafe { arena.at(*row) };
             // SAFETY: headers of rows handed out are initialised; no cursor lives.

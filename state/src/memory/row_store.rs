@@ -12,6 +12,7 @@ use std::mem::needs_drop;
 use std::ptr::{NonNull, drop_in_place};
 use std::sync::Arc;
 
+use super::content_hints::ContentHints;
 use super::expiring::Purged;
 use super::prefetch_table::{DEEP_BYTES, PrefetchTable, prefetch};
 use super::registrar::{OperatorInfo, StateField, StateInfo, StateRegistrar};
@@ -41,6 +42,7 @@ pub struct RowStore<K: Key> {
     pub(super) index: PrefetchTable<IndexEntry>,
     pub(super) arena: RowArena,
     pub(super) fields: Box<[StateField]>,
+    pub(super) content_hints: ContentHints,
     /// Whether a state has a TTL, so that rows are to be purged.
     has_ttl: bool,
     /// What marks rows that change now; `NONE` where nothing is attached, so that no row looks
@@ -79,6 +81,7 @@ impl<K: Key> RowStore<K> {
             has_ttl,
             index: PrefetchTable::new(),
             arena,
+            content_hints: ContentHints::new(&layout.fields),
             fields: layout.fields,
             epoch_tag: EpochTag::NONE,
             tracking: None,
@@ -225,7 +228,8 @@ impl<K: Key> RowStore<K> {
         self.index.hint(hash);
     }
 
-    /// Second stage: prefetches the row of a hash through its bucket, about 8 records ahead.
+    /// Second stage: prefetches the row of a hash through its bucket, about 8 records ahead; and what
+    /// lists own in a row that was hinted before.
     #[inline(always)]
     pub fn hint_row(&self, hash: KeyHash) {
         if let Some(entry) = self.index.find(hash, |entry| entry.hash == hash) {
@@ -234,6 +238,20 @@ impl<K: Key> RowStore<K> {
             if let Some(tracking) = &self.tracking {
                 tracking.hint(entry.row);
             }
+            if !self.content_hints.is_empty() {
+                self.hint_content(self.content_hints.replace(entry.row));
+            }
+        }
+    }
+
+    #[inline]
+    fn hint_content(&self, row: u32) {
+        if row < self.arena.len() {
+            // SAFETY: just checked.
+            let place = unsafe { self.arena.at(row) };
+            // SAFETY: headers of rows handed out are initialised, and no cursor lives, or the store
+            // could not be borrowed.
+            unsafe { self.content_hints.hint(place) };
         }
     }
 

@@ -10,7 +10,7 @@
 //! 3. [`FlatStore::barrier`] counts the epoch up, and nothing else. [`FlatStore::beat`] then walks the ended epoch part by
 //!    part and writes what is marked. An entry that is changed before the walk has come to it is written first.
 //! 4. Of several ended epochs the oldest is walked first. A part that was changed in two of them has room for the marks of
-//!    one: when it is next changed, what is left of the older is written at once, at most 28,672 entries.
+//!    one: when it is next changed, what is left of the older is written at once, at most 14,336 entries.
 //! 5. What is not resident (after a restore, or because it was evicted) is read when it is asked for, or before, together
 //!    with others ([`FlatStore::request`]).
 //!

@@ -183,3 +183,44 @@ fn parts_leave_bucket_bits_alone() {
     let chi_square: f64 = counts.iter().map(|seen| (f64::from(*seen) - mean).powi(2) / mean).sum();
     assert!(chi_square < 1200.0, "{chi_square}"); // 1023 degrees of freedom: p = 0.0001
 }
+
+/// What lies in each bucket.
+#[derive(Default)]
+struct Keys(BTreeMap<usize, u64>);
+
+impl Marks for Keys {
+    const ARE_CARRIED: bool = true;
+
+    fn successor(&self, _buckets: usize) -> Self {
+        Keys::default()
+    }
+
+    fn carry(&self, from: usize, other: &mut Self, to: usize) {
+        other.0.insert(to, self.0[&from]);
+    }
+}
+
+/// Entries are given up in the order of their buckets, so that marks stay with them.
+#[test]
+fn marks_follow_their_entries() {
+    let mut table = PartedTable::<Wide, Keys>::new(Keys::default());
+    for key in 0..5 * WIDE_CAPACITY {
+        let hash = KeyHash::of(&key);
+        let part = table.part_with_room(hash, rehash_wide);
+        let entry = part.table.insert_unique(hash.wide(), wide(key, 1), |_| unreachable!());
+        part.marks.0.insert(entry.bucket_index(), key);
+        if key % 3 == 0 {
+            let bucket = entry.bucket_index();
+            entry.remove();
+            part.marks.0.remove(&bucket);
+        }
+    }
+    assert!(table.parts.len() > 5);
+    for part in table.tables() {
+        assert_eq!(part.marks.0.len(), part.table.len());
+        let lies_in = |(bucket, key): (&usize, &u64)| {
+            part.table.get_bucket(*bucket).is_some_and(|entry| entry.0 == *key)
+        };
+        assert!(part.marks.0.iter().all(lies_in));
+    }
+}

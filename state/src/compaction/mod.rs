@@ -40,7 +40,7 @@ mod job;
 mod levels;
 mod options;
 
-pub(crate) use choice::{Choice, choose};
+pub(crate) use choice::choose;
 pub(crate) use job::{CompactionJob, JobProgress};
 pub(crate) use options::CompactionOptions;
 

@@ -43,6 +43,7 @@
 //! - An error of a sync is final: the file is abandoned and never named by a manifest.
 //! - Nothing here reads a clock or draws a random number; a thread comes from the spawner.
 
+mod background;
 mod checkpoint_id;
 mod compactor;
 pub mod crash_points;

@@ -16,7 +16,7 @@ use super::deployment::JobId;
 use super::threads::RuntimeThreads;
 use crate::config::{Configuration, StateBackend};
 use crate::error::BoxError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thalweg_io::Spawner;
 use thalweg_io::storage::{
@@ -58,12 +58,12 @@ impl StateFiles {
         let Some(slot_memory_bytes) = slot_memory_bytes.filter(|_| keyed_operators > 0) else {
             return Ok(None);
         };
-        let (storage, spawner): (Arc<dyn Storage>, _) = match place {
-            FilesPlace::Local => (local_storage(), Some(RuntimeThreads)),
-            FilesPlace::Simulated => (Arc::new(MemoryStorage::new()), None),
-        };
         let parent = configuration.state_directory().map_or_else(std::env::temp_dir, PathBuf::from);
         let directory = parent.join(format!("thalweg-state-{}-{}", std::process::id(), job.0));
+        let (storage, spawner): (Arc<dyn Storage>, _) = match place {
+            FilesPlace::Local => (local_storage(&directory), Some(RuntimeThreads)),
+            FilesPlace::Simulated => (Arc::new(MemoryStorage::new()), None),
+        };
         let root = StateRoot::open(&directory, storage.clone())?;
         let operator_budget_bytes = slot_memory_bytes / keyed_operators as u64;
         let root = Some(root);
@@ -100,9 +100,10 @@ impl Drop for StateFiles {
     }
 }
 
-/// io_uring where it is offered.
-fn local_storage() -> Arc<dyn Storage> {
-    match UringStorage::new(UringOptions::new(), &RuntimeThreads) {
+/// io_uring where it is offered. Files that were given up wait in the job's directory to be used again.
+fn local_storage(directory: &Path) -> Arc<dyn Storage> {
+    let options = UringOptions::new().spare_directory(directory.join("spares"));
+    match UringStorage::new(options, &RuntimeThreads) {
         Ok(storage) => Arc::new(storage),
         Err(error) => {
             tracing::warn!("state files are written without io_uring: {error}");

@@ -134,7 +134,7 @@ impl LsmTier {
         let worker = worker.map_err(|error| StoreError::io(store, error))?;
         let version = worker.version();
         gauges.set_reader_version(version.number);
-        let place = place_worker(store, worker, spawner)?;
+        let place = place_worker(store, worker, spawner, &commands)?;
         let link = WorkerLink { commands: Some(commands), notices, gauges, place };
         let current = version.epoch.map_or(Epoch::FIRST, Epoch::next);
         let epochs = VecDeque::from([OpenEpoch { epoch: current, begun: None }]);
@@ -289,13 +289,16 @@ impl LsmTier {
     }
 }
 
-/// Starts the worker's thread, or keeps it.
+/// Starts the worker's threads, or keeps it.
 fn place_worker(
     store: &str,
-    worker: Worker,
+    mut worker: Worker,
     spawner: Option<&dyn Spawner>,
+    commands: &Sender<Command>,
 ) -> Result<WorkerPlace, StoreError> {
     let Some(spawner) = spawner else { return Ok(WorkerPlace::Inline(Box::new(worker))) };
+    let no_thread = |source| StoreError::NoThread { store: store.into(), source };
+    worker.start_background(spawner, commands.clone()).map_err(no_thread)?;
     let (alive, ended) = mpsc::channel();
     let body = move || {
         // Declared first, dropped last: the owner waits for it.
@@ -303,8 +306,7 @@ fn place_worker(
         worker.run_until_abandoned();
     };
     let name = format!("state-{store}");
-    let spawned = spawner.spawn(&name, Box::new(body));
-    spawned.map_err(|source| StoreError::NoThread { store: store.into(), source })?;
+    spawner.spawn(&name, Box::new(body)).map_err(no_thread)?;
     Ok(WorkerPlace::Thread(ended))
 }
 
@@ -379,9 +381,12 @@ impl WorkerLink {
 
 impl Drop for WorkerLink {
     fn drop(&mut self) {
-        drop(self.commands.take());
+        if let Some(commands) = self.commands.take() {
+            // A worker that has ended needs not be told.
+            let _ = commands.send(Command::Close);
+        }
         if let WorkerPlace::Thread(ended) = &self.place {
-            // At most the step it is at: a beat, or a sync.
+            // At most the steps that it and its background are at: a beat, or a sync.
             let _ = ended.recv();
         }
     }

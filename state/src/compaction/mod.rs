@@ -27,7 +27,8 @@
 //!
 //! **Measured**, `u64` by `u64`, one core that other work shared: deltas of 10 % of the rows three at
 //! a time into a bottom of three million, 7 M rows/s in, 170 MB/s of files read; a beat of 256 KiB
-//! takes 1.5 ms, one that completes a file of 16 MiB 5 to 7 ms and its sync.
+//! takes 1.5 ms, one that completes a file of 16 MiB 5 to 7 ms and its sync, which is why no
+//! checkpoint waits for a beat (`snapshot`).
 //!
 //! # Invariants
 //!
@@ -40,7 +41,7 @@ mod job;
 mod levels;
 mod options;
 
-pub(crate) use choice::{Choice, choose};
+pub(crate) use choice::choose;
 pub(crate) use job::{CompactionJob, JobProgress};
 pub(crate) use options::CompactionOptions;
 

@@ -14,7 +14,7 @@ pub(crate) struct CompactionOptions {
     pub(crate) level_bytes: u64,
     /// How much larger each level is than the one above.
     pub(crate) level_factor: u64,
-    /// The largest files. An epoch that ends meanwhile waits until one is completed.
+    /// The largest files.
     pub(crate) file_bytes_max: u64,
     /// The smallest files: each costs a sync.
     pub(crate) file_bytes_min: u64,

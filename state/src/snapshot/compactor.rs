@@ -1,74 +1,43 @@
-//! Compactions, one at a time, as the worker carries them out.
+//! When compactions are tried: one at a time, and not again right after a failure.
 
 use std::sync::Arc;
 
 use super::StoreFiles;
-use crate::backend::StoreError;
-use crate::compaction::{Choice, CompactionJob, CompactionOptions, JobProgress, choose};
-use crate::manifest::{Version, VersionChange};
+use crate::compaction::{CompactionJob, CompactionOptions, choose};
+use crate::manifest::Version;
 
-/// Chooses and carries out compactions.
+/// Chooses compactions.
 #[derive(Debug)]
 pub(super) struct Compactor {
     files: StoreFiles,
     options: CompactionOptions,
-    job: Option<CompactionJob>,
+    is_running: bool,
     /// Whether nothing is tried: the latest job failed, or its edit, and no epoch ended since.
     is_held: bool,
 }
 
-/// What a step did.
-#[derive(Debug)]
-pub(super) enum CompactionStep {
-    /// There is nothing to do.
-    Nothing,
-    Worked,
-    /// New files are durable; the change is to be made known.
-    Done(VersionChange),
-    Failed(StoreError),
-}
-
 impl Compactor {
     pub(super) fn new(files: StoreFiles, options: CompactionOptions) -> Self {
-        Compactor { files, options, job: None, is_held: false }
+        Compactor { files, options, is_running: false, is_held: false }
     }
 
-    /// Merges about so many bytes.
-    pub(super) fn step(
-        &mut self,
-        version: &Arc<Version>,
-        now_ms: i64,
-        budget_bytes: usize,
-    ) -> CompactionStep {
-        if self.is_held {
-            return CompactionStep::Nothing;
+    /// The next job, if there is something to do; it runs until [`Self::end`].
+    pub(super) fn start(&mut self, version: &Arc<Version>, now_ms: i64) -> Option<CompactionJob> {
+        if self.is_running || self.is_held {
+            return None;
         }
-        let job = match &mut self.job {
-            Some(job) => job,
-            none => {
-                let choice: Choice = choose(version, &self.options, now_ms);
-                let files = self.files.clone();
-                match CompactionJob::new(Arc::clone(version), choice, files, now_ms) {
-                    Some(job) => none.insert(job),
-                    None => return CompactionStep::Nothing,
-                }
-            }
-        };
-        match job.beat(budget_bytes) {
-            Ok(JobProgress::Working) => CompactionStep::Worked,
-            Ok(JobProgress::Done(change)) => {
-                self.job = None;
-                CompactionStep::Done(change)
-            }
-            Err(error) => {
-                self.abort();
-                self.is_held = true;
-                CompactionStep::Failed(error)
-            }
-        }
+        let choice = choose(version, &self.options, now_ms);
+        let job = CompactionJob::new(Arc::clone(version), choice, self.files.clone(), now_ms)?;
+        self.is_running = true;
+        Some(job)
     }
 
-    /// Tries nothing until [`Self::resume`]: an edit could not be made durable.
+    /// The job is over.
+    pub(super) fn end(&mut self) {
+        self.is_running = false;
+    }
+
+    /// Tries nothing until [`Self::resume`]: a job failed, or its edit.
     pub(super) fn hold(&mut self) {
         self.is_held = true;
     }
@@ -76,18 +45,5 @@ impl Compactor {
     /// An epoch ended: what failed may succeed now.
     pub(super) fn resume(&mut self) {
         self.is_held = false;
-    }
-
-    fn abort(&mut self) {
-        if let Some(job) = self.job.take() {
-            // What cannot be removed is when the directory is opened next.
-            let _ = job.abort();
-        }
-    }
-}
-
-impl Drop for Compactor {
-    fn drop(&mut self) {
-        self.abort();
     }
 }

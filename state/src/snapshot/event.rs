@@ -5,10 +5,11 @@ use std::sync::mpsc::Sender;
 use std::task::Waker;
 
 use super::CheckpointId;
+use super::background::Outcome;
 use crate::backend::{DeltaBlock, Epoch, StoreError};
 use crate::manifest::{EditRecord, Version};
 
-/// From the owner to the worker, in order.
+/// To the worker. What the owner sends is taken in order.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Tables or states that the next edit has to describe.
@@ -19,6 +20,10 @@ pub(crate) enum Command {
     End { epoch: Epoch, checkpoint: Option<CheckpointId> },
     /// The checkpoint is not needed any more.
     Release(CheckpointId),
+    /// What became of a chore: from the worker's own background.
+    Done(Outcome),
+    /// The owner is gone, or the background is.
+    Close,
 }
 
 /// From the worker to the owner, in order.

@@ -13,8 +13,9 @@ use crate::manifest::FileMeta;
 
 /// How long a delta is expected to be when nothing is known.
 const EXPECTED_BYTES_MIN: u64 = 1 << 20;
-/// Files are made ahead with room for this much at most.
-const EXPECTED_BYTES_MAX: u64 = 256 << 20;
+/// Files are made ahead with room for this much at most: the room is taken whatever comes, and a delta
+/// that is longer takes so long to write that a commit of the journal does not count.
+const EXPECTED_BYTES_MAX: u64 = 8 << 20;
 
 /// Writes deltas, one file an epoch.
 ///
@@ -34,10 +35,7 @@ pub(super) struct Flush {
     written_count: usize,
     /// Why the oldest epoch will fail.
     failure: Option<IoError>,
-    /// An empty file whose name is durable, for the next delta.
-    spare: Option<Spare>,
-    /// Whether making one ahead failed since the latest epoch.
-    spare_failed: bool,
+    next_file: NextFile,
     expected_bytes: u64,
 }
 
@@ -88,8 +86,7 @@ impl Flush {
             writer: None,
             written_count: 0,
             failure: None,
-            spare: None,
-            spare_failed: false,
+            next_file: NextFile::Missing,
             expected_bytes: EXPECTED_BYTES_MIN,
         }
     }
@@ -140,7 +137,7 @@ impl Flush {
         let block = block_at(&self.carried, &self.epochs, index)?;
         let writer = match &mut self.writer {
             Some(writer) => writer,
-            none => match start(&self.files, self.spare.take(), self.expected_bytes, epoch) {
+            none => match start(&self.files, self.next_file.take(), self.expected_bytes, epoch) {
                 Ok(writer) => none.insert(writer),
                 Err(error) => {
                     self.failure = Some(error);
@@ -162,18 +159,26 @@ impl Flush {
         }
     }
 
-    /// Makes the next delta's file ahead of its time: a new name takes longer to become durable than
-    /// the bytes of a small epoch. Says whether there was something to do; an error is met again
-    /// when the file is needed.
-    pub(super) fn prepare(&mut self) -> bool {
-        if self.spare.is_some() || self.spare_failed || self.writer.is_some() {
-            return false;
+    /// Whether [`Self::step`] has something to do.
+    pub(super) fn has_work(&self) -> bool {
+        let Some(oldest) = self.epochs.front() else { return false };
+        let has_block = || block_at(&self.carried, &self.epochs, self.written_count).is_some();
+        oldest.end.is_some() || (self.failure.is_none() && has_block())
+    }
+
+    /// Asks, once, for the next delta's file ahead of its time: a new name takes longer to become
+    /// durable than the bytes of a small epoch. How long the delta is expected to be.
+    pub(super) fn ask_for_spare(&mut self) -> Option<u64> {
+        if !matches!(self.next_file, NextFile::Missing) || self.writer.is_some() {
+            return None;
         }
-        match create(&self.files, self.expected_bytes) {
-            Ok(spare) => self.spare = Some(spare),
-            Err(_) => self.spare_failed = true,
-        }
-        true
+        self.next_file = NextFile::Asked;
+        Some(self.expected_bytes)
+    }
+
+    /// Takes what was asked for. An error is met again when the file is needed.
+    pub(super) fn give_spare(&mut self, spare: Result<Spare, IoError>) {
+        self.next_file = spare.map_or(NextFile::Failed, NextFile::There);
     }
 
     fn complete(&mut self, end: EpochEnd) -> Result<Option<FileMeta>, IoError> {
@@ -182,29 +187,32 @@ impl Flush {
         let id = writer.id();
         let file = writer.complete(first, end.epoch, self.layout.groups());
         let file = file.inspect_err(|_| remove(&self.files, id))?;
-        self.expected_bytes = file.length_bytes().clamp(EXPECTED_BYTES_MIN, EXPECTED_BYTES_MAX);
+        let expected_bytes = file.length_bytes() + file.length_bytes() / 4;
+        self.expected_bytes = expected_bytes.clamp(EXPECTED_BYTES_MIN, EXPECTED_BYTES_MAX);
         Ok(Some(file))
     }
 
     /// The oldest epoch is durable and known to be: its blocks can go. Returns their bytes.
     pub(super) fn forget_oldest(&mut self) -> u64 {
-        let work = self.epochs.pop_front().expect("an epoch was flushed");
+        let work = self.end_oldest();
         let carried = self.carried.take().map_or(Vec::new(), |carried| carried.blocks);
-        self.written_count = 0;
-        self.spare_failed = false;
         let blocks = carried.iter().chain(&work.blocks);
         blocks.map(|block| block.bytes.len() as u64).sum()
     }
 
     /// The oldest epoch is not durable: its blocks go in front of the next one's.
     pub(super) fn carry_oldest(&mut self) {
-        let mut work = self.epochs.pop_front().expect("an epoch was flushed");
-        self.written_count = 0;
-        self.spare_failed = false;
+        let mut work = self.end_oldest();
         let first_epoch = work.epoch;
         let carried =
             self.carried.get_or_insert_with(|| Carried { first_epoch, blocks: Vec::new() });
         carried.blocks.append(&mut work.blocks);
+    }
+
+    fn end_oldest(&mut self) -> EpochWork {
+        self.written_count = 0;
+        self.next_file.forget_failure();
+        self.epochs.pop_front().expect("an epoch was flushed")
     }
 
     fn fail(&mut self, end: EpochEnd, error: IoError) -> FlushStep {
@@ -226,7 +234,7 @@ impl Flush {
 impl Drop for Flush {
     fn drop(&mut self) {
         self.abandon();
-        if let Some((id, file)) = self.spare.take() {
+        if let Some((id, file)) = self.next_file.take() {
             drop(file);
             remove(&self.files, id);
         }
@@ -244,7 +252,37 @@ fn block_at<'a>(
     carried.get(index).or_else(|| oldest.get(index.checked_sub(carried.len())?))
 }
 
-type Spare = (FileId, Box<dyn WriteFile>);
+/// The file of the next delta.
+#[derive(Debug)]
+enum NextFile {
+    Missing,
+    /// It is being made.
+    Asked,
+    /// It could not be made since the latest epoch.
+    Failed,
+    There(Spare),
+}
+
+impl NextFile {
+    fn take(&mut self) -> Option<Spare> {
+        match std::mem::replace(self, NextFile::Missing) {
+            NextFile::There(spare) => Some(spare),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    fn forget_failure(&mut self) {
+        if matches!(self, NextFile::Failed) {
+            *self = NextFile::Missing;
+        }
+    }
+}
+
+/// An empty file whose name is durable.
+pub(crate) type Spare = (FileId, Box<dyn WriteFile>);
 
 fn start(
     files: &StoreFiles,
@@ -254,13 +292,13 @@ fn start(
 ) -> Result<DeltaWriter, IoError> {
     let (id, file) = match spare {
         Some(spare) => spare,
-        None => create(files, expected_bytes)?,
+        None => create_spare(files, expected_bytes)?,
     };
     Ok(DeltaWriter::start(files.storage(), file, id, epoch))
 }
 
-/// Makes an empty file and its name durable.
-fn create(files: &StoreFiles, expected_bytes: u64) -> Result<Spare, IoError> {
+/// Makes an empty file for a delta of about so many bytes, and its name durable.
+pub(super) fn create_spare(files: &StoreFiles, expected_bytes: u64) -> Result<Spare, IoError> {
     let id = files.next_id();
     let path = files.delta_path(id);
     let file = files.storage().create_segment(&path, expected_bytes)?;

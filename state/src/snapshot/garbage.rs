@@ -18,9 +18,11 @@ pub(super) struct Garbage {
     dropped: VecDeque<Dropped>,
     /// Made durable for an edit that failed; no manifest has it if the next one succeeds.
     doubtful: Vec<DataFile>,
+    /// How many were given to be removed and are not yet.
+    removal_count: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Dropped {
     file: DataFile,
     /// The first version without the file: it is in use while the owner reads an earlier one.
@@ -53,35 +55,34 @@ impl Garbage {
     }
 
     pub(super) fn file_count(&self) -> usize {
-        self.dropped.len() + self.doubtful.len()
+        self.dropped.len() + self.doubtful.len() + self.removal_count
     }
 
-    /// Removes one file, if there is one that nobody uses. Says whether one was removed, or is kept
-    /// because other stores refer to it.
-    pub(super) fn step(
+    /// The next file that nobody uses any more, of this store or another: it is to be removed, and
+    /// [`Self::removed`] then.
+    pub(super) fn next_removal(
         &mut self,
         root: &StateRoot,
         files: &StoreFiles,
         reader_version: u64,
-    ) -> Result<Option<Removal>, IoError> {
-        let Some(next) = self.dropped.front() else { return Ok(None) };
-        if next.version > reader_version {
-            return Ok(None);
+    ) -> Option<DataFile> {
+        loop {
+            let Dropped { file, version } = *self.dropped.front()?;
+            if version > reader_version {
+                return None;
+            }
+            self.dropped.pop_front();
+            if root.release(files.store(), file.id) {
+                self.removal_count += 1;
+                return Some(file);
+            }
         }
-        let Dropped { file, .. } = self.dropped.pop_front().expect("there is a front");
-        if !root.release(files.store(), file.id) {
-            return Ok(Some(Removal::Shared));
-        }
-        remove(files, file)?;
-        Ok(Some(Removal::Removed))
     }
-}
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Removal {
-    Removed,
-    /// Other stores refer to the file.
-    Shared,
+    /// A file was removed, or could not be.
+    pub(super) fn removed(&mut self) {
+        self.removal_count -= 1;
+    }
 }
 
 /// Removes a file that no durable manifest refers to.

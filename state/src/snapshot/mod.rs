@@ -3,14 +3,17 @@
 //! ```text
 //! owner thread                        worker (a thread from the spawner, or run inside `poll`)
 //! TableStore ──► LsmTier ──commands──► Worker ──► Flush: delta file ──► sync ─┐
-//!                   ▲                     │  ──► compaction in beats ─────────┤
-//!                   └──────events─────────┘  ◄── ManifestLog: edit, sync ◄────┘
-//!                                            ──► Garbage: removes what nothing refers to
+//!                   ▲                   │ ▲ │                                 │
+//!                   └──────events───────┘ │ └──── ManifestLog: edit, sync ◄───┘
+//!                                 chores ▼ outcomes
+//!                      Background (another thread, or steps of the worker's): the next delta's
+//!                      file, compaction, removal of what nothing refers to
 //! StateRoot: the directory, its lock, who refers to which file; shared by the stores in it
 //! ```
 //! 1. The owner sends blocks as they fill and, when all tables have finished an epoch, its end.
 //! 2. The worker writes blocks of the oldest epoch as they come. At its end it adds the footer,
-//!    syncs, writes the edit and syncs that; only then the checkpoint is complete.
+//!    syncs, writes the edit and syncs that; only then the checkpoint is complete. It waits for
+//!    nothing else: the background makes the file beforehand, and rests meanwhile.
 //! 3. What an edit drops is garbage. It is removed in a pass of its own, after the edit is durable,
 //!    the owner reads a later version, and no other store's manifest refers to it.
 //! 4. A restore makes a new manifest that refers to the files of others, each narrowed to the new
@@ -43,6 +46,7 @@
 //! - An error of a sync is final: the file is abandoned and never named by a manifest.
 //! - Nothing here reads a clock or draws a random number; a thread comes from the spawner.
 
+mod background;
 mod checkpoint_id;
 mod compactor;
 pub mod crash_points;

@@ -1,15 +1,17 @@
 //! The store's work in the background, as a state machine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 
-use thalweg_io::{IoError, crash_point};
+use thalweg_io::{IoError, Spawner, crash_point};
 
-use super::compactor::{CompactionStep, Compactor};
+use super::background::{Background, BackgroundStep, Chore, Outcome};
+use super::compactor::Compactor;
 use super::event::{Command, Notice, Outbox, StoreEvent};
 use super::flush::{EpochEnd, Flush, FlushStep, Flushed};
-use super::garbage::{Garbage, Removal};
+use super::garbage::{self, Garbage};
 use super::{CheckpointId, DataFile, Gauges, StateRoot, StoreFiles, crash_points};
 use crate::backend::{PartitionLayout, StoreError};
 use crate::compaction::CompactionOptions;
@@ -20,9 +22,6 @@ const BEAT_BYTES: usize = 1 << 20;
 
 /// What anything but writing a delta takes of the budget: a sync is not free.
 const SYNC_BYTES: usize = 256 << 10;
-
-/// What a compaction merges at a time. Some milliseconds: an epoch that ends meanwhile waits.
-const COMPACTION_BYTES: usize = 256 << 10;
 
 /// What a worker is made of.
 #[derive(Debug)]
@@ -38,7 +37,7 @@ pub(crate) struct WorkerSettings {
     pub(crate) gauges: Arc<Gauges>,
 }
 
-/// Writes deltas, edits the manifest, merges files, removes garbage.
+/// Writes deltas and edits the manifest; decides what is to be merged and removed in the background.
 ///
 /// # Invariants
 ///
@@ -51,6 +50,9 @@ pub(crate) struct Worker {
     flush: Flush,
     compactor: Compactor,
     garbage: Garbage,
+    background: Background,
+    /// What came of chores and is still to be made known.
+    outcomes: VecDeque<Outcome>,
     /// Descriptions of tables that go into the next edit.
     descriptions: Vec<EditRecord>,
     /// Checkpoints to release with the next edit.
@@ -91,17 +93,34 @@ impl Worker {
         garbage.drop_files(before.difference(&after).copied(), manifest.contents().live.number);
         let flush = Flush::new(settings.files.clone(), settings.layout);
         let compactor = Compactor::new(settings.files.clone(), settings.compaction);
+        let background = Background::inline(settings.files.clone());
         Ok(Worker {
             settings,
             manifest,
             flush,
             compactor,
             garbage,
+            background,
+            outcomes: VecDeque::new(),
             descriptions: Vec::new(),
             releases: Vec::new(),
             release_failed: false,
             is_abandoned: false,
         })
+    }
+
+    /// Starts a thread for what no checkpoint waits for. `outcomes` leads to the worker's commands.
+    ///
+    /// # Errors
+    ///
+    /// The spawner's.
+    pub(crate) fn start_background(
+        &mut self,
+        spawner: &dyn Spawner,
+        outcomes: Sender<Command>,
+    ) -> io::Result<()> {
+        self.background = Background::on_thread(self.settings.files.clone(), spawner, outcomes)?;
+        Ok(())
     }
 
     /// The version to begin with.
@@ -158,12 +177,15 @@ impl Worker {
             Command::Block(block) => self.flush.push(block),
             Command::End { epoch, checkpoint } => self.flush.end(EpochEnd { epoch, checkpoint }),
             Command::Release(id) => self.releases.push(id),
+            Command::Done(outcome) => self.outcomes.push_back(outcome),
+            Command::Close => self.is_abandoned = true,
         }
     }
 
     /// One thing, the most urgent first; the bytes it took of the budget, `None` if there is
     /// nothing to do.
     fn step(&mut self) -> Option<usize> {
+        self.background.pause(self.flush.has_work());
         match self.flush.step() {
             FlushStep::Nothing => {}
             FlushStep::Wrote(byte_count) => return Some(byte_count),
@@ -176,10 +198,7 @@ impl Worker {
                 return Some(SYNC_BYTES);
             }
         }
-        let worked = self.release_checkpoints()
-            || self.flush.prepare()
-            || self.remove_garbage()
-            || self.compact();
+        let worked = self.release_checkpoints() || self.settle_outcome() || self.do_chores();
         worked.then_some(SYNC_BYTES)
     }
 
@@ -291,33 +310,61 @@ impl Worker {
         true
     }
 
-    fn remove_garbage(&mut self) -> bool {
-        let WorkerSettings { root, files, gauges, .. } = &self.settings;
-        let removal = self.garbage.step(root, files, gauges.reader_version());
-        gauges.set_garbage_files(self.garbage.file_count());
-        match removal {
-            Ok(None) => return false,
-            Ok(Some(Removal::Removed)) => gauges.count_removal(),
-            Ok(Some(Removal::Shared)) => {}
-            Err(error) => {
-                let error = self.error(error);
-                self.send(StoreEvent::GarbageKept { error });
+    /// Makes known what came of a chore; whether there was one.
+    fn settle_outcome(&mut self) -> bool {
+        let Some(outcome) = self.outcomes.pop_front() else { return false };
+        match outcome {
+            Outcome::Prepared(spare) => self.flush.give_spare(spare),
+            Outcome::Removed(result) => self.settle_removal(result),
+            Outcome::Merged(result) => {
+                self.compactor.end();
+                match result {
+                    Ok(change) => self.replace_files(change),
+                    Err(error) => {
+                        self.compactor.hold();
+                        self.send(StoreEvent::CompactionFailed { error });
+                    }
+                }
             }
         }
         true
     }
 
-    /// Merges files for a bounded time.
-    fn compact(&mut self) -> bool {
-        let live = Arc::clone(&self.manifest.contents().live);
-        let now_ms = self.settings.gauges.now_ms();
-        match self.compactor.step(&live, now_ms, COMPACTION_BYTES) {
-            CompactionStep::Nothing => return false,
-            CompactionStep::Worked => {}
-            CompactionStep::Done(change) => self.replace_files(change),
-            CompactionStep::Failed(error) => self.send(StoreEvent::CompactionFailed { error }),
+    fn settle_removal(&mut self, result: Result<(), IoError>) {
+        self.garbage.removed();
+        self.settings.gauges.set_garbage_files(self.garbage.file_count());
+        match result {
+            Ok(()) => self.settings.gauges.count_removal(),
+            Err(error) => {
+                let error = self.error(error);
+                self.send(StoreEvent::GarbageKept { error });
+            }
         }
-        true
+    }
+
+    /// Gives the background what there is to do, and does a step of it where there is no thread for
+    /// that; whether something was done here.
+    fn do_chores(&mut self) -> bool {
+        if let Some(expected_bytes) = self.flush.ask_for_spare() {
+            self.background.give(Chore::Prepare { expected_bytes });
+        }
+        let WorkerSettings { root, files, gauges, .. } = &self.settings;
+        while let Some(file) = self.garbage.next_removal(root, files, gauges.reader_version()) {
+            self.background.give(Chore::Remove(file));
+        }
+        gauges.set_garbage_files(self.garbage.file_count());
+        let live = &self.manifest.contents().live;
+        if let Some(job) = self.compactor.start(live, gauges.now_ms()) {
+            self.background.give(Chore::Merge(job));
+        }
+        match self.background.step() {
+            BackgroundStep::Nothing => false,
+            BackgroundStep::Worked => true,
+            BackgroundStep::Done(outcome) => {
+                self.outcomes.push_back(outcome);
+                true
+            }
+        }
     }
 
     /// Makes the result of a compaction known.
@@ -338,6 +385,30 @@ impl Worker {
                 self.compactor.hold();
                 let error = self.error(error);
                 self.send(StoreEvent::CompactionFailed { error });
+            }
+        }
+    }
+}
+
+/// What chores have made meanwhile is nobody's: a manifest will not name it.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.background.end();
+        self.take_commands();
+        let files = &self.settings.files;
+        while let Some(outcome) = self.outcomes.pop_front() {
+            match outcome {
+                Outcome::Prepared(spare) => self.flush.give_spare(spare),
+                Outcome::Removed(_) | Outcome::Merged(Err(_)) => {}
+                Outcome::Merged(Ok(VersionChange { added, .. })) => {
+                    let live = self.manifest.contents().referenced();
+                    for file in added.iter().map(FileMeta::data_file) {
+                        if !live.contains(&file) {
+                            // If it cannot be removed, it is when the directory is opened next.
+                            let _ = garbage::remove(files, file);
+                        }
+                    }
+                }
             }
         }
     }

@@ -18,9 +18,9 @@ use crate::ring::allocate;
 use crate::storage::posix::{failed, identity_of, open};
 use crate::storage::{PosixStorage, Storage as _};
 
-/// A segment that is no larger is filled with zeros when it is made: it is a log that is synced
-/// often, and the first sync of each new block would commit the journal.
-const ZEROED_SEGMENT_BYTES_MAX: u64 = 1 << 20;
+/// A segment that is no larger is filled with zeros when it is made: it is synced often, or in a
+/// hurry, and the first sync of each new block would commit the journal.
+const ZEROED_SEGMENT_BYTES_MAX: u64 = 8 << 20;
 
 /// An open segment, and how far it has blocks.
 type OpenSegment = (File, fs::Metadata, u64);
@@ -43,7 +43,8 @@ impl Engine {
         let metadata = fs::symlink_metadata(path).map_err(failed)?;
         let is_fit = metadata.is_file() && metadata.len() > 0 && metadata.nlink() == 1;
         let has_writer = self.registry.writer_of(identity_of(&metadata)).is_some();
-        if let Some(spares) = self.spares.as_ref().filter(|_| is_fit && !has_writer) {
+        let takes = |spares: &&SparePool| is_fit && !has_writer && spares.takes(metadata.len());
+        if let Some(spares) = self.spares.as_ref().filter(takes) {
             let spare = Spare { path: spares.new_name(), length_bytes: metadata.len() };
             if fs::rename(path, &spare.path).is_ok() {
                 spares.put(spare);
@@ -77,7 +78,7 @@ impl Engine {
     /// Gives a new segment its blocks; where the file system cannot, it goes without.
     fn prepare_segment(&self, path: &Path, file: &File, bytes: u64) -> Result<u64, IoError> {
         let result = if bytes <= ZEROED_SEGMENT_BYTES_MAX {
-            let zeros = vec![0; usize::try_from(bytes).expect("at most 1 MiB")];
+            let zeros = vec![0; usize::try_from(bytes).expect("at most 8 MiB")];
             file.write_all_at(&zeros, 0).and_then(|()| file.sync_data())
         } else {
             allocate(file, 0..bytes)

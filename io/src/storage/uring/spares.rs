@@ -6,7 +6,8 @@
 //! 1. Giving a file up renames it to `<directory>/<number>.spare`.
 //! 2. A segment takes the smallest spare that is large enough and not wastefully larger, and
 //!    renames it to its own name.
-//! 3. When there are more bytes than allowed, the oldest spares are removed.
+//! 3. When there are more bytes than allowed, the oldest spares are removed. A file that would take
+//!    much of the room by itself is not taken.
 //!
 //! What is there when a storage is opened is taken over; nothing in these files is ever read.
 //!
@@ -26,6 +27,9 @@ const SUFFIX: &str = "spare";
 
 /// A spare may be this much larger than what is asked for, in times; small ones by any measure.
 const WASTE_FACTOR: u64 = 2;
+
+/// A single spare may have this part of the bytes that are allowed.
+const SHARE_MAX: u64 = 8;
 
 /// What counts as small.
 const SMALL_BYTES: u64 = 1 << 20;
@@ -81,6 +85,11 @@ impl SparePool {
         let lengths = state.list.iter().map(|spare| spare.length_bytes);
         let chosen = choose(lengths, expected_bytes)?;
         state.list.remove(chosen)
+    }
+
+    /// Whether a file of this length may be a spare.
+    pub(super) fn takes(&self, length_bytes: u64) -> bool {
+        length_bytes <= self.bytes_max / SHARE_MAX
     }
 
     /// A name for a file that is given up.

@@ -9,6 +9,7 @@ mod model;
 mod recovery;
 mod rescale;
 mod settings;
+mod threads;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,15 +1,19 @@
 //! The changes of a flat store on their way down: barriers, beats and eviction.
 
-use super::changes::WORD_BUCKETS;
+use hashbrown::HashTable;
+
+use super::changes::{WORD_BUCKETS, Word};
 use super::tracking::Tracking;
 use super::{FlatPart, FlatStore, rehash};
 use crate::memory::prefetch_table::prefetch;
+use crate::memory::table_memory::TableMemory;
 use crate::{Epoch, Key, KeyHash, Progress, StateError, StateValue};
 
 /// What it costs to look for marks in a part, in entries.
 const PART_COST: usize = 16;
-/// Words ahead whose marked entries are fetched.
-const WORDS_AHEAD: usize = 2;
+/// How many entries ahead of the one that is written are fetched: marks may be a few or all of a word, so it is not words
+/// that are counted.
+const ENTRIES_AHEAD: usize = 24;
 /// The share of a part's entries that an eviction asks for.
 const EVICTED_SHARE: usize = 4;
 
@@ -130,21 +134,22 @@ fn archive_frozen<K: Key, S: StateValue>(
     left: &mut usize,
 ) -> Result<bool, StateError> {
     let FlatPart { table, marks } = part;
-    let bucket_of = |at: usize, bits: u64| at * WORD_BUCKETS + bits.trailing_zeros() as usize;
-    for at in marks.walked_words..marks.words.len() {
-        let mut ahead = marks.words.get(at + WORDS_AHEAD).map_or(0, |word| word.frozen);
-        while ahead != 0 {
-            if let Some(entry) = table.get_bucket(bucket_of(at + WORDS_AHEAD, ahead)) {
-                prefetch(std::ptr::from_ref(entry).cast());
-            }
-            ahead &= ahead - 1;
+    let mut ahead = Frozen::from(marks.walked_words);
+    let fetch = ahead.first(&marks.words).and_then(|first| Fetch::new(table, first));
+    let mut fetch_next = |words: &[Word]| {
+        if let (Some(fetch), Some(bucket)) = (&fetch, ahead.next(words)) {
+            fetch.fetch(bucket);
         }
+    };
+    (0..ENTRIES_AHEAD).for_each(|_| fetch_next(&marks.words));
+    for at in marks.walked_words..marks.words.len() {
         let mut bits = marks.words[at].frozen;
         while bits != 0 {
             if *left == 0 {
                 return Ok(false);
             }
-            let bucket = bucket_of(at, bits);
+            fetch_next(&marks.words);
+            let bucket = at * WORD_BUCKETS + bits.trailing_zeros() as usize;
             let entry = table.get_bucket(bucket).expect("bits of empty buckets are 0");
             tracking.archive_entry(marks.frozen_epoch, entry)?;
             marks.set_archived(bucket);
@@ -155,4 +160,55 @@ fn archive_frozen<K: Key, S: StateValue>(
     }
     marks.has_frozen = false;
     Ok(true)
+}
+
+/// A walk over the buckets with a frozen bit, ahead of the one that clears them.
+struct Frozen {
+    at: usize,
+    /// What is left of the word; `None` before it was looked at.
+    rest: Option<u64>,
+}
+
+impl Frozen {
+    fn from(word: usize) -> Self {
+        Frozen { at: word, rest: None }
+    }
+
+    /// The first of them; the walk does not move.
+    fn first(&self, words: &[Word]) -> Option<usize> {
+        Frozen { at: self.at, rest: self.rest }.next(words)
+    }
+
+    #[inline]
+    fn next(&mut self, words: &[Word]) -> Option<usize> {
+        loop {
+            let word = words.get(self.at)?;
+            let rest = self.rest.unwrap_or(word.frozen);
+            if rest != 0 {
+                self.rest = Some(rest & (rest - 1));
+                return Some(self.at * WORD_BUCKETS + rest.trailing_zeros() as usize);
+            }
+            (self.at, self.rest) = (self.at + 1, None);
+        }
+    }
+}
+
+/// Fetches entries and their control bytes by address: asking the table would read the control byte, and wait for it.
+struct Fetch<E> {
+    /// Behind bucket 0. Entries lie below, each before the last; control bytes above. Never read through.
+    end: *const E,
+}
+
+impl<E> Fetch<E> {
+    /// Learns where the entries of a table lie from one of them.
+    fn new(table: &HashTable<E, TableMemory>, bucket: usize) -> Option<Self> {
+        let entry = std::ptr::from_ref(table.get_bucket(bucket)?);
+        Some(Fetch { end: entry.wrapping_add(bucket + 1) })
+    }
+
+    #[inline(always)]
+    fn fetch(&self, bucket: usize) {
+        prefetch(self.end.cast::<u8>().wrapping_add(bucket));
+        prefetch(self.end.wrapping_sub(bucket + 1).cast());
+    }
 }

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use thalweg_io::memory::PageSupply;
+
 use super::{
     DELTA_BLOCK_BYTES, DeltaBlock, Epoch, PartitionLayout, RowAddress, RowVisitor, ScanVisitor,
     Tier,
@@ -178,6 +180,11 @@ impl TableStore {
     /// Rows last written in this epoch or before may be dropped from memory.
     pub(crate) fn readable_epoch(&self) -> Epoch {
         self.tier.borrow().readable_epoch()
+    }
+
+    /// Where the resident table gets huge pages from.
+    pub(crate) fn page_supply(&self) -> Option<PageSupply> {
+        self.tier.borrow().page_supply()
     }
 
     /// How much memory the resident rows may take, given what they take; `None` for any.

@@ -68,6 +68,9 @@ impl<K: Key> RowStore<K> {
         for (field, number) in rows.fields.iter_mut().zip(numbers) {
             field.number = *number;
         }
+        if let Some(supply) = table.page_supply() {
+            rows.set_page_supply(supply);
+        }
         let tracking = Tracking::new(table);
         rows.epoch_tag = tracking.current_tag();
         rows.tracking = Some(Box::new(tracking));

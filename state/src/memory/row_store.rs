@@ -12,6 +12,8 @@ use std::mem::needs_drop;
 use std::ptr::{NonNull, drop_in_place};
 use std::sync::Arc;
 
+use thalweg_io::memory::PageSupply;
+
 use super::expiring::Purged;
 use super::prefetch_table::{DEEP_BYTES, PrefetchTable, prefetch};
 use super::registrar::{OperatorInfo, StateField, StateInfo, StateRegistrar};
@@ -87,6 +89,13 @@ impl<K: Key> RowStore<K> {
             live_count: 0,
             keys: PhantomData,
         })
+    }
+
+    /// Where large stores get huge pages from, for rows and index; to be called before the first
+    /// row is added. See [`PageSupply`].
+    pub fn set_page_supply(&mut self, supply: PageSupply) {
+        self.arena.set_page_supply(supply.clone());
+        self.index.set_page_supply(supply);
     }
 
     /// The row of a key that is in memory.

@@ -18,6 +18,7 @@ mod parted_table;
 mod tests;
 
 use hashbrown::hash_table::Entry;
+use thalweg_io::memory::PageSupply;
 
 pub(super) use self::parted_table::{Marks, Part, PartedTable};
 use super::table_memory::TableMemory;
@@ -58,6 +59,12 @@ impl<E> PrefetchTable<E> {
     /// An empty table; allocates nothing.
     pub const fn new() -> Self {
         PrefetchTable { table: PartedTable::new(()) }
+    }
+
+    /// Where a large table gets huge pages from; to be called before it is large. See
+    /// [`PageSupply`].
+    pub fn set_page_supply(&mut self, supply: PageSupply) {
+        self.table.set_page_supply(supply);
     }
 
     /// Prefetches the bucket and the control bytes of a hash; about 16 records ahead of its use.

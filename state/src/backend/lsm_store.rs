@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -48,9 +49,17 @@ use crate::{KEY_HASH_NAME, KEY_HASH_VERSION};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LsmStore {
     tier: Rc<RefCell<LsmTier>>,
+}
+
+impl fmt::Debug for LsmStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not all of the storage, which may be in memory.
+        let store = self.tier.try_borrow().map(|tier| tier.options().store.clone());
+        formatter.debug_struct("LsmStore").field("store", &store.ok()).finish_non_exhaustive()
+    }
 }
 
 impl LsmStore {

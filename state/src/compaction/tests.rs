@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use thalweg_io::block::{BlockOwner, FileId};
 use thalweg_io::checkpoint_file::FileSeal;
+use thalweg_io::storage::{ArmedFault, FaultKind, FaultProfile, FaultStorage};
 
 use super::choice::{Choice, Merge, choose};
 use super::{CompactionJob, CompactionOptions, JobProgress};
@@ -12,7 +13,7 @@ use crate::manifest::{FileMeta, LEVEL_MAX, Version};
 use crate::merge::model::{DeltaShape, ModelRow, model_rows, play, random_delta};
 use crate::read::SortedReader;
 use crate::snapshot::StoreFiles;
-use crate::sst::test_runs::{memory_files, write_delta};
+use crate::sst::test_runs::{files_in, memory_files, write_delta};
 use crate::test_random::SplitMix64;
 use crate::{KeyGroup, KeyGroupRange, KeyHash, key_group_of};
 
@@ -31,8 +32,12 @@ struct Store {
 
 impl Store {
     fn new(groups: u16) -> Self {
+        Store::of(memory_files(), groups)
+    }
+
+    fn of(files: StoreFiles, groups: u16) -> Self {
         Store {
-            files: memory_files(),
+            files,
             version: Arc::default(),
             model: MemoryTier::new(),
             epoch: 0,
@@ -174,6 +179,80 @@ fn compactions_change_nothing_that_is_read() {
         store.check(&format!("seed {seed} settled"));
     }
     assert!(levels_used.iter().filter(|used| **used > 0).count() > 3, "{levels_used:?}");
+}
+
+/// Whatever operation fails, and whenever: the job says so, leaves no file behind, and another one
+/// does what it could not.
+#[test]
+fn a_failed_job_leaves_nothing_behind() {
+    for kind in [FaultKind::Read, FaultKind::Append, FaultKind::Sync, FaultKind::NameChange] {
+        let mut failures = 0;
+        for let_through in 0..12 {
+            let storage = Arc::new(FaultStorage::new(5, FaultProfile::none()));
+            let mut store = Store::of(files_in(Arc::clone(&storage) as Arc<_>), 4);
+            let mut random = SplitMix64::new(9);
+            for _ in 0..3 {
+                let blocks =
+                    random_blocks(&mut random, DeltaShape { rows: 200, ..DeltaShape::SMALL });
+                store.add_epoch(&blocks);
+            }
+            let before = store.file_names();
+            let part = if kind == FaultKind::Read { "" } else { ".sst" };
+            storage.arm(ArmedFault::next(kind).of(part).after(let_through));
+            let mut job = store.job(&SMALL).unwrap();
+            let outcome = loop {
+                match job.beat(500) {
+                    Ok(JobProgress::Working) => {}
+                    Ok(JobProgress::Done(change)) => break Ok(change),
+                    Err(error) => break Err(error),
+                }
+            };
+            match outcome {
+                Ok(change) => store.apply(&change),
+                Err(error) => {
+                    failures += 1;
+                    assert!(error.to_string().contains("files/"), "{error}");
+                    job.abort().unwrap();
+                    assert_eq!(store.file_names(), before, "{kind:?} {let_through}: {error}");
+                    store.check("after a failed job");
+                    store.settle(&SMALL);
+                }
+            }
+            store.check(&format!("{kind:?} {let_through}"));
+        }
+        assert!(failures > 0, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_until_there_is_space() {
+    let storage = Arc::new(FaultStorage::new(5, FaultProfile::none()));
+    let mut store = Store::of(files_in(Arc::clone(&storage) as Arc<_>), 4);
+    let mut random = SplitMix64::new(9);
+    for _ in 0..3 {
+        let shape = DeltaShape { keys: 400, rows: 600, ..DeltaShape::SMALL };
+        let blocks = random_blocks(&mut random, shape);
+        store.add_epoch(&blocks);
+    }
+    let before = store.file_names();
+    for free_bytes in [0, 100, 3_000, 20_000] {
+        storage.set_budget_bytes(Some(storage.used_bytes() + free_bytes));
+        let mut job = store.job(&SMALL).unwrap();
+        let error = loop {
+            match job.beat(1_000) {
+                Ok(JobProgress::Working) => {}
+                Ok(JobProgress::Done(_)) => panic!("{free_bytes} bytes are too few"),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.is_no_space(), "{error}");
+        job.abort().unwrap();
+        assert_eq!(store.file_names(), before);
+    }
+    store.check("while the disk is full");
+    storage.set_budget_bytes(None);
+    store.settle(&SMALL);
+    store.check("when there is space");
 }
 
 #[test]

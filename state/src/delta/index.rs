@@ -23,26 +23,31 @@ pub(super) struct DeltaIndex {
 
 /// A row: its key group and hash, the number of its block, and its offset in the block's rows.
 ///
-/// The fields are in the order of sorting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Sorted by `(place, block, offset)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct IndexEntry {
-    group: u16,
-    /// In front of `block` for sorting, in halves for the entry's size.
-    hash: [u16; 2],
-    block: u16,
+    hash: u32,
     offset: u32,
+    group: u16,
+    block: u16,
 }
 
 const _: () = assert!(size_of::<IndexEntry>() == 12);
 
 impl IndexEntry {
-    fn halves(hash: KeyHash) -> [u16; 2] {
-        [(hash.as_u32() >> 16) as u16, hash.as_u32() as u16]
+    fn place(self) -> u64 {
+        place(KeyGroup(self.group), KeyHash::from_u32(self.hash))
     }
 
-    fn place(self) -> (u16, [u16; 2]) {
-        (self.group, self.hash)
+    /// What it is sorted by: two comparisons, mostly one.
+    fn order(&self) -> (u64, u32) {
+        (self.place() << 16 | u64::from(self.block), self.offset)
     }
+}
+
+/// Key group and hash, in 48 bits.
+fn place(group: KeyGroup, hash: KeyHash) -> u64 {
+    u64::from(group.0) << 32 | u64::from(hash.as_u32())
 }
 
 /// A row of an index: in which block, and where in the block's rows.
@@ -74,7 +79,7 @@ impl DeltaIndex {
             let offset = (rows.len() - rest.len()) as u32;
             let row = decode_row(&mut rest).map_err(|damaged| damaged.what)?;
             if visible.contains(row.group) {
-                let (group, hash) = (row.group.0, IndexEntry::halves(row.hash));
+                let (group, hash) = (row.group.0, row.hash.as_u32());
                 self.entries.push(IndexEntry { group, hash, block, offset });
             }
             found_count += 1;
@@ -87,7 +92,7 @@ impl DeltaIndex {
 
     /// Sorts it; it can be asked from now on.
     pub(super) fn finish(&mut self) {
-        self.entries.sort_unstable();
+        self.entries.sort_unstable_by_key(IndexEntry::order);
         self.entries.shrink_to_fit();
     }
 
@@ -103,7 +108,7 @@ impl DeltaIndex {
         group: KeyGroup,
         hash: KeyHash,
     ) -> impl Iterator<Item = RowPlace> + use<'_> {
-        let wanted = (group.0, IndexEntry::halves(hash));
+        let wanted = place(group, hash);
         let start = self.entries.partition_point(|entry| entry.place() < wanted);
         let found = self.entries[start..].iter().take_while(move |entry| entry.place() == wanted);
         found.map(|entry| RowPlace {

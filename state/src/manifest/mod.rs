@@ -41,3 +41,6 @@ pub(crate) use edit::{EditRecord, Identity, Source, StoredSchema};
 pub(crate) use file_meta::{FileMeta, FilePart, LEVEL_MAX};
 pub(crate) use log::{ManifestLog, Recovered, read_manifest};
 pub(crate) use version::{Version, VersionChange};
+
+#[cfg(test)]
+mod tests;

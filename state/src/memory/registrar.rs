@@ -378,7 +378,7 @@ impl StateRegistrar {
         self.row_alignment = self.row_alignment.max(align_of::<V>());
         self.fields.push(StateField {
             number: self.fields.len() as u8,
-            ttl_ms: info.ttl.as_ref().map(StateTtl::ttl_ms),
+            ttl_ms: info.ttl.as_ref().map(StateTtl::record_ms),
             info,
             handle: TypeId::of::<H>(),
             content: TypeId::of::<V>(),

@@ -30,6 +30,7 @@
 //! block's list of restarts, its rows.
 
 mod point_source;
+mod round;
 mod sorted_reader;
 
 pub(crate) use sorted_reader::SortedReader;

@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::ops::Range;
 use std::rc::Rc;
 
 use thalweg_io::block::FileId;
 use thalweg_io::storage::{BatchReader, ReadRequest};
 
 use super::ROUND_ROWS;
-use super::point_source::{Found, PointSource, WantedRow};
+use super::round::{FirstBlock, Lookup, Round};
 use crate::backend::{RowAddress, RowVisitor, ScanVisitor, StoreError};
 use crate::cache::{BlockCache, BlockKey, CachedBlock};
-use crate::codec::{EncodedRow, RowPrefix, TableId};
+use crate::codec::{RowPrefix, TableId};
 use crate::delta::{DeltaCache, DeltaReader};
 use crate::manifest::{FileMeta, Version};
-use crate::merge::{CanonicalRow, DeltaSource, Keep, RowMerge};
+use crate::merge::{DeltaSource, Keep, RowMerge};
 use crate::snapshot::StoreFiles;
 use crate::sst::{FileSource, PrefixRange, RowsBelow, SortedFile};
 use crate::{KeyGroup, KeyGroupRange, KeyHash, StateError};
@@ -43,33 +42,13 @@ pub(crate) struct ReadCounters {
 pub(crate) struct SortedReader {
     files: StoreFiles,
     open: BTreeMap<FileId, Rc<SortedFile>>,
-    cache: BlockCache,
+    pub(super) cache: BlockCache,
     batch: Box<dyn BatchReader>,
-    counters: ReadCounters,
-}
-
-/// One file in which one row can be.
-#[derive(Debug)]
-struct Lookup<'r> {
-    /// The row's number in the round.
-    row: usize,
-    file: Rc<SortedFile>,
-    blocks: Range<usize>,
-    first: FirstBlock<'r>,
-}
-
-#[derive(Debug)]
-enum FirstBlock<'r> {
-    /// It was cached, and this is what it says.
-    Found(PointSource<'r>),
-    /// It was cached, and the row can be in the next one.
-    Passed,
-    /// It will be read.
-    Missing(BlockKey),
+    pub(super) counters: ReadCounters,
 }
 
 /// Blocks that were read in a round, sorted by key.
-type ReadBlocks = Vec<(BlockKey, CachedBlock)>;
+pub(super) type ReadBlocks = Vec<(BlockKey, CachedBlock)>;
 
 impl SortedReader {
     /// A reader whose cache takes up to `cache_bytes`.
@@ -189,7 +168,7 @@ impl SortedReader {
         Ok(())
     }
 
-    fn open(&mut self, meta: &FileMeta) -> Result<Rc<SortedFile>, StoreError> {
+    pub(super) fn open(&mut self, meta: &FileMeta) -> Result<Rc<SortedFile>, StoreError> {
         Ok(match self.open.entry(meta.id()) {
             Entry::Occupied(entry) => Rc::clone(entry.get()),
             Entry::Vacant(entry) => {
@@ -247,7 +226,11 @@ impl SortedReader {
     }
 
     /// One block that a round did not expect to need.
-    fn block(&mut self, file: &Rc<SortedFile>, key: BlockKey) -> Result<CachedBlock, StoreError> {
+    pub(super) fn block(
+        &mut self,
+        file: &Rc<SortedFile>,
+        key: BlockKey,
+    ) -> Result<CachedBlock, StoreError> {
         if let Some(block) = self.cache.get(key) {
             self.counters.cache_hits += 1;
             return Ok(block);
@@ -258,161 +241,7 @@ impl SortedReader {
 }
 
 /// The file of a level in which a prefix can be.
-fn file_of(level: &[std::sync::Arc<FileMeta>], prefix: RowPrefix) -> Option<&FileMeta> {
+pub(super) fn file_of(level: &[std::sync::Arc<FileMeta>], prefix: RowPrefix) -> Option<&FileMeta> {
     let index = level.partition_point(|file| file.largest < prefix);
     level.get(index).map(|file| &**file).filter(|file| file.smallest <= prefix)
-}
-
-/// Rows whose blocks are read together.
-///
-/// # Invariants
-///
-/// - `deltas` and `lookups` are sorted by row, and within a row the newest first.
-struct Round<'r> {
-    wanted: Vec<WantedRow<'r>>,
-    /// What deltas say, until one that removes the row.
-    deltas: Vec<(usize, PointSource<'r>)>,
-    lookups: Vec<Lookup<'r>>,
-}
-
-impl<'r> Round<'r> {
-    fn new(table: TableId, rows: &'r [RowAddress<'r>]) -> Self {
-        let wanted = rows.iter().map(|row| WantedRow {
-            prefix: RowPrefix::new(table, row.group, row.hash),
-            key: row.key,
-        });
-        Round { wanted: wanted.collect(), deltas: Vec::new(), lookups: Vec::new() }
-    }
-
-    fn take_deltas(&mut self, version: &Version, deltas: &DeltaCache) {
-        let mut found: Vec<(usize, EncodedRow<'_>)> = Vec::new();
-        for (number, wanted) in self.wanted.iter().enumerate() {
-            found.clear();
-            deltas.visit(version, wanted.prefix, &mut |delta, row| {
-                if row.key == wanted.key {
-                    found.push((delta, row));
-                }
-            });
-            for rows in found.chunk_by(|row, next| row.0 == next.0) {
-                let mut canonical = CanonicalRow::default();
-                let filled = match *rows {
-                    [(_, once)] => canonical.fill_with(once),
-                    _ => canonical.fill(rows.iter().map(|(_, row)| *row)),
-                };
-                filled.expect("rows of deltas were decoded when they were loaded");
-                let source = PointSource::of_delta(*wanted, canonical);
-                let is_removed = source.removes_row();
-                self.deltas.push((number, source));
-                if is_removed {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// Finds the blocks in which rows can be.
-    fn plan(&mut self, reader: &mut SortedReader, version: &Version) -> Result<(), StoreError> {
-        let mut deltas = self.deltas.iter().peekable();
-        for (row, wanted) in self.wanted.iter().enumerate() {
-            reader.counters.rows += 1;
-            let mut is_removed = false;
-            while let Some((_, source)) = deltas.next_if(|(number, _)| *number == row) {
-                is_removed |= source.removes_row();
-            }
-            for level in &version.levels {
-                if is_removed {
-                    break;
-                }
-                let Some(meta) = file_of(level, wanted.prefix) else { continue };
-                let file = reader.open(meta)?;
-                reader.counters.files_probed += 1;
-                if !file.may_hold(wanted.prefix) {
-                    reader.counters.filter_negatives += 1;
-                    continue;
-                }
-                let blocks = file.blocks_of(wanted.prefix);
-                let key = BlockKey { file: meta.id(), block: blocks.start };
-                let mut first = FirstBlock::Missing(key);
-                if let Some(block) = reader.cache.get(key) {
-                    reader.counters.cache_hits += 1;
-                    first = match PointSource::seek(*wanted, &file, blocks.clone(), &block)? {
-                        Found::Source(source) if !source.has_row() => continue,
-                        Found::Source(source) => FirstBlock::Found(source),
-                        Found::InNextBlock => FirstBlock::Passed,
-                    };
-                    is_removed = matches!(&first, FirstBlock::Found(row) if row.removes_row());
-                }
-                self.lookups.push(Lookup { row, file, blocks, first });
-            }
-        }
-        Ok(())
-    }
-
-    /// Merges and visits row by row.
-    fn merge(
-        self,
-        reader: &mut SortedReader,
-        blocks: ReadBlocks,
-        now_ms: i64,
-        visit: RowVisitor<'_>,
-    ) -> Result<(), StateError> {
-        let mut merge = RowMerge::new(Vec::new());
-        let mut deltas = self.deltas.into_iter().peekable();
-        let mut lookups = self.lookups.into_iter().peekable();
-        for (row, wanted) in self.wanted.iter().enumerate() {
-            let sources = merge.restart();
-            while let Some((_, source)) = deltas.next_if(|(number, _)| *number == row) {
-                sources.push(source);
-            }
-            while let Some(lookup) = lookups.next_if(|lookup| lookup.row == row) {
-                let source = lookup.source(*wanted, reader, &blocks)?;
-                if source.has_row() {
-                    sources.push(source);
-                }
-            }
-            if sources.is_empty() || !merge.next_row()? {
-                continue;
-            }
-            while let Some(record) = merge.next_record(Keep::live(now_ms))? {
-                visit(row, &record)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<'r> Lookup<'r> {
-    /// What the file says of the row.
-    fn source(
-        self,
-        wanted: WantedRow<'r>,
-        reader: &mut SortedReader,
-        blocks: &ReadBlocks,
-    ) -> Result<PointSource<'r>, StoreError> {
-        match self.first {
-            FirstBlock::Found(source) => return Ok(source),
-            FirstBlock::Passed => {}
-            FirstBlock::Missing(key) => {
-                let index = blocks.binary_search_by_key(&key, |(key, _)| *key);
-                let first = &blocks[index.expect("each block that was missing has been read")].1;
-                let range = self.blocks.clone();
-                if let Found::Source(source) = PointSource::seek(wanted, &self.file, range, first)?
-                {
-                    return Ok(source);
-                }
-            }
-        }
-        let second = self.blocks.start + 1..self.blocks.end;
-        let key = BlockKey { file: self.file.id(), block: second.start };
-        let block = reader.block(&self.file, key)?;
-        match PointSource::seek(wanted, &self.file, second.clone(), &block)? {
-            Found::Source(source) => Ok(source),
-            Found::InNextBlock => PointSource::seek_streaming(
-                wanted,
-                &self.file,
-                second.start + 1..second.end,
-                &block,
-            ),
-        }
-    }
 }

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use thalweg_io::storage::{FaultProfile, FaultStorage};
+
 use super::SortedReader;
 use crate::backend::{Epoch, MemoryTier, RowAddress};
 use crate::codec::{Record, RecordKind, RowPrefix, TableId};
@@ -9,8 +11,9 @@ use crate::merge::Keep;
 use crate::merge::model::{
     DeltaShape, ModelRow, ModelSource, address_of, model_rows, play, random_delta,
 };
-use crate::sst::test_runs::{memory_files, write_delta, write_run};
-use crate::sst::{RunOrigin, RunWriter};
+use crate::snapshot::StoreFiles;
+use crate::sst::test_runs::{files_in, memory_files, write_delta, write_run};
+use crate::sst::{RunOrigin, RunWriter, SortedFile};
 use crate::test_random::SplitMix64;
 use crate::{KeyGroup, KeyGroupRange, KeyHash};
 
@@ -135,7 +138,10 @@ fn reads_are_what_the_model_has() {
 
 /// Three files of one row each, a level a file, the newest of which says `newest`.
 fn three_levels(newest: Record<'_>) -> Store {
-    let files = memory_files();
+    three_levels_in(memory_files(), newest)
+}
+
+fn three_levels_in(files: StoreFiles, newest: Record<'_>) -> Store {
     let mut version = Version::default();
     for (level, record) in [(1, newest), (2, Record::put(0, b"2")), (3, Record::put(1, b"3"))] {
         let origin = RunOrigin { level, first_epoch: Epoch(1), last_epoch: Epoch(1) };
@@ -182,6 +188,40 @@ fn blocks_of_a_batch_are_read_together_and_once() {
     assert_eq!((counters.rounds_read, counters.blocks_read, counters.cache_hits), (1, 3, 30));
     let absent = KeyHash::from_u32(2_000);
     assert!(!store.reader.may_hold(&store.version, TABLE, KeyGroup(0), absent));
+}
+
+/// Every byte of a block that is needed, and none of the others.
+#[test]
+fn damage_is_an_error_of_the_rows_it_concerns() {
+    let storage = Arc::new(FaultStorage::new(5, FaultProfile::none()));
+    let files = files_in(Arc::clone(&storage) as Arc<_>);
+    let mut store = three_levels_in(files.clone(), Record::put(2, b"1"));
+    let meta = Arc::clone(&store.version.levels[1][0]);
+    let path = files.sorted_path(meta.id());
+    let block = SortedFile::open(&files, &meta).unwrap().address(0);
+    for at in (0..u64::from(block.length_bytes)).step_by(7) {
+        storage.damage(&path, block.offset + at, 1 << (at % 8)).unwrap();
+        store.reader = SortedReader::new(files.clone(), 1 << 20);
+        assert_eq!(read_number(&mut store, &[1_000]), 3, "in another block");
+        let mut other = Vec::new();
+        let row = [RowAddress {
+            group: KeyGroup(0),
+            hash: KeyHash::from_u32(5),
+            key: &address_of(8, 4).2,
+        }];
+        let visit = &mut |_: usize, record: &Record<'_>| {
+            other.push(record.state);
+            Ok(())
+        };
+        let Store { version, reader, deltas, .. } = &mut store;
+        let error = reader.read_rows(version, deltas, TABLE, &row, 0, visit).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(path.to_str().unwrap()), "byte {at}: {text}");
+        assert!(text.contains(&format!("byte {}", block.offset)), "byte {at}: {text}");
+        assert!(other.is_empty(), "nothing of a row is given before all of it is known");
+        storage.damage(&path, block.offset + at, 1 << (at % 8)).unwrap();
+    }
+    assert_eq!(read_number(&mut store, &[5]), 3);
 }
 
 #[test]

@@ -17,7 +17,11 @@ use crate::snapshot::StoreFiles;
 
 /// A directory of its own.
 pub(crate) fn memory_files() -> StoreFiles {
-    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    files_in(Arc::new(MemoryStorage::new()))
+}
+
+/// A directory in a storage.
+pub(crate) fn files_in(storage: Arc<dyn Storage>) -> StoreFiles {
     storage.create_dir_all(Path::new("files")).unwrap();
     StoreFiles::new(storage, Path::new("files"), FileId(1))
 }

@@ -128,6 +128,20 @@ impl fmt::Display for StateTtl {
     }
 }
 
+/// What the expiry of a record is after its last update where expired state is given until it is cleaned up: files would
+/// clean it up too soon. No clock comes near it.
+pub(crate) const KEPT_MS: i64 = 1 << 61;
+
+impl StateTtl {
+    /// How long after its last update a record expires for the persistent tier.
+    pub(crate) fn record_ms(&self) -> i64 {
+        match self.visibility {
+            TtlVisibility::ReturnExpiredIfNotCleanedUp => KEPT_MS,
+            TtlVisibility::NeverReturnExpired => self.ttl_ms,
+        }
+    }
+}
+
 /// A TTL that is switched on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TtlPolicy {

@@ -37,7 +37,6 @@ fn options_out_of_bounds_are_refused() {
     refused(LsmOptions::new(KeyGroupRange { start: 0, end: 129 }, 128));
     refused(LsmOptions::new(ALL_GROUPS, u16::MAX));
     refused(options().retained_checkpoints(Some(1)));
-    refused(options().memory_budget_bytes(Some(1000)));
     for name in ["", "../up", "a/b", ".hidden", "sp ace", &"x".repeat(65)] {
         refused(options().store(name));
     }

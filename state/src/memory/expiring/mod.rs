@@ -30,7 +30,7 @@ use std::cell::Cell;
 
 use super::content::{Content, FieldWriter};
 use crate::codec::Record;
-use crate::ttl::TtlPolicy;
+use crate::ttl::{KEPT_MS, TtlPolicy};
 use crate::{StateError, StateValue};
 
 /// The time of what a read has removed.
@@ -85,7 +85,13 @@ impl Purged {
 /// while the state had no TTL: it lives until it is written again.
 fn updated_ms_of(record: &Record<'_>, ttl_ms: Option<i64>) -> i64 {
     let expires_at_ms = record.expires_at_ms.unwrap_or(i64::MAX);
-    expires_at_ms.saturating_sub(ttl_ms.unwrap_or(0)).max(NOW_MS_MIN)
+    let lived_ms = match ttl_ms {
+        _ if expires_at_ms >= KEPT_MS / 2 => KEPT_MS,
+        // Written when expired state was not given yet: it lives anew.
+        Some(KEPT_MS) | None => 0,
+        Some(ttl_ms) => ttl_ms,
+    };
+    expires_at_ms.saturating_sub(lived_ms).max(NOW_MS_MIN)
 }
 
 /// A value that expires.

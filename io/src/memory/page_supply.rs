@@ -7,8 +7,9 @@
 //!
 //! 1. A supply starts without pages. The first one that is asked for is not there, and starts the
 //!    thread's work.
-//! 2. From then on it keeps [`READY_PAGES`] ready. Who gets none takes small pages instead, and asks
-//!    again for the next piece.
+//! 2. From then on it keeps some ready: two, and two more for each that was taken, at most
+//!    [`READY_PAGES_MAX`]. Who gets none takes small pages instead, and asks again for the next
+//!    piece.
 //!
 //! # Invariants
 //!
@@ -27,8 +28,9 @@ pub const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// No page is smaller; where huge ones are not to be had, each of these is touched.
 const SMALL_PAGE_BYTES: usize = 4096;
 
-/// How many pages are kept ready: what a table of ten million inserts a second takes in 30 ms.
-const READY_PAGES: usize = 6;
+/// How many pages are kept ready at most: what a table of ten million inserts a second takes in
+/// 30 ms.
+const READY_PAGES_MAX: usize = 6;
 
 /// A handle to a supply of huge pages; clones share it.
 ///
@@ -77,6 +79,7 @@ struct Pages {
     ready: Vec<Arena>,
     /// How many are to be ready; 0 until one was asked for, and when there is no memory.
     wanted_count: usize,
+    taken_count: usize,
     is_closed: bool,
     has_ended: bool,
 }
@@ -103,8 +106,9 @@ impl PageSupply {
     /// A page that was touched, if one is ready. It reads as zeros.
     pub fn take(&self) -> Option<Arena> {
         let mut pages = self.handle.shared.pages.try_lock().ok()?;
-        pages.wanted_count = READY_PAGES;
         let page = pages.ready.pop();
+        pages.taken_count += usize::from(page.is_some());
+        pages.wanted_count = (2 + 2 * pages.taken_count).min(READY_PAGES_MAX);
         drop(pages);
         self.handle.shared.changed.notify_all();
         page
@@ -141,8 +145,7 @@ impl Shared {
     fn fill(&self) {
         while self.wait_for_want() {
             // Without the lock: this is what takes time.
-            let made =
-                Arena::new(ArenaOptions::new(HUGE_PAGE_BYTES).huge_pages(true).prefault(true));
+            let made = touched_page();
             let mut pages = self.lock();
             match made {
                 Ok(page) => pages.ready.push(page),
@@ -193,11 +196,15 @@ mod tests {
         let supply = PageSupply::start(&ThreadSpawner).unwrap();
         assert!(supply.handle.shared.lock().ready.is_empty());
         assert!(supply.take().is_none());
-        wait_for(&supply, READY_PAGES);
+        wait_for(&supply, 2);
         let mut page = supply.clone().take().unwrap();
         assert!(page.as_slice().iter().all(|byte| *byte == 0));
         assert!(page.as_non_null().addr().get().is_multiple_of(HUGE_PAGE_BYTES));
-        wait_for(&supply, READY_PAGES);
+        wait_for(&supply, 4);
+        (0..4).for_each(|_| assert!(supply.take().is_some()));
+        wait_for(&supply, READY_PAGES_MAX);
+        thread::sleep(Duration::from_millis(5));
+        assert_eq!(supply.handle.shared.lock().ready.len(), READY_PAGES_MAX);
     }
 
     #[test]

@@ -29,6 +29,8 @@ use thalweg_io::memory::{Arena, ArenaOptions, HUGE_PAGE_BYTES, PageSupply};
 const CHUNK_BLOCKS_MIN: usize = 4;
 /// Blocks of the largest chunk: some 35 MiB.
 const CHUNK_BLOCKS_MAX: usize = 64;
+/// Memory of this size takes huge pages: half of what a TLB of 2,000 small pages covers.
+pub(super) const HUGE_FROM_BYTES: usize = 4 << 20;
 /// Blocks begin at multiples of a cache line.
 const BLOCK_ALIGNMENT_BYTES: usize = 64;
 
@@ -64,6 +66,7 @@ struct BlockPool {
 #[derive(Debug, Default)]
 struct Blocks {
     chunks: Vec<Arena>,
+    chunk_bytes: usize,
     /// The last chunk's first byte, taken once: to borrow the chunk again would be to borrow its blocks.
     chunk_start: Option<NonNull<u8>>,
     free: Vec<NonNull<u8>>,
@@ -93,10 +96,11 @@ impl Blocks {
     }
 
     fn add_chunk(&mut self, stride: usize, supply: Option<&PageSupply>) -> Result<(), AllocError> {
-        let page = supply.filter(|_| stride <= HUGE_PAGE_BYTES).and_then(PageSupply::take);
+        let is_large = self.chunk_bytes >= HUGE_FROM_BYTES && stride <= HUGE_PAGE_BYTES;
+        let page = supply.filter(|_| is_large).and_then(PageSupply::take);
         let blocks = match (&page, supply) {
             (Some(_), _) => HUGE_PAGE_BYTES / stride,
-            // The next chunk may be a page again.
+            // The next chunk may be a page.
             (None, Some(_)) => CHUNK_BLOCKS_MIN,
             (None, None) => (self.chunk_blocks * 2).clamp(CHUNK_BLOCKS_MIN, CHUNK_BLOCKS_MAX),
         };
@@ -104,6 +108,7 @@ impl Blocks {
             Some(page) => page,
             None => Arena::new(ArenaOptions::new(blocks * stride)).map_err(|_| AllocError)?,
         };
+        self.chunk_bytes += chunk.length_bytes();
         self.chunk_start = Some(chunk.as_non_null());
         self.chunks.push(chunk);
         (self.chunk_blocks, self.fresh_count) = (blocks, blocks);

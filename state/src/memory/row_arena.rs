@@ -15,18 +15,20 @@ use std::ptr::NonNull;
 
 use thalweg_io::memory::{Arena, HUGE_PAGE_BYTES, PageSupply};
 
+use super::prefetch_table::prefetch;
+use super::table_memory::HUGE_FROM_BYTES;
+
 /// Growth takes this much at once: page faults of a chunk stay far below a millisecond, and a store
 /// of few keys small.
 const CHUNK_BYTES_MAX: usize = 256 << 10;
 
 /// Chunks begin at a cache line, so that rows of 32 and 64 bytes never straddle two.
-const CHUNK_ALIGNMENT: usize = 64;
+const CHUNK_ALIGNMENT: usize = LINE_BYTES;
+
+const LINE_BYTES: usize = 64;
 
 /// Row numbers stay below this; `u32::MAX` marks the end of the list of free rows.
 pub(super) const ROWS_MAX: u32 = u32::MAX - 1;
-
-/// An arena of this size takes huge pages: half of what a TLB of 2,000 small pages covers.
-const HUGE_FROM_BYTES: usize = 4 << 20;
 
 pub(super) struct RowArena {
     /// Each is `chunk_layout` large.
@@ -39,6 +41,8 @@ pub(super) struct RowArena {
     supply: Option<PageSupply>,
     chunk_layout: Layout,
     stride: usize,
+    /// Where in a row its second line may begin; 0 if no row has one.
+    next_line_offset: usize,
     rows_log2: u32,
     len: u32,
 }
@@ -58,6 +62,7 @@ impl RowArena {
             supply: None,
             chunk_layout,
             stride,
+            next_line_offset: next_line_offset(stride),
             rows_log2,
             len: 0,
         })
@@ -128,6 +133,22 @@ impl RowArena {
         unsafe { chunk.add(index * self.stride) }
     }
 
+    /// Brings a row near: the line it begins in, and the next one if the row may go on there. A row
+    /// that is wider still is left to the processor.
+    ///
+    /// # Safety
+    ///
+    /// `row < self.len()`.
+    #[inline(always)]
+    pub(super) unsafe fn fetch(&self, row: u32) {
+        // SAFETY: by this function's contract.
+        let place = unsafe { self.at(row) }.as_ptr();
+        prefetch(place);
+        if self.next_line_offset != 0 {
+            prefetch(place.wrapping_add(self.next_line_offset));
+        }
+    }
+
     /// Memory of the chunks taken.
     pub(super) fn allocation_bytes(&self) -> usize {
         self.chunks.len() * self.chunk_layout.size()
@@ -146,6 +167,16 @@ impl RowArena {
     }
 }
 
+/// Rows begin at multiples of their stride in chunks that begin at a line.
+const fn next_line_offset(stride: usize) -> usize {
+    match stride {
+        0 => 0,
+        1..=LINE_BYTES if LINE_BYTES.is_multiple_of(stride) => 0,
+        1..=LINE_BYTES => stride - 1,
+        _ => LINE_BYTES,
+    }
+}
+
 impl Drop for RowArena {
     fn drop(&mut self) {
         for chunk in &self.allocated {
@@ -158,6 +189,12 @@ impl Drop for RowArena {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_that_straddle_lines_are_fetched_whole() {
+        let offsets = [16, 32, 64, 24, 48, 72, 128, 300].map(next_line_offset);
+        assert_eq!(offsets, [0, 0, 0, 23, 47, 64, 64, 64]);
+    }
 
     #[test]
     fn rows_are_disjoint_and_aligned() {

@@ -1,7 +1,6 @@
 //! The changes of a row store on their way to the persistent tier: barriers, beats, and the rows
 //! that cannot wait for them.
 
-use super::prefetch_table::prefetch;
 use super::row_eviction::MemoryPressure;
 use super::row_header::{EpochTag, header_at, header_at_mut, key_at};
 use super::row_store::RowStore;
@@ -134,7 +133,7 @@ impl<K: Key> RowStore<K> {
         let RowStore { arena, tracking: Some(tracking), fields, .. } = self else { return Ok(()) };
         let fetch = |row: &u32| {
             // SAFETY: rows that were ever listed were handed out by the arena.
-            prefetch(unsafe { arena.at(*row) }.as_ptr());
+            unsafe { arena.fetch(*row) };
         };
         rows.iter().take(AHEAD).for_each(fetch);
         let tag = EpochTag::of(epoch);

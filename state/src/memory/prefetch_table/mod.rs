@@ -202,8 +202,10 @@ impl<E> std::fmt::Debug for PrefetchTable<E> {
 }
 
 /// Bytes beyond an entry's own bucket that it is likely to lie in: at half load one in four is not in its own, but in one
-/// of the next.
-const NEXT_BUCKETS_BYTES: usize = 48;
+/// of the next. Three buckets of small entries, so that few are fetched for nothing.
+const fn next_buckets_bytes(entry_bytes: usize) -> usize {
+    if entry_bytes < 16 { 3 * entry_bytes } else { 48 }
+}
 /// Control bytes are read by groups.
 const GROUP_BYTES: usize = 16;
 
@@ -216,7 +218,7 @@ pub(crate) fn prefetch_bucket<E>(control: *const u8, index: usize) {
     prefetch(control.wrapping_add(index + GROUP_BYTES - 1));
     let entry = control.wrapping_sub((index + 1) * size_of::<E>());
     prefetch(entry);
-    prefetch(entry.wrapping_sub(NEXT_BUCKETS_BYTES));
+    prefetch(entry.wrapping_sub(next_buckets_bytes(size_of::<E>())));
 }
 
 /// Brings a cache line near; any address will do.

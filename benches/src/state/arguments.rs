@@ -86,6 +86,8 @@ pub struct Options {
     pub backend: Backend,
     /// Operations between two barriers; `None` for none.
     pub barrier_every: Option<u64>,
+    /// Barriers that are made at least, however long it takes.
+    pub barriers: u64,
     /// Memory that state may take, in MiB; `None` for as much as it needs.
     pub budget_mib: Option<u64>,
     /// Another store to run the same work on, alone, after ours.
@@ -119,6 +121,7 @@ pub fn declared() -> DeclaredArguments {
         .with(option("layout", "L", "rows or flat").default("rows"))
         .with(option("storage", "S", "uring or posix").default("uring"))
         .with(option("barrier-every", "N", "operations between two checkpoints; none without it"))
+        .with(option("barriers", "N", "goes on until there were so many barriers").default(0))
         .with(option("budget-mib", "M", "memory that state may take"))
         .with(option("rival", "R", "also rocksdb, fjall or redb (feature `rivals`)"))
         .with(
@@ -150,6 +153,7 @@ impl Options {
             growths: arguments.parse("growths")?,
             backend: arguments.parse("backend")?,
             barrier_every: arguments.parse_optional("barrier-every")?,
+            barriers: arguments.parse("barriers")?,
             budget_mib: arguments.parse_optional("budget-mib")?,
             rival: arguments.parse_optional("rival")?,
             layout: arguments.parse("layout")?,
@@ -167,6 +171,10 @@ impl Options {
             format!("--value-bytes {} is neither 8 nor 100", self.value_bytes)
         } else if self.barrier_every == Some(0) {
             "--barrier-every is at least 1".to_owned()
+        } else if self.barriers > 0
+            && (self.barrier_every.is_none() || self.backend == Backend::Memory)
+        {
+            "--barriers needs --barrier-every and --backend lsm".to_owned()
         } else if self.slice == 0 || self.batch == 0 || self.growths == 0 {
             "--slice, --batch and --growths are at least 1".to_owned()
         } else if self.seconds.is_nan()

@@ -21,8 +21,9 @@ use thalweg_io::Spawner;
 use thalweg_io::storage::{PosixStorage, Storage, UringOptions, UringStorage};
 
 use super::report::Line;
+use super::scratch::Scratch;
 use super::stopwatch::{Latencies, Ticks};
-use super::{Options, StorageKind};
+use super::{Backend, Options, StorageKind};
 use crate::now_ns;
 
 /// Rows that a beat writes for each record of the batch before it: the epoch is finished by the time
@@ -95,7 +96,9 @@ pub(super) struct Files {
     in_flight: VecDeque<(CheckpointId, u64)>,
     /// Whether ended epochs are still to be written down.
     has_beats: bool,
-    figures: Figures,
+    /// By phase of the run.
+    figures: Vec<Figures>,
+    phase: usize,
     ticks: Ticks,
 }
 
@@ -145,7 +148,8 @@ impl Files {
             next_checkpoint,
             in_flight: VecDeque::new(),
             has_beats: false,
-            figures: Figures::new(ticks),
+            figures: vec![Figures::new(ticks)],
+            phase: 0,
             ticks,
         }
     }
@@ -154,8 +158,26 @@ impl Files {
         &self.store
     }
 
+    /// Figures of the phase that runs, or was the last to run.
     pub(super) fn figures(&self) -> &Figures {
-        &self.figures
+        &self.figures[self.phase]
+    }
+
+    /// Figures of a phase that has run.
+    pub(super) fn figures_of(&self, phase: usize) -> &Figures {
+        &self.figures[phase]
+    }
+
+    /// What happens from now on counts for this phase. Nothing may be in flight.
+    pub(super) fn begin_phase(&mut self, phase: usize) {
+        let ticks = self.ticks;
+        self.figures.resize_with(self.figures.len().max(phase + 1), || Figures::new(ticks));
+        self.phase = phase;
+    }
+
+    /// Barriers of all phases.
+    pub(super) fn barrier_count(&self) -> u64 {
+        self.figures.iter().map(|figures| figures.stalls.count()).sum()
     }
 
     /// What is done after a batch of so many records.
@@ -171,7 +193,7 @@ impl Files {
             self.barrier(table)?;
         }
         if self.has_beats {
-            let (figures, beat_rows) = (&mut self.figures, self.beat_rows);
+            let (figures, beat_rows) = (&mut self.figures[self.phase], self.beat_rows);
             self.has_beats = !figures.beats.time(|| table.beat(beat_rows))?;
         }
         if !self.in_flight.is_empty() {
@@ -185,7 +207,7 @@ impl Files {
         let id = CheckpointId(self.next_checkpoint);
         let begin_ns = now_ns();
         let store = &self.store;
-        let ended = self.figures.stalls.time(|| {
+        let ended = self.figures[self.phase].stalls.time(|| {
             store.begin_checkpoint(id).map_err(StateError::from)?;
             table.barrier()
         });
@@ -197,7 +219,7 @@ impl Files {
                 Ok(true)
             }
             Err(StateError::Store(error)) if matches!(*error, StoreError::Congested { .. }) => {
-                self.figures.refused += 1;
+                self.figures[self.phase].refused += 1;
                 Ok(false)
             }
             Err(error) => Err(error.into()),
@@ -208,34 +230,35 @@ impl Files {
     pub(super) fn first_checkpoint(&mut self, table: &mut (impl Table + ?Sized)) -> Result<()> {
         self.barrier(table)?;
         self.settle(table)?;
-        self.figures = Figures::new(self.ticks);
+        self.figures[self.phase] = Figures::new(self.ticks);
         Ok(())
     }
 
     /// A checkpoint of what has changed, with nothing else going on; what it cost.
     pub(super) fn checkpoint(&mut self, table: &mut (impl Table + ?Sized)) -> Result<Cost> {
-        self.figures = Figures::new(self.ticks);
+        self.figures[self.phase] = Figures::new(self.ticks);
         self.barrier(table)?;
         self.settle(table)?;
-        let Figures { stalls, durable, bytes_written, .. } = &self.figures;
+        let Figures { stalls, durable, bytes_written, .. } = self.figures();
         let (stall_ns, durable_ns) = (stalls.longest_ns(), durable.longest_ns());
         Ok(Cost { stall_ns, durable_ns, bytes_written: *bytes_written })
     }
 
     fn poll(&mut self) -> Result<()> {
+        let figures = &mut self.figures[self.phase];
         for event in self.store.poll() {
             match event {
                 StoreEvent::CheckpointComplete { id, bytes_written, .. } => {
-                    self.figures.bytes_written += bytes_written;
+                    figures.bytes_written += bytes_written;
                     while let Some((first, begin_ns)) = self.in_flight.pop_front() {
-                        self.figures.durable.record_ns(now_ns() - begin_ns);
+                        figures.durable.record_ns(now_ns() - begin_ns);
                         if first == id {
                             break;
                         }
                     }
                 }
                 StoreEvent::SpillComplete { bytes_written, .. } => {
-                    self.figures.bytes_written += bytes_written;
+                    figures.bytes_written += bytes_written;
                 }
                 other => return Err(format!("in the background: {other:?}").into()),
             }
@@ -254,7 +277,7 @@ impl Files {
             // Not a busy wait: the store's threads may need this processor.
             std::thread::park_timeout(POLL_PAUSE);
         }
-        self.figures.settle_ns += now_ns() - begin_ns;
+        self.figures[self.phase].settle_ns += now_ns() - begin_ns;
         Ok(())
     }
 }
@@ -268,7 +291,9 @@ impl Figures {
     /// The fields of a line.
     pub(super) fn add_to(&self, line: Line) -> Line {
         let ms = |ns: u64| ns as f64 / 1e6;
-        line.field("checkpoints", self.durable.count())
+        let checkpoint_bytes = self.bytes_written / self.durable.count().max(1);
+        line.field("barriers", self.stalls.count())
+            .field("checkpoints", self.durable.count())
             .field("refused", self.refused)
             .us("stall_p50_us", self.stalls.quantile_ns(0.5))
             .us("stall_p999_us", self.stalls.quantile_ns(0.999))
@@ -278,7 +303,33 @@ impl Figures {
             .number("durable_p50_ms", ms(self.durable.quantile_ns(0.5)), 1)
             .number("durable_max_ms", ms(self.durable.longest_ns()), 1)
             .mib("checkpoints_mib", self.bytes_written)
+            .mib("mib/checkpoint", checkpoint_bytes)
             .number("settle_ms", ms(self.settle_ns), 0)
+    }
+}
+
+/// The directories of a run's stores, one after the other, and the files in them if the run has any.
+pub(super) struct Runs<'a> {
+    options: &'a Options,
+    ticks: Ticks,
+    scratch: Scratch,
+    count: usize,
+}
+
+impl<'a> Runs<'a> {
+    pub(super) fn new(options: &'a Options, ticks: Ticks, name: &str) -> Result<Self> {
+        let scratch = Scratch::new(&options.directory, name)?;
+        Ok(Runs { options, ticks, scratch, count: 0 })
+    }
+
+    /// Files of another store, if state is on files.
+    pub(super) fn next_files(&mut self) -> Result<Option<Files>> {
+        self.count += 1;
+        let directory = self.scratch.path().join(self.count.to_string());
+        match self.options.backend {
+            Backend::Memory => Ok(None),
+            Backend::Lsm => Files::create(self.options, self.ticks, &directory).map(Some),
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 //! 1. `arguments` reads the command line; `bench` is the list of what can be run.
 //! 2. `events` makes the input, outside of what is timed; `pairing` lets store and baseline take
 //!    turns over the same events and compares what they answer.
-//! 3. `store` is our side and `plain` the baseline; each `rmw`, `list`, `map`, `timers` holds one
-//!    workload. `stopwatch`, `process` and `report` measure and print.
+//! 3. `store` and `keyed_rows` are our side, `files` what it writes, `plain` the baseline; each `rmw`,
+//!    `list`, `map`, `timers`, `snapshot` holds one workload.
+//! 4. `growth`, `single_calls`, `stopwatch`, `process` and `report` measure and print.
 //!
 //! **Invariants**
 //! - Store and baseline see the same events in the same order, and their digests are compared: a
@@ -17,13 +18,16 @@
 mod arguments;
 mod events;
 mod files;
+mod growth;
 mod pairing;
 mod process;
 mod report;
 mod scratch;
+mod single_calls;
 mod stopwatch;
 mod zipf;
 
+mod keyed_rows;
 mod plain;
 mod store;
 

@@ -3,7 +3,7 @@
 use thalweg::Result;
 
 use super::Options;
-use super::process::thread_waited_ns;
+use super::process::{thread_waited_ns, written_bytes};
 use crate::now_ns;
 
 /// How many pairs of slices are run at least, however short the run is to be.
@@ -26,6 +26,11 @@ pub(super) trait Side<I> {
     fn settle(&mut self) -> Result<()> {
         Ok(())
     }
+
+    /// How many barriers there were.
+    fn barrier_count(&self) -> u64 {
+        0
+    }
 }
 
 /// What was measured of one phase.
@@ -34,6 +39,10 @@ pub(super) struct Rates {
     /// Operations a second of each slice.
     ours: Vec<f64>,
     plain: Vec<f64>,
+    /// Operations of our slices together, and what was written during them and until they were
+    /// settled.
+    pub(super) ours_operations: u64,
+    pub(super) ours_written_bytes: u64,
     /// How long our slices and the baseline's were ready and had no processor.
     pub(super) ours_waited_ns: u64,
     pub(super) plain_waited_ns: u64,
@@ -62,7 +71,7 @@ pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Runs slices in turn until the time is over: ours, plain, then plain, ours, and so on. `prepare`
+/// Runs slices in turn until the time is over and there were so many barriers as asked for: ours, plain, then plain, ours, and so on. `prepare`
 /// makes the next input, outside of what is timed.
 ///
 /// # Errors
@@ -76,7 +85,10 @@ pub(super) fn alternate<I, const PHASES: usize>(
 ) -> Result<[Rates; PHASES]> {
     let mut rates = [(); PHASES].map(|()| Rates::default());
     let (mut timed_ns, mut pairs) = (0, 0);
-    while pairs < PAIRS_MIN || (timed_ns as f64) < options.seconds * 1e9 {
+    while pairs < PAIRS_MIN
+        || (timed_ns as f64) < options.seconds * 1e9
+        || ours.barrier_count() < options.barriers
+    {
         let input = prepare();
         for (phase, rates) in rates.iter_mut().enumerate() {
             let mut ours_taken = Taken::default();
@@ -96,6 +108,8 @@ pub(super) fn alternate<I, const PHASES: usize>(
             }
             rates.ours.push(ours_taken.per_second());
             rates.plain.push(plain_taken.per_second());
+            rates.ours_operations += ours_taken.answer.operations;
+            rates.ours_written_bytes += ours_taken.written_bytes;
             rates.ours_waited_ns += ours_taken.waited_ns;
             rates.plain_waited_ns += plain_taken.waited_ns;
             timed_ns += ours_taken.ns + plain_taken.ns;
@@ -109,12 +123,13 @@ pub(super) fn alternate<I, const PHASES: usize>(
 struct Taken {
     ns: u64,
     waited_ns: u64,
+    written_bytes: u64,
     answer: Answer,
 }
 
 impl Default for Taken {
     fn default() -> Self {
-        Taken { ns: 1, waited_ns: 0, answer: Answer { operations: 0, digest: 0 } }
+        Taken { ns: 1, waited_ns: 0, written_bytes: 0, answer: Answer { operations: 0, digest: 0 } }
     }
 }
 
@@ -125,12 +140,12 @@ impl Taken {
 }
 
 fn take_turn<I>(side: &mut impl Side<I>, input: &I, phase: usize) -> Result<Taken> {
-    let (begin_ns, waited_ns) = (now_ns(), thread_waited_ns());
+    let (written, waited_ns, begin_ns) = (written_bytes(), thread_waited_ns(), now_ns());
     let answer = side.run(input, phase)?;
     let ns = (now_ns() - begin_ns).max(1);
     let waited_ns = thread_waited_ns().saturating_sub(waited_ns);
     side.settle()?;
-    Ok(Taken { ns, waited_ns, answer })
+    Ok(Taken { ns, waited_ns, written_bytes: written_bytes() - written, answer })
 }
 
 #[cfg(test)]

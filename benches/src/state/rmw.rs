@@ -8,20 +8,16 @@ use thalweg::Result;
 use thalweg::state::StateValue;
 
 use super::events::{Event, Events, every_key};
-use super::files::Files;
+use super::files::{Files, Runs};
+use super::growth::grow;
 use super::pairing::{Answer, Side, alternate};
 use super::plain::PlainCounters;
-use super::process::{anonymous_bytes, written_bytes};
+use super::process::written_bytes;
 use super::report::{Line, print_ratio};
-use super::scratch::Scratch;
-use super::stopwatch::{Latencies, Longest, Ticks};
+use super::single_calls::{Single, single_count, time_singles};
+use super::stopwatch::{Longest, Ticks};
 use super::store::{FlatCounters, OnFiles, RowCounters};
-use super::{Backend, Layout, Options};
-
-/// Calls of which single ones are timed before the other side has its turn.
-const LATENCY_BURST: usize = 65_536;
-/// Every so many calls one is timed.
-const TIMED_EVERY: usize = 4;
+use super::{Layout, Options};
 
 /// A table of counters.
 pub(super) trait Counters {
@@ -36,6 +32,10 @@ pub(super) trait Counters {
     /// Waits for what happens in the background.
     fn settle(&mut self) -> Result<()> {
         Ok(())
+    }
+    /// How many barriers there were.
+    fn barrier_count(&self) -> u64 {
+        0
     }
 }
 
@@ -100,6 +100,16 @@ impl<C: Counters> Side<Vec<Event>> for Turns<C> {
     fn settle(&mut self) -> Result<()> {
         self.0.settle()
     }
+
+    fn barrier_count(&self) -> u64 {
+        self.0.barrier_count()
+    }
+}
+
+impl<C: Counters> Single<Event> for Turns<C> {
+    fn single(&mut self, event: &Event, _phase: usize) -> Result<u64> {
+        self.0.update(*event)
+    }
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
@@ -107,40 +117,6 @@ pub(super) fn run(options: &Options) -> Result<()> {
         8 => run_with::<u64>(options),
         _ => run_with::<Wide>(options),
     }
-}
-
-/// What growth to all keys has shown.
-struct Growth<C> {
-    counters: C,
-    longest: Longest,
-    resident_bytes: u64,
-}
-
-/// Makes counters for all keys, `growths` times over, and keeps the last.
-fn grow<C: Counters>(
-    (options, ticks): (&Options, Ticks),
-    growths: usize,
-    mut make: impl FnMut() -> Result<C>,
-) -> Result<Growth<C>> {
-    let mut longest = Longest::new(ticks);
-    // Of the first time: later ones reuse memory that the allocator has kept.
-    let mut resident_bytes = None;
-    let mut last = None;
-    for _ in 0..growths {
-        drop(last.take());
-        let before = anonymous_bytes();
-        let mut counters = make()?;
-        for key in every_key(options.keys) {
-            longest.time(|| counters.update(Event::new(key, 1)))?;
-        }
-        longest.restart();
-        counters.grown()?;
-        resident_bytes.get_or_insert_with(|| anonymous_bytes().saturating_sub(before));
-        last = Some(counters);
-    }
-    let counters = last.ok_or("growths is at least 1")?;
-    let resident_bytes = resident_bytes.unwrap_or(0);
-    Ok(Growth { counters, longest, resident_bytes })
 }
 
 fn run_with<V: Measured>(options: &Options) -> Result<()> {
@@ -157,56 +133,56 @@ fn run_beside_plain<V: Value, C: Counters + OnFiles>(
     new: impl Fn(&Options, Option<Files>) -> Result<C>,
 ) -> Result<f64> {
     let ticks = Ticks::calibrate();
-    let context = (options, ticks);
-    let scratch = Scratch::new(&options.directory, "rmw")?;
-    let mut attempt = 0;
-    let make = || {
-        attempt += 1;
-        let directory = scratch.path().join(attempt.to_string());
-        let files = match options.backend {
-            Backend::Memory => None,
-            Backend::Lsm => Some(Files::create(options, ticks, &directory)?),
-        };
-        new(options, files)
-    };
-    let mut ours = grow(context, options.growths, make)?;
-    let mut plain = grow(context, 1, || Ok(PlainCounters::<V>::with_room_for(options.keys)))?;
+    let mut runs = Runs::new(options, ticks, "rmw")?;
+    let make = || Ok(Turns(new(options, runs.next_files()?)?));
+    let mut ours =
+        grow(ticks, options.growths, make, |ours, longest| fill(ours, options, longest))?;
+    let make_plain = || Ok(Turns(PlainCounters::<V>::with_room_for(options.keys)));
+    let mut plain = grow(ticks, 1, make_plain, |plain, longest| fill(plain, options, longest))?;
 
     let mut events = Events::new(options.keys, options.zipf);
     let written_before = written_bytes();
-    let (mut ours_turns, mut plain_turns) = (Turns(ours.counters), Turns(plain.counters));
     let prepare = || {
         let mut slice = Vec::with_capacity(options.slice);
         events.fill(&mut slice, options.slice);
         slice
     };
-    let [rates] = alternate::<_, 1>(options, prepare, &mut ours_turns, &mut plain_turns)?;
+    let [rates] = alternate::<_, 1>(options, prepare, &mut ours.table, &mut plain.table)?;
     let written = written_bytes() - written_before;
-    (ours.counters, plain.counters) = (ours_turns.0, plain_turns.0);
 
-    let (mut ours_latencies, mut plain_latencies) = (Latencies::new(ticks), Latencies::new(ticks));
-    let bursts = (options.slice / LATENCY_BURST).clamp(1, 16);
-    let mut burst = Vec::new();
-    for _ in 0..bursts {
-        events.fill(&mut burst, LATENCY_BURST.min(options.slice));
-        let ours_digest = time_single(&mut ours.counters, &burst, &mut ours_latencies)?;
-        let plain_digest = time_single(&mut plain.counters, &burst, &mut plain_latencies)?;
-        if ours_digest != plain_digest {
-            return Err(format!("single calls: {ours_digest} is not {plain_digest}").into());
-        }
-    }
-    let mut ours_line = line(options, "thalweg", rates.ours_mops(), &ours_latencies, &ours)
+    let mut singles = Vec::new();
+    events.fill(&mut singles, single_count(options));
+    let latencies = time_singles(ticks, (&singles, 0), &mut ours.table, &mut plain.table)?;
+    let mut ours_line = line(options, "thalweg", rates.ours_mops())
+        .latencies(&latencies[0])
+        .growth(&ours.figures)
         .mib("written_mib", written);
-    if let Some(files) = ours.counters.files() {
+    let files = ours.table.0.files();
+    if let Some(files) = files {
         ours_line = files.figures().add_to(ours_line);
     }
     ours_line.print();
-    line(options, "hashbrown", rates.plain_mops(), &plain_latencies, &plain).print();
-    print_ratio("rmw", &rates);
-    if let Some(files) = ours.counters.files() {
+    line(options, "hashbrown", rates.plain_mops())
+        .latencies(&latencies[1])
+        .growth(&plain.figures)
+        .print();
+    print_ratio("rmw", "hashbrown", &rates);
+    if let Some(files) = files {
         println!("{}", files.store().statistics());
     }
     Ok(rates.ours_mops())
+}
+
+/// Gives every key a counter.
+fn fill<C: Counters>(
+    Turns(counters): &mut Turns<C>,
+    options: &Options,
+    longest: &mut Longest,
+) -> Result<()> {
+    for key in every_key(options.keys) {
+        longest.time(|| counters.update(Event::new(key, 1)))?;
+    }
+    counters.grown()
 }
 
 #[cfg(feature = "rivals")]
@@ -222,32 +198,7 @@ fn run_rival<V: Value>(_options: &Options, _ours_mops: f64) -> Result<()> {
     Ok(())
 }
 
-#[inline(never)]
-fn time_single(
-    counters: &mut impl Counters,
-    events: &[Event],
-    latencies: &mut Latencies,
-) -> Result<u64> {
-    let mut digest = 0_u64;
-    for (i, event) in events.iter().enumerate() {
-        let sum = if i % TIMED_EVERY == 0 {
-            latencies.time(|| counters.update(*event))
-        } else {
-            counters.update(*event)
-        };
-        digest = digest.wrapping_add(sum?);
-    }
-    counters.settle()?;
-    Ok(digest)
-}
-
-fn line<C>(
-    options: &Options,
-    system: &str,
-    mops: f64,
-    latencies: &Latencies,
-    growth: &Growth<C>,
-) -> Line {
+fn line(options: &Options, system: &str, mops: f64) -> Line {
     Line::new(system, "rmw")
         .field("keys", options.keys)
         .field("value_bytes", options.value_bytes)
@@ -255,8 +206,4 @@ fn line<C>(
         .field("layout", options.layout.name())
         .field("events", options.keys_are())
         .number("mops", mops, 2)
-        .latencies(latencies)
-        .us("growth_longest_us", growth.longest.repeated_ns())
-        .us("growth_longest_raw_us", growth.longest.raw_ns())
-        .mib("rss_mib", growth.resident_bytes)
 }

@@ -205,6 +205,10 @@ impl<V: Value> Counters for RowCounters<V> {
             None => Ok(()),
         }
     }
+
+    fn barrier_count(&self) -> u64 {
+        self.files.as_ref().map_or(0, Files::barrier_count)
+    }
 }
 
 /// A counter a key, next to its key: the flat layout.
@@ -264,6 +268,10 @@ impl<V: Value> Counters for FlatCounters<V> {
             Some(files) => files.settle(&mut self.counters),
             None => Ok(()),
         }
+    }
+
+    fn barrier_count(&self) -> u64 {
+        self.files.as_ref().map_or(0, Files::barrier_count)
     }
 }
 

@@ -21,6 +21,8 @@ fn options_have_defaults_and_are_checked() {
         ("rmw --batch 0", "are at least 1"),
         ("rmw --seconds -1", "--seconds is not below 0"),
         ("rmw --backend disk", "there are lsm and memory"),
+        ("rmw --barriers 9", "--barriers needs --barrier-every"),
+        ("rmw --barriers 9 --barrier-every 5 --backend memory", "and --backend lsm"),
     ] {
         let error = read(line).unwrap_err().to_string();
         assert!(error.contains(expected), "{line}: {error}");
@@ -33,9 +35,12 @@ fn every_bench_runs_and_agrees_with_its_baseline() {
         "rmw --keys 300 --backend memory",
         "rmw --keys 300 --barrier-every 500",
         "rmw --keys 300 --value-bytes 100 --zipf 0.99",
-        "list --keys 100",
-        "map --keys 20",
-        "timers --keys 500",
+        "list --keys 100 --backend memory",
+        "list --keys 100 --barrier-every 150",
+        "map --keys 20 --backend memory",
+        "map --keys 20 --barrier-every 300 --storage posix",
+        "timers --keys 500 --backend memory",
+        "timers --keys 500 --barrier-every 100 --barriers 40",
         "rmw --keys 300 --barrier-every 500 --layout flat",
         "snapshot --keys 400",
         "snapshot --keys 400 --layout flat --storage posix",

@@ -1,75 +1,174 @@
-//! The hold model: with so many timers standing, take the earliest and register another up to a
-//! minute after it; every fourth time a timer is deleted and registered again, later.
+//! The hold model: with so many timers standing, a key each, the earliest fires and its key registers
+//! another up to a minute after it; every fourth time a record of another key moves that key's timer.
+//! The baseline is an ordered set of times and key numbers, which keeps no keys.
 
 use std::collections::BTreeSet;
 
 use thalweg::Result;
-use thalweg::state::{Key, RowId, RowStore, StateRegistrar, Timer, TimerQueue};
+use thalweg::state::TimeDomain::EventTime;
+use thalweg::state::{Key, KeyedTimers, RowStore, StateError, StateRegistrar};
 
 use super::Options;
+use super::files::{Files, Runs, Table};
+use super::growth::grow;
 use super::pairing::{Answer, Side, alternate};
-use super::process::anonymous_bytes;
-use super::report::Line;
+use super::report::PhaseReport;
+use super::single_calls::{Single, single_count, time_singles};
+use super::stopwatch::{Longest, Ticks};
 use crate::digest::splitmix64;
 
 /// Timers lie within this time of the one that is popped.
 const SPREAD_MS: u64 = 60_000;
 /// Every so many steps a timer is deleted and registered again.
 const MOVE_EVERY: u64 = 4;
+/// Steps are shorter slices than updates.
+const STEP_COST: usize = 4;
 
-/// A set of timers, by number.
+/// A set of timers, one for each number.
 trait Timers {
-    fn register(&mut self, at_ms: i64, number: u32);
-    fn delete(&mut self, at_ms: i64, number: u32) -> bool;
-    fn pop(&mut self) -> Option<(i64, u32)>;
-}
-
-struct Queue {
-    queue: TimerQueue,
-    /// The rows that timers belong to; timers are told apart by their numbers.
-    rows: Vec<RowId>,
-    _store: RowStore<u64>,
-}
-
-impl Queue {
-    fn new(timers: u64) -> Result<Self> {
-        let mut store = RowStore::<u64>::new(StateRegistrar::new::<u64>("timers"))?;
-        let rows = (0..timers).map(|key| store.find_or_insert(key.key_hash(), &key));
-        let rows = rows.collect::<std::result::Result<_, _>>()?;
-        Ok(Queue { queue: TimerQueue::new(), rows, _store: store })
+    fn register(&mut self, at_ms: i64, number: u64) -> Result<()>;
+    /// Takes the earliest out and registers it again, at what `next_ms` makes of it.
+    fn fire(&mut self, next_ms: impl FnOnce(i64, u64) -> i64) -> Result<(i64, u64)>;
+    /// Deletes a timer and registers it again.
+    fn change(&mut self, number: u64, from_ms: i64, to_ms: i64) -> Result<()>;
+    /// All timers are there.
+    fn grown(&mut self) -> Result<()> {
+        Ok(())
     }
-
-    fn timer(&self, timestamp_ms: i64, number: u32) -> Timer {
-        Timer { timestamp_ms, row: self.rows[number as usize] }
+    /// What is done after a batch of steps.
+    fn after_batch(&mut self, _steps: usize) -> Result<()> {
+        Ok(())
+    }
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn files(&self) -> Option<&Files> {
+        None
     }
 }
 
-impl Timers for Queue {
-    fn register(&mut self, at_ms: i64, number: u32) {
-        self.queue.register(self.timer(at_ms, number));
+/// Timers and the rows of their keys.
+struct RowTimers {
+    rows: RowStore<u64>,
+    timers: KeyedTimers,
+}
+
+impl Table for RowTimers {
+    fn barrier(&mut self) -> Result<(), StateError> {
+        self.timers.barrier();
+        self.rows.barrier().map(drop)
     }
 
-    fn delete(&mut self, at_ms: i64, number: u32) -> bool {
-        self.queue.delete(self.timer(at_ms, number))
+    fn beat(&mut self, rows_max: usize) -> Result<bool, StateError> {
+        let are_rows_done = self.rows.beat(rows_max)?.is_done();
+        Ok(self.timers.beat(&mut self.rows, rows_max)? && are_rows_done)
     }
 
-    fn pop(&mut self) -> Option<(i64, u32)> {
-        // Rows were handed out in order, so that they are their numbers.
-        self.queue.pop_due(i64::MAX).map(|timer| (timer.timestamp_ms, timer.row.as_u32()))
+    fn restore_step(&mut self) -> Result<bool, StateError> {
+        self.rows.restore_step()
     }
 }
 
-impl Timers for BTreeSet<(i64, u32)> {
-    fn register(&mut self, at_ms: i64, number: u32) {
+/// Our side.
+struct Keyed {
+    table: RowTimers,
+    files: Option<Files>,
+}
+
+impl Keyed {
+    fn new(files: Option<Files>) -> Result<Self> {
+        let registrar = StateRegistrar::new::<u64>("timers");
+        let table = match &files {
+            None => RowTimers { rows: RowStore::new(registrar)?, timers: KeyedTimers::new() },
+            Some(files) => {
+                let mut rows = RowStore::new_in(registrar, files.store(), "rows")?;
+                let timers = KeyedTimers::new_in(files.store(), "timers", &mut rows)?;
+                RowTimers { rows, timers }
+            }
+        };
+        Ok(Keyed { table, files })
+    }
+}
+
+impl Timers for Keyed {
+    fn register(&mut self, at_ms: i64, number: u64) -> Result<()> {
+        let RowTimers { rows, timers } = &mut self.table;
+        let (mut cursor, _) = rows.enter(number.key_hash(), &number)?;
+        let row = cursor.row_id();
+        timers.register(EventTime, at_ms, &mut cursor);
+        row.into_iter().for_each(|row| rows.release(row));
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn fire(&mut self, next_ms: impl FnOnce(i64, u64) -> i64) -> Result<(i64, u64)> {
+        let RowTimers { rows, timers } = &mut self.table;
+        let due = timers.pop_due(EventTime, i64::MAX).ok_or("a timer is always standing")?;
+        timers.upcoming(EventTime).into_iter().for_each(|row| rows.hint_id(row));
+        let (at_ms, row) = (due.timestamp_ms(), due.row());
+        let (mut cursor, number) = rows.cursor(row)?;
+        let number = *number;
+        timers.register(EventTime, next_ms(at_ms, number), &mut cursor);
+        due.unpin(&mut cursor);
+        rows.release(row);
+        Ok((at_ms, number))
+    }
+
+    #[inline(always)]
+    fn change(&mut self, number: u64, from_ms: i64, to_ms: i64) -> Result<()> {
+        let RowTimers { rows, timers } = &mut self.table;
+        let (mut cursor, _) = rows.enter(number.key_hash(), &number)?;
+        let row = cursor.row_id();
+        timers.delete(EventTime, from_ms, &mut cursor);
+        timers.register(EventTime, to_ms, &mut cursor);
+        row.into_iter().for_each(|row| rows.release(row));
+        Ok(())
+    }
+
+    fn grown(&mut self) -> Result<()> {
+        match &mut self.files {
+            Some(files) => files.first_checkpoint(&mut self.table),
+            None => Ok(()),
+        }
+    }
+
+    fn after_batch(&mut self, steps: usize) -> Result<()> {
+        match &mut self.files {
+            Some(files) => files.after_batch(&mut self.table, steps),
+            None => Ok(()),
+        }
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        match &mut self.files {
+            Some(files) => files.settle(&mut self.table),
+            None => Ok(()),
+        }
+    }
+
+    fn files(&self) -> Option<&Files> {
+        self.files.as_ref()
+    }
+}
+
+impl Timers for BTreeSet<(i64, u64)> {
+    fn register(&mut self, at_ms: i64, number: u64) -> Result<()> {
         self.insert((at_ms, number));
+        Ok(())
     }
 
-    fn delete(&mut self, at_ms: i64, number: u32) -> bool {
-        self.remove(&(at_ms, number))
+    #[inline(always)]
+    fn fire(&mut self, next_ms: impl FnOnce(i64, u64) -> i64) -> Result<(i64, u64)> {
+        let (at_ms, number) = self.pop_first().ok_or("a timer is always standing")?;
+        self.insert((next_ms(at_ms, number), number));
+        Ok((at_ms, number))
     }
 
-    fn pop(&mut self) -> Option<(i64, u32)> {
-        self.pop_first()
+    #[inline(always)]
+    fn change(&mut self, number: u64, from_ms: i64, to_ms: i64) -> Result<()> {
+        self.remove(&(from_ms, number));
+        self.insert((to_ms, number));
+        Ok(())
     }
 }
 
@@ -79,60 +178,97 @@ struct Hold<T> {
     /// When each timer is due.
     due_ms: Vec<i64>,
     step: u64,
+    batch: usize,
 }
 
 impl<T: Timers> Hold<T> {
-    fn new(mut timers: T, count: u64) -> Self {
-        let due_ms: Vec<i64> = (0..count).map(|i| spread(0, splitmix64(i))).collect();
-        (0..).zip(&due_ms).for_each(|(number, at_ms)| timers.register(*at_ms, number));
-        Hold { timers, due_ms, step: 0 }
+    fn new(options: &Options, timers: T) -> Self {
+        let due_ms = (0..options.keys).map(|number| next_ms(0, number, 0)).collect();
+        Hold { timers, due_ms, step: 0, batch: options.batch }
+    }
+
+    fn fill(&mut self, longest: &mut Longest) -> Result<()> {
+        for (number, at_ms) in (0..).zip(&self.due_ms) {
+            longest.time(|| self.timers.register(*at_ms, number))?;
+        }
+        self.timers.grown()
     }
 
     #[inline(always)]
-    fn step(&mut self) -> u64 {
-        let Some((now_ms, number)) = self.timers.pop() else { return 0 };
-        self.place(now_ms, number);
-        self.step += 1;
-        if self.step.is_multiple_of(MOVE_EVERY) {
-            let moved = splitmix64(self.step) % self.due_ms.len() as u64;
-            if self.timers.delete(self.due_ms[moved as usize], moved as u32) {
-                self.place(now_ms, moved as u32);
-            }
+    fn step(&mut self) -> Result<u64> {
+        let Hold { timers, due_ms, step, .. } = self;
+        let (now_ms, number) = timers.fire(|now_ms, number| {
+            due_ms[number as usize] = next_ms(now_ms, number, *step);
+            due_ms[number as usize]
+        })?;
+        *step += 1;
+        if step.is_multiple_of(MOVE_EVERY) {
+            let moved = splitmix64(*step) % due_ms.len() as u64;
+            let to_ms = next_ms(now_ms, moved, *step);
+            let from_ms = std::mem::replace(&mut due_ms[moved as usize], to_ms);
+            timers.change(moved, from_ms, to_ms)?;
         }
-        now_ms as u64 ^ u64::from(number)
-    }
-
-    fn place(&mut self, now_ms: i64, number: u32) {
-        let at_ms = spread(now_ms, splitmix64(u64::from(number) ^ self.step << 32));
-        self.timers.register(at_ms, number);
-        self.due_ms[number as usize] = at_ms;
+        Ok(now_ms as u64 ^ number)
     }
 }
 
-fn spread(now_ms: i64, random: u64) -> i64 {
-    now_ms + 1 + (random % SPREAD_MS) as i64
+/// When a timer that fires or is moved now, is due next.
+fn next_ms(now_ms: i64, number: u64, step: u64) -> i64 {
+    now_ms + 1 + (splitmix64(number ^ step << 32) % SPREAD_MS) as i64
 }
 
-impl<T: Timers> Side<u64> for Hold<T> {
-    fn run(&mut self, steps: &u64, _phase: usize) -> Result<Answer> {
-        let digest = (0..*steps).map(|_| self.step()).fold(0, u64::wrapping_add);
-        Ok(Answer { operations: *steps, digest })
+impl<T: Timers> Side<usize> for Hold<T> {
+    fn run(&mut self, steps: &usize, _phase: usize) -> Result<Answer> {
+        let (mut digest, mut left) = (0_u64, *steps);
+        while left > 0 {
+            let count = left.min(self.batch);
+            for _ in 0..count {
+                digest = digest.wrapping_add(self.step()?);
+            }
+            self.timers.after_batch(count)?;
+            left -= count;
+        }
+        Ok(Answer { operations: *steps as u64, digest })
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.timers.settle()
+    }
+
+    fn barrier_count(&self) -> u64 {
+        self.timers.files().map_or(0, Files::barrier_count)
+    }
+}
+
+impl<T: Timers> Single<()> for Hold<T> {
+    fn single(&mut self, _call: &(), _phase: usize) -> Result<u64> {
+        self.step()
     }
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    let before = anonymous_bytes();
-    let mut ours = Hold::new(Queue::new(options.keys)?, options.keys);
-    let ours_bytes = anonymous_bytes().saturating_sub(before);
-    let mut plain = Hold::new(BTreeSet::new(), options.keys);
-    let steps = (options.slice / 4).max(1) as u64;
-    let [rates] = alternate::<_, 1>(options, || steps, &mut ours, &mut plain)?;
-    Line::new("thalweg", "timers")
-        .field("timers", options.keys)
-        .number("mops", rates.ours_mops(), 2)
-        .mib("rss_mib", ours_bytes)
-        .print();
-    Line::new("btreeset", "timers").number("mops", rates.plain_mops(), 2).print();
-    Line::new("ratio", "timers").number("thalweg/btreeset", rates.ratio(), 3).print();
+    let ticks = Ticks::calibrate();
+    let mut runs = Runs::new(options, ticks, "timers")?;
+    let mut ours = grow(
+        ticks,
+        options.growths,
+        || Ok(Hold::new(options, Keyed::new(runs.next_files()?)?)),
+        Hold::fill,
+    )?;
+    let mut plain = grow(ticks, 1, || Ok(Hold::new(options, BTreeSet::new())), Hold::fill)?;
+    let steps = options.slice.div_ceil(STEP_COST);
+    let [rates] = alternate::<_, 1>(options, || steps, &mut ours.table, &mut plain.table)?;
+    let calls = vec![(); single_count(options)];
+    let latencies = time_singles(ticks, (&calls, 0), &mut ours.table, &mut plain.table)?;
+    PhaseReport {
+        bench: "timers",
+        baseline: "btreeset",
+        options,
+        rates: &rates,
+        latencies,
+        growths: [&ours.figures, &plain.figures],
+        checkpoints: ours.table.timers.files().map(Files::figures),
+    }
+    .print();
     Ok(())
 }

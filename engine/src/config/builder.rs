@@ -288,7 +288,7 @@ setters! {
     /// Memory a slot's state may take, in MiB, before the LSM backend moves it to disk; 0 keeps as little as can be.
     /// Default: all state stays in memory.
     slot_memory_mib(size_mib: u64) => SLOT_MEMORY_MIB = size_mib;
-    /// Where keyed state lives. Default: memory.
+    /// Where keyed state lives. Default: in memory, and beyond `slot_memory_mib` in the files of an LSM store.
     state_backend(backend: StateBackend) => STATE_BACKEND = backend;
     /// What drives the tasks. Default: auto.
     shell(shell: ShellKind) => SHELL = shell;

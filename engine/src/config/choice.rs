@@ -97,11 +97,11 @@ choice! {
     ///
     /// Both backends keep the state at hand as typed values in memory; they differ in what lies below.
     StateBackend as "state backend" {
-        /// In memory alone: nothing is tracked, nothing is written.
-        #[default]
+        /// In memory alone: nothing is tracked, nothing is written, and `slot_memory_mib` limits nothing.
         Memory = "memory",
         /// In memory, and below it in the files of an LSM store: state may exceed the memory a slot is given
-        /// (`slot_memory_mib`).
+        /// (`slot_memory_mib`). Without such a limit there are no files, and the two backends are one.
+        #[default]
         Lsm = "lsm",
     }
 }

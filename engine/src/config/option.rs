@@ -224,7 +224,7 @@ const OPTIONS: &[ConfigOption] = &[
         env: "THALWEG_STATE_BACKEND",
         flag: "state-backend",
         kind: OptionKind::Choice(StateBackend::NAMES),
-        default: DefaultValue::Text("memory"),
+        default: DefaultValue::Text("lsm"),
         description: "where keyed state lives: in memory alone, or in memory and the files of an LSM store",
         ..BASE
     },

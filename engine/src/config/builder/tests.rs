@@ -95,7 +95,7 @@ fn typed_setters_reach_their_getters() {
         .cores([1, 0])
         .when_slots_are_taken(WhenSlotsAreTaken::Refuse)
         .slot_memory_mib(64)
-        .state_backend(StateBackend::Lsm)
+        .state_backend(StateBackend::Memory)
         .state_directory("state of jobs")
         .shell(ShellKind::Threads)
         .profile(Profile::Efficient)
@@ -112,7 +112,7 @@ fn typed_setters_reach_their_getters() {
     assert_eq!(c.cores().unwrap().as_slice(), [1, 0]);
     assert_eq!(c.when_slots_are_taken(), WhenSlotsAreTaken::Refuse);
     assert_eq!(c.slot_memory_bytes(), Some(64 << 20));
-    assert_eq!(c.state_backend(), StateBackend::Lsm);
+    assert_eq!(c.state_backend(), StateBackend::Memory);
     assert_eq!(c.state_directory(), Some(std::path::Path::new("state of jobs")));
     assert_eq!((c.shell(), c.profile()), (ShellKind::Threads, Profile::Efficient));
     assert_eq!((c.spin(), c.auto_watermark_interval()), (milliseconds(1), seconds(1)));

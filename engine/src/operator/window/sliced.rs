@@ -262,13 +262,10 @@ fn merge_entry<T, K: Key, A: AggregateFunction<T>>(
     key: &K,
     part: &A::Accumulator,
 ) {
-    use hashbrown::hash_table::Entry;
     let hash = key.key_hash();
-    match merged.entry(hash, |entry| entry.0 == *key, |entry| entry.0.key_hash()) {
-        Entry::Occupied(mut entry) => aggregate.merge(&mut entry.get_mut().1, part),
-        Entry::Vacant(entry) => {
-            entry.insert((key.clone(), part.clone()));
-        }
+    match merged.find_mut(hash, |entry| entry.0 == *key) {
+        Some(entry) => aggregate.merge(&mut entry.1, part),
+        None => merged.insert_unique(hash, (key.clone(), part.clone()), |entry| entry.0.key_hash()),
     }
 }
 

@@ -111,7 +111,20 @@ impl Changes {
         self.words[word].frozen & bit != 0
     }
 
+    /// Notes a change of the entry in `epoch`; false if that is not yet the part's, or the entry waits to be archived.
     #[inline(always)]
+    pub(super) fn try_set_dirty(&mut self, bucket: usize, epoch: Epoch) -> bool {
+        let (word, bit) = place_of(bucket);
+        match self.words.get_mut(word) {
+            Some(word) if self.epoch == epoch && word.frozen & bit == 0 => {
+                word.dirty |= bit;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    #[inline]
     pub(super) fn set_dirty(&mut self, bucket: usize) {
         let (word, bit) = place_of(bucket);
         self.words[word].dirty |= bit;

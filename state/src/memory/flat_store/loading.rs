@@ -1,7 +1,7 @@
 //! What is not resident is read: on the spot, in batches, or in the background.
 
 use super::beat::begin_epoch;
-use super::{FlatStore, mark_changed, rehash};
+use super::{FlatStore, rehash};
 use crate::{Key, KeyHash, StateError, StateValue};
 
 impl<K: Key, S: StateValue> FlatStore<K, S> {
@@ -93,23 +93,19 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
         Ok(entry.map(|entry| &entry.1))
     }
 
+    #[cold]
     #[inline(never)]
     pub(super) fn find_below_or_insert(
         &mut self,
         hash: KeyHash,
-        key: &K,
+        key: K,
         value: S,
     ) -> Result<&mut S, StateError> {
-        if !self.load(hash, key)? {
-            return self.insert_new(hash, key.clone(), value);
+        if !self.load(hash, &key)? {
+            return self.insert_new(hash, key, value);
         }
-        let bucket = self.bucket_of(hash, key).expect("it was loaded just now");
-        let part = self.table.part_mut(hash);
-        if let Some(tracking) = &mut self.tracking {
-            mark_changed(part, tracking, bucket)?;
-        }
-        let entry = part.table.get_bucket_mut(bucket).expect("it was found just now");
-        Ok(&mut entry.1)
+        let bucket = self.bucket_of(hash, &key).expect("it was loaded just now");
+        self.mark_and_find(hash, bucket)
     }
 
     /// Makes a key resident that lies below; whether it does.

@@ -178,17 +178,34 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
         let part = ptr::from_mut(self.table.part_mut(hash));
         // SAFETY: borrowed from `self.table` just now, and where nothing is found no longer used; the compiler cannot tell
         // that the borrow ends there.
-        let part = unsafe { &mut *part };
-        match part.table.find_bucket_index(hash.wide(), |entry| entry.0 == *key) {
-            Some(bucket) => {
-                if let Some(tracking) = &mut self.tracking {
-                    mark_changed(part, tracking, bucket)?;
-                }
-                // SAFETY: the table has just found it in this bucket, and has not been changed.
-                Ok(&mut unsafe { part.table.get_bucket_unchecked_mut(bucket) }.1)
+        let Part { table, marks } = unsafe { &mut *part };
+        let Ok(entry) = table.find_entry(hash.wide(), |entry| entry.0 == *key) else {
+            // By value, so that a small key need not lie in memory.
+            return self.find_below_or_insert(hash, key.clone(), make());
+        };
+        if let Some(tracking) = &self.tracking {
+            let bucket = entry.bucket_index();
+            if !marks.try_set_dirty(bucket, tracking.epoch) {
+                return self.mark_and_find(hash, bucket);
             }
-            None => self.find_below_or_insert(hash, key, make()),
+            if tracking.has_budget() {
+                marks.set_referenced(bucket);
+            }
         }
+        Ok(&mut entry.into_mut().1)
+    }
+
+    /// The value in this bucket, to change it; for entries that wait to be archived, or are the first of their part that
+    /// the epoch changes.
+    #[cold]
+    #[inline(never)]
+    fn mark_and_find(&mut self, hash: KeyHash, bucket: usize) -> Result<&mut S, StateError> {
+        let part = self.table.part_mut(hash);
+        if let Some(tracking) = &mut self.tracking {
+            mark_changed(part, tracking, bucket)?;
+        }
+        let entry = part.table.get_bucket_mut(bucket);
+        Ok(&mut entry.expect("the entry was found in this bucket").1)
     }
 
     /// Removes and returns the value of a key.
@@ -257,25 +274,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
 }
 
 /// Marks an entry that is going to be changed; its image is written first if an ended epoch waits for it.
-#[inline(always)]
 fn mark_changed<K: Key, S: StateValue>(
-    part: &mut FlatPart<K, S>,
-    tracking: &mut Tracking<K>,
-    bucket: usize,
-) -> Result<(), StateError> {
-    if part.marks.epoch != tracking.epoch || part.marks.is_frozen(bucket) {
-        archive_first(part, tracking, bucket)?;
-    }
-    part.marks.set_dirty(bucket);
-    if tracking.has_budget() {
-        part.marks.set_referenced(bucket);
-    }
-    Ok(())
-}
-
-#[cold]
-#[inline(never)]
-fn archive_first<K: Key, S: StateValue>(
     part: &mut FlatPart<K, S>,
     tracking: &mut Tracking<K>,
     bucket: usize,
@@ -286,6 +285,10 @@ fn archive_first<K: Key, S: StateValue>(
     {
         tracking.archive_entry(part.marks.frozen_epoch, entry)?;
         part.marks.set_archived(bucket);
+    }
+    part.marks.set_dirty(bucket);
+    if tracking.has_budget() {
+        part.marks.set_referenced(bucket);
     }
     Ok(())
 }

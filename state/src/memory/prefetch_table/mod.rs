@@ -18,6 +18,7 @@ mod parted_table;
 mod tests;
 
 use hashbrown::hash_table::Entry;
+use std::ptr;
 use thalweg_io::memory::PageSupply;
 
 pub(super) use self::parted_table::{Marks, Part, PartedTable};
@@ -101,7 +102,7 @@ impl<E> PrefetchTable<E> {
         rehash: impl Fn(&E) -> KeyHash,
         make: impl FnOnce() -> E,
     ) -> &mut E {
-        let part = std::ptr::from_mut(self.table.part_mut(hash));
+        let part = ptr::from_mut(self.table.part_mut(hash));
         // SAFETY: borrowed from `self` just now, and where nothing is found no longer used; the compiler cannot tell that
         // the borrow ends there, and to look the part up twice takes 10 % of an update.
         let part = unsafe { &mut *part };
@@ -111,9 +112,17 @@ impl<E> PrefetchTable<E> {
         }
     }
 
+    /// Not inlined: the operators' loops are the finding of what is there.
+    #[inline(never)]
     fn insert_new(&mut self, hash: KeyHash, entry: E, rehash: impl Fn(&E) -> KeyHash) -> &mut E {
-        let part = self.table.part_with_room(hash, &rehash);
-        part.table.insert_unique(hash.wide(), entry, |entry| rehash(entry).wide()).into_mut()
+        let table = ptr::from_mut(&mut self.table.part_mut(hash).table);
+        // SAFETY: borrowed from `self` just now, and no longer used where it has no room.
+        let mut table = unsafe { &mut *table };
+        if table.len() == table.capacity() {
+            table = &mut self.table.part_with_room(hash, rehash).table;
+        }
+        let hasher = |_: &E| unreachable!("there is room");
+        table.insert_unique(hash.wide(), entry, hasher).into_mut()
     }
 
     /// hashbrown's entry of this hash, to insert, change or remove it with one lookup.

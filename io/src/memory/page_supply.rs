@@ -37,7 +37,7 @@ const READY_PAGES_MAX: usize = 6;
 /// # Examples
 ///
 /// ```
-/// use std::{io, thread, time::Duration};
+/// use std::{io, thread};
 /// use thalweg_io::memory::{HUGE_PAGE_BYTES, PageSupply};
 /// # #[derive(Debug)]
 /// # struct Threads;
@@ -50,7 +50,7 @@ const READY_PAGES_MAX: usize = 6;
 /// let page = loop {
 ///     match supply.take() {
 ///         Some(page) => break page,
-///         None => thread::sleep(Duration::from_millis(1)), // or use other memory
+///         None => thread::yield_now(), // or use other memory
 ///     }
 /// };
 /// assert_eq!(page.length_bytes(), HUGE_PAGE_BYTES);
@@ -152,6 +152,8 @@ impl Shared {
                 // No memory: whoever asks next makes it try again.
                 Err(_) => pages.wanted_count = 0,
             }
+            drop(pages);
+            self.changed.notify_all();
         }
     }
 
@@ -182,12 +184,22 @@ fn touched_page() -> Result<Arena, ArenaError> {
 mod tests {
     use super::*;
     use crate::spawner::ThreadSpawner;
-    use std::thread;
-    use std::time::Duration;
 
     fn wait_for(supply: &PageSupply, ready_count: usize) {
-        while supply.handle.shared.lock().ready.len() < ready_count {
-            thread::sleep(Duration::from_millis(1));
+        let shared = &supply.handle.shared;
+        let mut pages = shared.lock();
+        while pages.ready.len() < ready_count {
+            pages = shared.changed.wait(pages).unwrap();
+        }
+    }
+
+    /// A page that is ready, however busy the lock is.
+    fn take(supply: &PageSupply) -> Arena {
+        loop {
+            if let Some(page) = supply.take() {
+                return page;
+            }
+            std::thread::yield_now();
         }
     }
 
@@ -197,13 +209,12 @@ mod tests {
         assert!(supply.handle.shared.lock().ready.is_empty());
         assert!(supply.take().is_none());
         wait_for(&supply, 2);
-        let mut page = supply.clone().take().unwrap();
+        let mut page = take(&supply.clone());
         assert!(page.as_slice().iter().all(|byte| *byte == 0));
         assert!(page.as_non_null().addr().get().is_multiple_of(HUGE_PAGE_BYTES));
         wait_for(&supply, 4);
-        (0..4).for_each(|_| assert!(supply.take().is_some()));
+        (0..4).for_each(|_| drop(take(&supply)));
         wait_for(&supply, READY_PAGES_MAX);
-        thread::sleep(Duration::from_millis(5));
         assert_eq!(supply.handle.shared.lock().ready.len(), READY_PAGES_MAX);
     }
 

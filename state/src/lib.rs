@@ -17,8 +17,8 @@
 //!   or draws a random number, so equal calls give equal results in equal order.
 //! - The key hash ([`KEY_HASH_NAME`]) is a part of the state format and changes only with its
 //!   version.
-//! - Unsafe code lies in `memory` alone (`row_arena`, `row_store`, `slot`, `registrar`,
-//!   `prefetch_table`, `table_memory`).
+//! - Unsafe code lies in `memory` alone (rows: `row_*`, `slot`, `registrar`, `field_code`,
+//!   `tracking`, `residence`; tables: `prefetch_table`, `table_memory`) and in one line of `value`.
 //!
 //! # Examples
 //!

@@ -78,8 +78,8 @@ pub struct Options {
     pub slice: usize,
     /// Records of a batch: what is hashed and hinted together.
     pub batch: usize,
-    /// How many records ahead index buckets are hinted; rows half as far.
-    pub ahead: usize,
+    /// How many records ahead index buckets are hinted, rows half as far; `None` for what is best.
+    pub ahead: Option<usize>,
     /// How often growth to all keys is repeated, to tell long calls from noise.
     pub growths: usize,
     /// Where our side keeps its state.
@@ -115,7 +115,7 @@ pub fn declared() -> DeclaredArguments {
         .with(option("seconds", "S", "how long throughput is measured").default(10))
         .with(option("slice", "N", "operations between two turns").default(4_000_000))
         .with(option("batch", "N", "records hinted together").default(256))
-        .with(option("ahead", "N", "how far ahead hints are given").default(16))
+        .with(option("ahead", "N", "how far ahead hints are given; what the layout asks for"))
         .with(option("growths", "N", "how often growth is repeated").default(3))
         .with(option("backend", "B", "lsm or memory").default("lsm"))
         .with(option("layout", "L", "rows or flat").default("rows"))
@@ -149,7 +149,7 @@ impl Options {
             seconds: arguments.parse("seconds")?,
             slice: arguments.parse("slice")?,
             batch: arguments.parse("batch")?,
-            ahead: arguments.parse("ahead")?,
+            ahead: arguments.parse_optional("ahead")?,
             growths: arguments.parse("growths")?,
             backend: arguments.parse("backend")?,
             barrier_every: arguments.parse_optional("barrier-every")?,

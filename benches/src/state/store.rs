@@ -1,15 +1,15 @@
 //! Our side: the store as a keyed operator uses it. A batch is hashed as a whole; index buckets are
-//! hinted 16 records ahead, rows 8 ahead; then each record enters its row and releases it.
+//! hinted some records ahead, rows half as many; then each record enters its row and releases it.
 
 use thalweg::Result;
 use thalweg::state::{
     FlatStore, Key, KeyHash, RowStore, StateRegistrar, StateValue, ValueState, ValueStateDescriptor,
 };
 
-use super::Options;
 use super::events::Event;
 use super::files::{Files, Table};
 use super::rmw::{Counters, Value};
+use super::{Layout, Options};
 
 /// What a batch asks of a table before it is applied.
 pub(super) trait Hinted {
@@ -93,7 +93,11 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn new(options: &Options) -> Self {
-        let Options { batch: size, ahead, .. } = *options;
+        let size = options.batch;
+        let ahead = options.ahead.unwrap_or(match options.layout {
+            Layout::Rows => RowStore::<u64>::HINT_AHEAD,
+            Layout::Flat => FlatStore::<u64, u64>::HINT_AHEAD,
+        });
         Batch { size, ahead, hashes: Vec::with_capacity(size), is_deep: false }
     }
 

@@ -1,8 +1,8 @@
 //! The head of a keyed stage: applies a batch of hashed records to keyed state, with the memory fetched ahead.
 //!
 //! What differs between the keyed operators is a [`Logic`]; the loop, the prefetch and the firing of timers are here once.
-//! Prefetching has two stages where a row lies behind the index: the bucket [`AHEAD`] records before its use, the row
-//! `AHEAD / 2` before; it is switched on only when the state has outgrown a core's cache (85-97 -> 37-56 ns a record at 1 M
+//! Prefetching has two stages where a row lies behind the index: the bucket [`KeyedLogic::AHEAD`] records before its use,
+//! the row half as many before; it is switched on only when the state has outgrown a core's cache (85-97 -> 37-56 ns a record at 1 M
 //! keys, in a sketch of this operator).
 //!
 //! **Invariants**
@@ -19,6 +19,9 @@ use std::rc::Rc;
 /// A keyed operator without its plumbing: what time does to it.
 pub(crate) trait KeyedLogic: 'static {
     type Out: 'static;
+    /// Records between a hint and its use; half as many between the hint of a row and its use. Measured in a sketch of this
+    /// operator: 8 was too short within a burst, 16 as good as any, but where rows lie behind the index.
+    const AHEAD: usize = 16;
     /// Is the state larger than a core's cache? Asked once a batch.
     fn is_deep(&mut self) -> bool;
     /// Does what is due of the work of its store, if it has one. Called between batches.
@@ -94,9 +97,6 @@ pub(crate) trait LogicTwo<A, B>: KeyedLogic {
     );
 }
 
-/// Records between a hint and its use. Measured in a sketch of this operator: 8 was too short within a burst, 16 as
-/// good as any. To be repeated when the table changes.
-const AHEAD: usize = 16;
 /// Timers or windows that fire in one step.
 const FIRE_STEP: usize = 512;
 
@@ -221,16 +221,16 @@ impl<T: 'static, L: Logic<T>, D: Push<L::Out>> Consume<T> for KeyedOperator<L, D
         let hashes = columns.hashes();
         let is_deep = self.is_deep;
         if is_deep {
-            hashes.iter().take(AHEAD).for_each(|hash| logic.hint(*hash));
-            hashes.iter().take(AHEAD / 2).for_each(|hash| logic.hint_row(*hash));
+            hashes.iter().take(L::AHEAD).for_each(|hash| logic.hint(*hash));
+            hashes.iter().take(L::AHEAD / 2).for_each(|hash| logic.hint_row(*hash));
         }
         // One loop for both cases: a second one would keep `apply` from being inlined into either.
         columns.for_each(&stage.position, |row, hash, record, timestamp| {
             if is_deep {
-                if let Some(hash) = hashes.get(row + AHEAD) {
+                if let Some(hash) = hashes.get(row + L::AHEAD) {
                     logic.hint(*hash);
                 }
-                if let Some(hash) = hashes.get(row + AHEAD / 2) {
+                if let Some(hash) = hashes.get(row + L::AHEAD / 2) {
                     logic.hint_row(*hash);
                 }
             }

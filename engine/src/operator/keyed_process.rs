@@ -203,6 +203,7 @@ impl<P: KeyedCoProcessFunction, S1, S2> KeyedProcess<Two<P>, (S1, S2)> {
 
 impl<F: OnTimer, S: 'static> KeyedLogic for KeyedProcess<F, S> {
     type Out = F::Out;
+    const AHEAD: usize = RowStore::<F::Key>::HINT_AHEAD;
 
     fn is_deep(&mut self) -> bool {
         self.host.rows.is_deep()

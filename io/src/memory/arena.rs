@@ -15,8 +15,7 @@ use std::ptr::NonNull;
 use memmap2::{Advice, MmapMut, MmapOptions};
 use thiserror::Error;
 
-/// Two MiB: the huge page of x86-64, and of arm64 with 4 KiB base pages.
-const HUGE_PAGE_BYTES: usize = 2 << 20;
+use super::page_supply::HUGE_PAGE_BYTES;
 
 /// An arena that could not be made.
 #[derive(Debug, Error)]

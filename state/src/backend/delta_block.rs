@@ -1,6 +1,6 @@
 //! A block of a delta and how key groups share partitions.
 
-use super::Epoch;
+use super::{BlockBytes, Epoch};
 use crate::codec::TableId;
 use crate::{KeyGroup, KeyGroupRange};
 
@@ -18,7 +18,7 @@ pub(crate) struct DeltaBlock {
     pub(crate) partition: u16,
     pub(crate) row_count: u32,
     /// The rows, one behind the other.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: BlockBytes,
 }
 
 /// How the key groups of a slot share the partitions of a delta: contiguous shares of almost equal

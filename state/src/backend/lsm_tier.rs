@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use thalweg_io::Spawner;
+use thalweg_io::memory::PageSupply;
 
 use super::statistics::{LevelStatistics, StoreStatistics};
 use super::table_registry::{Registered, TableRegistry, TableRequest};
@@ -37,6 +38,7 @@ const INLINE_BYTES: usize = 1 << 20;
 /// - Files of `version`, and no others, are open; the worker knows its number.
 #[derive(Debug)]
 pub(super) struct LsmTier {
+    page_supply: Option<PageSupply>,
     options: LsmOptions,
     root: Arc<StateRoot>,
     layout: PartitionLayout,
@@ -139,6 +141,8 @@ impl LsmTier {
         let current = version.epoch.map_or(Epoch::FIRST, Epoch::next);
         let epochs = VecDeque::from([OpenEpoch { epoch: current, begun: None }]);
         Ok(LsmTier {
+            // Without it memory comes in small pages.
+            page_supply: spawner.and_then(|spawner| PageSupply::start(spawner).ok()),
             options,
             root,
             layout,
@@ -412,6 +416,10 @@ impl Tier for LsmTier {
 
     fn readable_epoch(&self) -> Epoch {
         self.version.epoch.unwrap_or(Epoch(0))
+    }
+
+    fn page_supply(&self) -> Option<PageSupply> {
+        self.page_supply.clone()
     }
 
     /// Tables share what caches leave of the budget in proportion to what they use, so that all of

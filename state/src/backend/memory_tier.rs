@@ -70,7 +70,7 @@ fn apply(row: &mut Row, record: &Record<'_>) {
 impl Tier for MemoryTier {
     fn append(&mut self, block: DeltaBlock) -> Result<(), StateError> {
         let parts = self.pending.entry((block.table, block.epoch)).or_default();
-        parts.push(block.bytes.into());
+        parts.push(block.bytes.to_vec().into());
         Ok(())
     }
 

@@ -20,6 +20,7 @@
 mod delta_block;
 #[cfg(test)]
 mod memory_tier;
+mod spare_blocks;
 mod table_store;
 mod tier;
 
@@ -38,6 +39,7 @@ pub use lsm_options::LsmOptions;
 pub use lsm_store::LsmStore;
 #[cfg(test)]
 pub(crate) use memory_tier::MemoryTier;
+pub(crate) use spare_blocks::{BlockBytes, SpareBlocks};
 pub use statistics::{LevelStatistics, StoreStatistics};
 pub use store_error::{OlderCheckpoints, StoreError};
 pub(crate) use table_registry::{OpenedTable, StateRequest, TableRequest};

@@ -3,10 +3,13 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
+
+use thalweg_io::memory::PageSupply;
 
 use super::{
-    DELTA_BLOCK_BYTES, DeltaBlock, Epoch, PartitionLayout, RowAddress, RowVisitor, ScanVisitor,
-    Tier,
+    BlockBytes, DELTA_BLOCK_BYTES, DeltaBlock, Epoch, PartitionLayout, RowAddress, RowVisitor,
+    ScanVisitor, SpareBlocks, Tier,
 };
 use crate::codec::{RowWriter, TableId};
 use crate::key_group::key_group_of;
@@ -23,7 +26,9 @@ pub(crate) struct TableStore {
     /// Empty blocks of epochs that are finished, for those to come: a barrier allocates nothing. An
     /// allocation of these 2.5 KiB took glibc milliseconds where lists had grown before, as it joined
     /// all the small pieces that they had given back.
-    spares: Vec<Partitions>,
+    empty: Vec<Partitions>,
+    /// Memory for blocks.
+    spare: Arc<SpareBlocks>,
     tier: Rc<RefCell<dyn Tier>>,
 }
 
@@ -32,6 +37,8 @@ pub(crate) struct TableStore {
 struct Delta {
     epoch: Epoch,
     partitions: Partitions,
+    /// How many blocks went down.
+    sent_count: usize,
 }
 
 /// A block a partition.
@@ -56,24 +63,34 @@ const FIRST_BYTES: usize = 4 << 10;
 
 impl OpenBlock {
     /// Makes room: for few rows at first, then at once for all that a block takes, so that rows are
-    /// copied once at most.
+    /// copied once at most. Spare memory has room for all.
     #[cold]
     #[inline(never)]
-    fn grow(&mut self) {
+    fn grow(&mut self, spare: &SpareBlocks) {
+        if let Some(mut bytes) = spare.take() {
+            bytes.extend_from_slice(&self.bytes);
+            self.bytes = bytes;
+        }
         let bytes = if self.bytes.is_empty() { FIRST_BYTES } else { DELTA_BLOCK_BYTES };
         self.bytes.reserve_exact((bytes + ROW_BYTES).saturating_sub(self.bytes.len()));
     }
 
     /// Fetches the memory that later rows of the partition are written to, which no one has touched
-    /// for long: writing there without waited 10 to 20 ns a row.
+    /// for long: writing there without waited 10 to 20 ns a row. As much as the last row took.
     #[inline(always)]
-    fn fetch_ahead(&self) {
-        prefetch(self.bytes.as_ptr().wrapping_add(self.rows_end + FETCH_BYTES_AHEAD));
+    fn fetch_ahead(&self, row_bytes: usize) {
+        let ahead = self.bytes.as_ptr().wrapping_add(self.rows_end + FETCH_BYTES_AHEAD);
+        for offset in (0..row_bytes.min(FETCH_BYTES_MAX)).step_by(LINE_BYTES) {
+            prefetch(ahead.wrapping_add(offset));
+        }
     }
 }
 
 /// How far behind the last row memory is fetched.
 const FETCH_BYTES_AHEAD: usize = 128;
+/// How much is fetched for a row at most.
+const FETCH_BYTES_MAX: usize = 512;
+const LINE_BYTES: usize = 64;
 
 fn empty_partitions(layout: PartitionLayout) -> Partitions {
     (0..layout.count()).map(|_| OpenBlock::default()).collect()
@@ -87,9 +104,9 @@ impl TableStore {
         tier: Rc<RefCell<dyn Tier>>,
     ) -> Self {
         let mut deltas = VecDeque::with_capacity(2 * EPOCHS_EXPECTED);
-        deltas.push_back(Delta { epoch, partitions: empty_partitions(layout) });
-        let spares = (1..EPOCHS_EXPECTED).map(|_| empty_partitions(layout)).collect();
-        TableStore { table, layout, deltas, spares, tier }
+        deltas.push_back(Delta { epoch, partitions: empty_partitions(layout), sent_count: 0 });
+        let empty = (1..EPOCHS_EXPECTED).map(|_| empty_partitions(layout)).collect();
+        TableStore { table, layout, deltas, empty, spare: SpareBlocks::new(), tier }
     }
 
     /// The epoch in which changes happen now.
@@ -107,8 +124,8 @@ impl TableStore {
     /// Ends the current epoch and returns it. Its records may be written until it is finished.
     pub(crate) fn barrier(&mut self) -> Epoch {
         let ended = self.current_epoch();
-        let partitions = self.spares.pop().unwrap_or_else(|| empty_partitions(self.layout));
-        self.deltas.push_back(Delta { epoch: ended.next(), partitions });
+        let partitions = self.empty.pop().unwrap_or_else(|| empty_partitions(self.layout));
+        self.deltas.push_back(Delta { epoch: ended.next(), partitions, sent_count: 0 });
         ended
     }
 
@@ -138,13 +155,14 @@ impl TableStore {
         let block = &mut delta.partitions[partition];
         block.bytes.truncate(block.rows_end);
         if block.bytes.capacity() - block.rows_end < ROW_BYTES {
-            block.grow();
+            block.grow(&self.spare);
         }
-        block.fetch_ahead();
         let mut row = RowWriter::begin(&mut block.bytes, address.group, address.hash, address.key);
         write(&mut row)?;
         block.row_count += u32::from(row.finish());
-        block.rows_end = block.bytes.len();
+        let row_bytes = block.bytes.len() - block.rows_end;
+        block.rows_end += row_bytes;
+        block.fetch_ahead(row_bytes);
         if block.rows_end >= DELTA_BLOCK_BYTES {
             return self.send(epoch, partition);
         }
@@ -162,8 +180,11 @@ impl TableStore {
         for partition in 0..self.layout.count() {
             self.send(epoch, partition)?;
         }
-        // Its blocks were sent, so they are empty.
-        self.spares.extend(self.deltas.pop_front().map(|delta| delta.partitions));
+        if let Some(Delta { partitions, sent_count, .. }) = self.deltas.pop_front() {
+            // Its blocks were sent, so they are empty.
+            self.empty.push(partitions);
+            self.spare.keep(sent_count);
+        }
         self.tier.borrow_mut().finish(self.table, epoch)
     }
 
@@ -177,12 +198,13 @@ impl TableStore {
             return Ok(());
         }
         open.bytes.truncate(open.rows_end);
+        self.deltas[index].sent_count += 1;
         self.tier.borrow_mut().append(DeltaBlock {
             table: self.table,
             epoch,
             partition: partition as u16,
             row_count: open.row_count,
-            bytes: open.bytes,
+            bytes: BlockBytes::new(open.bytes, &self.spare),
         })
     }
 
@@ -191,9 +213,15 @@ impl TableStore {
         self.tier.borrow().readable_epoch()
     }
 
+    /// Where the resident table gets huge pages from.
+    pub(crate) fn page_supply(&self) -> Option<PageSupply> {
+        self.tier.borrow().page_supply()
+    }
+
     /// How much memory the resident rows may take, given what they take; `None` for any.
     pub(crate) fn share_of_budget(&self, used_bytes: u64) -> Option<u64> {
-        self.tier.borrow_mut().share_of_budget(self.table, used_bytes)
+        let share = self.tier.borrow_mut().share_of_budget(self.table, used_bytes);
+        share.inspect(|share_bytes| self.spare.limit(*share_bytes))
     }
 
     /// Whether anything of this table lies below.

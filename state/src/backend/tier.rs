@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use thalweg_io::memory::PageSupply;
+
 use super::{DeltaBlock, Epoch};
 use crate::codec::{Record, TableId};
 use crate::{KeyGroup, KeyGroupRange, KeyHash, StateError};
@@ -56,6 +58,11 @@ pub(crate) trait Tier: fmt::Debug {
         range: KeyGroupRange,
         visit: ScanVisitor<'_>,
     ) -> Result<(), StateError>;
+
+    /// Where resident tables get huge pages from; `None` where no thread touches any.
+    fn page_supply(&self) -> Option<PageSupply> {
+        None
+    }
 
     /// Takes note of what a table's resident rows take, and says how much they may; `None` where
     /// memory is not limited.

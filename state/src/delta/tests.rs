@@ -31,7 +31,7 @@ fn block(table: u16, epoch: u64, rows: Rows<'_>) -> DeltaBlock {
         row.finish();
     }
     let (table, epoch, row_count) = (TableId(table), Epoch(epoch), rows.len() as u32);
-    DeltaBlock { table, epoch, partition: 0, row_count, bytes }
+    DeltaBlock { table, epoch, partition: 0, row_count, bytes: bytes.into() }
 }
 
 fn write(files: &StoreFiles, blocks: &[(KeyGroupRange, DeltaBlock)]) -> FileMeta {
@@ -132,7 +132,7 @@ fn blocks_that_are_not_what_the_footer_says_are_refused() {
     let error = reader.load(TableId(3), LEFT).unwrap_err();
     assert!(error.is_damage() && error.to_string().contains("as many rows"), "{error}");
     let mut cut = block(3, 6, &[(9, 5, 1, 10)]);
-    cut.bytes.pop();
+    cut.bytes = cut.bytes[..cut.bytes.len() - 1].to_vec().into();
     let reader = DeltaReader::open(&files, &write(&files, &[(LEFT, cut)])).unwrap();
     assert!(reader.load(TableId(3), LEFT).unwrap_err().is_damage());
 }

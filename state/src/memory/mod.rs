@@ -1,8 +1,9 @@
-//! The memory backend: typed values in rows, found through a hash index that can be prefetched.
+//! Resident state: typed values in rows, found through a hash index that can be prefetched. Alone it
+//! is the memory backend; with a table of the persistent tier below it, the LSM backend.
 //!
 //! ```text
 //! index: PrefetchTable<(hash, row)>        row arena: chunks of fixed-stride rows, 64-byte aligned, never moved
-//!   hash ─► (hash, row number) ──────────►  | presence u64 | hash u32 | pins u32 | key | state 0 | state 1 | .. |
+//!   hash ─► (hash, row number) ──────────►  | presence | dirty | hash | marks | key | state 0 | state 1 | .. |
 //! ```
 //! 1. [`StateRegistrar`] lays the fields of a row out, one for each state, and gives handles their
 //!    slots.
@@ -11,6 +12,9 @@
 //!    is dropped when the row is released.
 //! 4. `Slot<V>` is the proof of where a `V` lies; together with a cursor it is all that handles
 //!    need, and both are safe.
+//! 5. Slots mark the states that change; `tracking` lists the rows at their release, and from there
+//!    they go down (`row_changes`). Rows that are not resident are read (`row_loading`), others leave
+//!    where memory is limited (`row_eviction`).
 //!
 //! **Invariants**
 //! - Every index entry names a live row; a live row has an initialised key, and a field is

@@ -1,7 +1,6 @@
 //! The changes of a row store on their way to the persistent tier: barriers, beats, and the rows
 //! that cannot wait for them.
 
-use super::prefetch_table::prefetch;
 use super::row_eviction::MemoryPressure;
 use super::row_header::{EpochTag, header_at, header_at_mut, key_at};
 use super::row_store::RowStore;
@@ -68,6 +67,9 @@ impl<K: Key> RowStore<K> {
         for (field, number) in rows.fields.iter_mut().zip(numbers) {
             field.number = *number;
         }
+        if let Some(supply) = table.page_supply() {
+            rows.set_page_supply(supply);
+        }
         let tracking = Tracking::new(table);
         rows.epoch_tag = tracking.current_tag();
         rows.tracking = Some(Box::new(tracking));
@@ -133,7 +135,7 @@ impl<K: Key> RowStore<K> {
         };
         let fetch = |row: &u32| {
             // SAFETY: rows that were ever listed were handed out by the arena.
-            prefetch(unsafe { arena.at(*row) }.as_ptr());
+            unsafe { arena.fetch(*row) };
         };
         let fetch_content = |row: &u32| {
             if !content_hints.is_empty() {

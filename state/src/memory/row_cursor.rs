@@ -7,8 +7,9 @@ use super::registrar::OperatorInfo;
 use super::row_header::RowHeader;
 use crate::StateError;
 
-/// The number of a row in its store; stays with the key for as long as the key has state or the row
-/// is pinned.
+/// The number of a row in its store; stays with the key for as long as the row is pinned, or as the
+/// key has state where memory is not limited. (Where it is, beats may evict rows that are not
+/// pinned.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowId(pub(super) u32);
 

@@ -12,9 +12,11 @@ use std::mem::needs_drop;
 use std::ptr::{NonNull, drop_in_place};
 use std::sync::Arc;
 
+use thalweg_io::memory::PageSupply;
+
 use super::content_hints::ContentHints;
 use super::expiring::Purged;
-use super::prefetch_table::{DEEP_BYTES, PrefetchTable, prefetch};
+use super::prefetch_table::{DEEP_BYTES, PrefetchTable};
 use super::registrar::{OperatorInfo, StateField, StateInfo, StateRegistrar};
 use super::row_arena::{ROWS_MAX, RowArena};
 use super::row_cursor::{RowCursor, RowId, no_such_row};
@@ -36,8 +38,8 @@ pub(super) struct IndexEntry {
 /// also on its way to files.
 ///
 /// Per record: [`enter`](Self::enter), run user code with the cursor, [`release`](Self::release).
-/// Per batch: [`is_deep`](Self::is_deep), and if so [`hint`](Self::hint) about 16 records ahead and
-/// [`hint_row`](Self::hint_row) about 8 ahead.
+/// Per batch: [`is_deep`](Self::is_deep), and if so [`hint`](Self::hint)
+/// [`HINT_AHEAD`](Self::HINT_AHEAD) records ahead and [`hint_row`](Self::hint_row) half as many.
 pub struct RowStore<K: Key> {
     pub(super) index: PrefetchTable<IndexEntry>,
     pub(super) arena: RowArena,
@@ -59,6 +61,11 @@ pub struct RowStore<K: Key> {
 }
 
 impl<K: Key> RowStore<K> {
+    /// How many records before its use the index bucket of a hash is best hinted; the row half as
+    /// many. With 32 in the place of 16 an update at 10 M keys took 73 ns in the place of 90, with 48
+    /// as long as with 32.
+    pub const HINT_AHEAD: usize = 32;
+
     /// An empty store with the registrar's states; allocates nothing yet.
     ///
     /// # Errors
@@ -90,6 +97,13 @@ impl<K: Key> RowStore<K> {
             live_count: 0,
             keys: PhantomData,
         })
+    }
+
+    /// Where large stores get huge pages from, for rows and index; to be called before the first
+    /// row is added. See [`PageSupply`].
+    pub fn set_page_supply(&mut self, supply: PageSupply) {
+        self.arena.set_page_supply(supply.clone());
+        self.index.set_page_supply(supply);
     }
 
     /// The row of a key that is in memory.
@@ -222,19 +236,20 @@ impl<K: Key> RowStore<K> {
         self.operator.set_now_ms(now_ms);
     }
 
-    /// First stage: prefetches the index bucket of a hash, about 16 records ahead.
+    /// First stage: prefetches the index bucket of a hash, [`HINT_AHEAD`](Self::HINT_AHEAD) records
+    /// ahead.
     #[inline(always)]
     pub fn hint(&self, hash: KeyHash) {
         self.index.hint(hash);
     }
 
-    /// Second stage: prefetches the row of a hash through its bucket, about 8 records ahead; and what
+    /// Second stage: prefetches the row of a hash through its bucket, half as many records ahead; and what
     /// lists own in a row that was hinted before.
     #[inline(always)]
     pub fn hint_row(&self, hash: KeyHash) {
         if let Some(entry) = self.index.find(hash, |entry| entry.hash == hash) {
             // SAFETY: index entries name live rows, which are below the arena's length.
-            prefetch(unsafe { self.arena.at(entry.row) }.as_ptr());
+            unsafe { self.arena.fetch(entry.row) };
             if let Some(tracking) = &self.tracking {
                 tracking.hint(entry.row);
             }
@@ -260,7 +275,7 @@ impl<K: Key> RowStore<K> {
     pub fn hint_id(&self, row: RowId) {
         if row.0 < self.arena.len() {
             // SAFETY: just checked.
-            prefetch(unsafe { self.arena.at(row.0) }.as_ptr());
+            unsafe { self.arena.fetch(row.0) };
         }
     }
 

@@ -7,7 +7,8 @@
 //! the kernel is the longest pause of a growing table: 136 pages of 4 KiB take 0.2 ms, one of 2 MiB takes 0.1 ms if the
 //! machine below has memory behind it, and 5.3 to 7 ms if a virtual one has given it back. Growing to 10 M entries of 16
 //! bytes, p99 and longest call: 0.6 and 0.7 to 1.1 ms with small pages, 7 and 8 ms with huge ones. What is lost by more
-//! misses of the TLB is 2 % of w1 at 1 M keys and 8 % at 10 M (45 and 49 M events/s).
+//! misses of the TLB is 2 % of w1 at 1 M keys and 8 % at 10 M (45 and 49 M events/s). So chunks are huge pages only where a
+//! [`PageSupply`] has touched one before.
 //!
 //! 1. The first block that a pool is asked for fixes its block size. Blocks of that size are cut from chunks, others come
 //!    from the global allocator (parts that are still small, or have grown because they could not be divided).
@@ -22,12 +23,14 @@ use allocator_api2::alloc::{AllocError, Allocator, Global, Layout};
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::rc::Rc;
-use thalweg_io::memory::{Arena, ArenaOptions};
+use thalweg_io::memory::{Arena, ArenaOptions, HUGE_PAGE_BYTES, PageSupply};
 
 /// Blocks of the first chunk.
 const CHUNK_BLOCKS_MIN: usize = 4;
 /// Blocks of the largest chunk: some 35 MiB.
 const CHUNK_BLOCKS_MAX: usize = 64;
+/// Memory of this size takes huge pages: half of what a TLB of 2,000 small pages covers.
+pub(super) const HUGE_FROM_BYTES: usize = 4 << 20;
 /// Blocks begin at multiples of a cache line.
 const BLOCK_ALIGNMENT_BYTES: usize = 64;
 
@@ -41,9 +44,9 @@ impl TableMemory {
         TableMemory(None)
     }
 
-    /// A pool of its own.
-    pub(super) fn pool() -> Self {
-        TableMemory(Some(Rc::new(BlockPool::default())))
+    /// A pool of its own, of huge pages where a supply has some.
+    pub(super) fn pool(supply: Option<PageSupply>) -> Self {
+        TableMemory(Some(Rc::new(BlockPool { supply, ..BlockPool::default() })))
     }
 
     /// The same pool, or the global allocator again.
@@ -57,11 +60,13 @@ struct BlockPool {
     /// The size of its blocks; 0 before the first.
     block_bytes: Cell<usize>,
     blocks: RefCell<Blocks>,
+    supply: Option<PageSupply>,
 }
 
 #[derive(Debug, Default)]
 struct Blocks {
     chunks: Vec<Arena>,
+    chunk_bytes: usize,
     /// The last chunk's first byte, taken once: to borrow the chunk again would be to borrow its blocks.
     chunk_start: Option<NonNull<u8>>,
     free: Vec<NonNull<u8>>,
@@ -71,13 +76,17 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn take(&mut self, block_bytes: usize) -> Result<NonNull<u8>, AllocError> {
+    fn take(
+        &mut self,
+        block_bytes: usize,
+        supply: Option<&PageSupply>,
+    ) -> Result<NonNull<u8>, AllocError> {
         if let Some(block) = self.free.pop() {
             return Ok(block);
         }
         let stride = block_bytes.next_multiple_of(BLOCK_ALIGNMENT_BYTES);
         if self.fresh_count == 0 {
-            self.add_chunk(stride)?;
+            self.add_chunk(stride, supply)?;
         }
         let start = self.chunk_start.ok_or(AllocError)?;
         let offset = (self.chunk_blocks - self.fresh_count) * stride;
@@ -86,10 +95,20 @@ impl Blocks {
         Ok(unsafe { start.add(offset) })
     }
 
-    fn add_chunk(&mut self, stride: usize) -> Result<(), AllocError> {
-        let blocks = (self.chunk_blocks * 2).clamp(CHUNK_BLOCKS_MIN, CHUNK_BLOCKS_MAX);
-        let options = ArenaOptions::new(blocks * stride);
-        let mut chunk = Arena::new(options).map_err(|_| AllocError)?;
+    fn add_chunk(&mut self, stride: usize, supply: Option<&PageSupply>) -> Result<(), AllocError> {
+        let is_large = self.chunk_bytes >= HUGE_FROM_BYTES && stride <= HUGE_PAGE_BYTES;
+        let page = supply.filter(|_| is_large).and_then(PageSupply::take);
+        let blocks = match (&page, supply) {
+            (Some(_), _) => HUGE_PAGE_BYTES / stride,
+            // The next chunk may be a page.
+            (None, Some(_)) => CHUNK_BLOCKS_MIN,
+            (None, None) => (self.chunk_blocks * 2).clamp(CHUNK_BLOCKS_MIN, CHUNK_BLOCKS_MAX),
+        };
+        let mut chunk = match page {
+            Some(page) => page,
+            None => Arena::new(ArenaOptions::new(blocks * stride)).map_err(|_| AllocError)?,
+        };
+        self.chunk_bytes += chunk.length_bytes();
         self.chunk_start = Some(chunk.as_non_null());
         self.chunks.push(chunk);
         (self.chunk_blocks, self.fresh_count) = (blocks, blocks);
@@ -110,7 +129,7 @@ impl BlockPool {
         if layout.size() == 0 || !self.holds(layout) {
             return Global.allocate(layout);
         }
-        let block = self.blocks.borrow_mut().take(layout.size())?;
+        let block = self.blocks.borrow_mut().take(layout.size(), self.supply.as_ref())?;
         Ok(NonNull::slice_from_raw_parts(block, layout.size()))
     }
 }
@@ -149,7 +168,7 @@ mod tests {
 
     #[test]
     fn blocks_of_the_first_size_are_cut_from_chunks_and_used_again() {
-        let memory = TableMemory::pool();
+        let memory = TableMemory::pool(None);
         let blocks: Vec<_> = (0..200).map(|_| memory.allocate(layout(BLOCK)).unwrap()).collect();
         let mut starts: Vec<usize> =
             blocks.iter().map(|block| block.cast::<u8>().addr().get()).collect();
@@ -166,7 +185,7 @@ mod tests {
 
     #[test]
     fn other_sizes_are_global() {
-        let memory = TableMemory::pool();
+        let memory = TableMemory::pool(None);
         let block = memory.allocate(layout(BLOCK)).unwrap();
         for bytes in [0, 16, BLOCK - 1, 3 * BLOCK] {
             let other = memory.allocate(layout(bytes)).unwrap();

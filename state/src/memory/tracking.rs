@@ -56,8 +56,8 @@ pub(super) struct Tracking {
     pub(super) evicted_count: u64,
     /// What is needed to evict rows; `None` where memory is not limited.
     pub(super) residence: Option<Residence>,
-    /// Set while a row is written, and where that failed or panicked for good: part of the row's
-    /// content has taken its changes for written.
+    /// Set while a row or the end of an epoch is written, and where that failed or panicked for
+    /// good: part of the row's content has taken its changes for written.
     is_broken: bool,
     /// What went wrong where nothing could be returned; given at the next beat or barrier.
     failure: Option<StateError>,
@@ -155,7 +155,9 @@ impl Tracking {
 
     /// All rows of the oldest ended epoch are archived.
     pub(super) fn finish_oldest(&mut self) -> Result<(), StateError> {
+        self.is_broken = true;
         self.store.finish(self.store.oldest_epoch())?;
+        self.is_broken = false;
         if let Some(rows) = self.ended.pop_front() {
             rows.clear(&mut self.spare);
         }

@@ -1,8 +1,9 @@
 //! Random operations on rows whose changes go to a persistent tier, against a BTreeMap that is
 //! copied at every barrier: whatever was finished is what a restart finds.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use super::row_store::RowStore;
@@ -12,8 +13,9 @@ use crate::backend::{
 use crate::codec::TableId;
 use crate::test_random::SplitMix64;
 use crate::{
-    Epoch, Key, KeyGroup, KeyGroupRange, KeyHash, Namespaced, ReducingState,
-    ReducingStateDescriptor, StateError, StateRegistrar, ValueState, ValueStateDescriptor,
+    Epoch, Key, KeyGroup, KeyGroupRange, KeyHash, ListState, ListStateDescriptor, Namespaced,
+    ReducingState, ReducingStateDescriptor, StateError, StateRegistrar, ValueState,
+    ValueStateDescriptor,
 };
 
 /// A tier that takes its time: what is finished becomes readable when the test says so.
@@ -472,4 +474,103 @@ impl crate::StateValue for Refused {
     fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
         bool::from_archived(bytes).map(Refused)
     }
+}
+
+thread_local! {
+    /// Makes the next archiving or reading of a `Flaky` panic.
+    static PANIC_NEXT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A number whose code panics when the test says so.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Flaky(u64);
+
+impl crate::Schema for Flaky {
+    fn describe(out: &mut crate::SchemaBuilder) {
+        out.primitive("Flaky");
+    }
+
+    fn hash_key(&self, hasher: &mut crate::KeyHasher) {
+        self.0.hash_key(hasher);
+    }
+}
+
+impl crate::StateValue for Flaky {
+    fn archive_into(&self, out: &mut rkyv::util::AlignedVec) -> Result<(), StateError> {
+        out.extend_from_slice(b"half a val");
+        assert!(!PANIC_NEXT.replace(false), "injected");
+        out.resize(out.len() - 10, 0);
+        self.0.archive_into(out)
+    }
+
+    fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
+        assert!(!PANIC_NEXT.replace(false), "injected");
+        u64::from_archived(bytes).map(Flaky)
+    }
+}
+
+struct FlakyFixture {
+    rows: RowStore<u64>,
+    list: ListState<String>,
+    value: ValueState<Flaky>,
+}
+
+impl FlakyFixture {
+    fn new(tier: Rc<RefCell<LateTier>>) -> Self {
+        let mut registrar = StateRegistrar::new::<u64>("flaky");
+        let list = registrar.register_list(&ListStateDescriptor::new("list")).unwrap();
+        let value = registrar.register_value(&ValueStateDescriptor::new("value")).unwrap();
+        let layout = PartitionLayout::new(KeyGroupRange { start: 0, end: 1 }, 1);
+        let epoch = tier.borrow().readable_epoch().next();
+        let table = TableStore::new(TableId(0), layout, epoch, tier);
+        let rows = RowStore::attached(registrar, table, &[0, 1]).unwrap();
+        FlakyFixture { rows, list, value }
+    }
+
+    fn add(&mut self, key: u64) {
+        let (mut ctx, _) = self.rows.enter(key.key_hash(), &key).unwrap();
+        let row = ctx.row_id().unwrap();
+        self.list.add(&mut ctx, format!("element {key}")).unwrap();
+        self.value.modify(&mut ctx, |value| value.0 += key).unwrap();
+        self.rows.release(row);
+    }
+
+    fn check(&mut self, key: u64) {
+        let (ctx, _) = self.rows.enter(key.key_hash(), &key).unwrap();
+        assert_eq!(self.value.value(&ctx).unwrap(), Some(Flaky(key)));
+        let list = self.list.iter(&ctx, |all| all.cloned().collect::<Vec<_>>()).unwrap();
+        assert_eq!(list, [format!("element {key}")]);
+    }
+}
+
+/// Panics of user code within archiving and reading: the store stays sound; what was being written
+/// fails its checkpoint for good, what was being read is read again.
+#[test]
+fn panics_in_archiving_and_reading_leave_the_store_sound() {
+    let tier = LateTier::new(MemoryTier::new(), None);
+    let mut fixture = FlakyFixture::new(tier.clone());
+    (1..=20).for_each(|key| fixture.add(key));
+    fixture.rows.barrier().unwrap();
+    while !fixture.rows.beat(3).unwrap().is_done() {}
+    tier.borrow_mut().settle();
+    fixture.add(7);
+    fixture.rows.barrier().unwrap();
+    PANIC_NEXT.set(true);
+    assert!(catch_unwind(AssertUnwindSafe(|| fixture.rows.beat(3))).is_err());
+    let error = fixture.rows.beat(3).unwrap_err();
+    assert!(matches!(error, StateError::ChangeNotWritten { .. }), "{error}");
+    drop(fixture);
+
+    let mut restored = tier.borrow().tier.clone();
+    restored.forget_unfinished();
+    let mut fixture = FlakyFixture::new(LateTier::new(restored, None));
+    (1..=5_u64).for_each(|key| fixture.rows.request(key.key_hash(), &key).unwrap());
+    PANIC_NEXT.set(true);
+    assert!(catch_unwind(AssertUnwindSafe(|| fixture.rows.load_requested())).is_err());
+    fixture.check(3);
+    PANIC_NEXT.set(true);
+    let entered = AssertUnwindSafe(|| fixture.rows.enter(9.key_hash(), &9).map(drop));
+    assert!(catch_unwind(entered).is_err());
+    (1..=20).for_each(|key| fixture.check(key));
+    assert_eq!(fixture.rows.len(), 20);
 }

@@ -63,7 +63,8 @@ pub(crate) fn random_delta(random: &mut SplitMix64, shape: DeltaShape) -> Vec<u8
 
 /// Plays a delta into the model as one finished epoch.
 pub(crate) fn play(tier: &mut MemoryTier, table: TableId, epoch: Epoch, bytes: &[u8]) {
-    let block = DeltaBlock { table, epoch, partition: 0, row_count: 0, bytes: bytes.to_vec() };
+    let block =
+        DeltaBlock { table, epoch, partition: 0, row_count: 0, bytes: bytes.to_vec().into() };
     tier.append(block).unwrap();
     tier.finish(table, epoch).unwrap();
 }

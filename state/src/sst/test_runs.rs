@@ -85,7 +85,8 @@ pub(crate) fn write_delta(
         }
         for (partition, (row_count, bytes)) in parts.into_iter().enumerate() {
             let (table, part) = (*table, partition as u16);
-            let block = DeltaBlock { table, epoch, partition: part, row_count, bytes };
+            let block =
+                DeltaBlock { table, epoch, partition: part, row_count, bytes: bytes.into() };
             if row_count > 0 {
                 writer.append(&block, layout.groups_of(partition)).unwrap();
             }

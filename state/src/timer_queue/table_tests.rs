@@ -178,7 +178,7 @@ struct Recorder(Vec<(u8, RecordKind, i64)>);
 
 impl Tier for Recorder {
     fn append(&mut self, block: DeltaBlock) -> Result<(), StateError> {
-        let mut rest = block.bytes.as_slice();
+        let mut rest = &*block.bytes;
         while !rest.is_empty() {
             self.0.extend(decode_row(&mut rest).unwrap().records().map(|record| {
                 let position = u64::from_be_bytes(record.sub.try_into().unwrap());

@@ -51,7 +51,7 @@ impl LateTier {
 
 impl Tier for LateTier {
     fn append(&mut self, block: DeltaBlock) -> Result<(), StateError> {
-        let mut rest = block.bytes.as_slice();
+        let mut rest = &*block.bytes;
         while !rest.is_empty() {
             for record in decode_row(&mut rest).unwrap().records() {
                 match record.kind {

@@ -19,6 +19,7 @@ mod tests;
 
 use hashbrown::hash_table::Entry;
 use std::ptr;
+use thalweg_io::memory::PageSupply;
 
 pub(super) use self::parted_table::{Marks, Part, PartedTable};
 use super::table_memory::TableMemory;
@@ -59,6 +60,12 @@ impl<E> PrefetchTable<E> {
     /// An empty table; allocates nothing.
     pub const fn new() -> Self {
         PrefetchTable { table: PartedTable::new(()) }
+    }
+
+    /// Where a large table gets huge pages from; to be called before it is large. See
+    /// [`PageSupply`].
+    pub fn set_page_supply(&mut self, supply: PageSupply) {
+        self.table.set_page_supply(supply);
     }
 
     /// Prefetches the bucket and the control bytes of a hash; about 16 records ahead of its use.
@@ -204,8 +211,10 @@ impl<E> std::fmt::Debug for PrefetchTable<E> {
 }
 
 /// Bytes beyond an entry's own bucket that it is likely to lie in: at half load one in four is not in its own, but in one
-/// of the next.
-const NEXT_BUCKETS_BYTES: usize = 48;
+/// of the next. Three buckets of small entries, so that few are fetched for nothing.
+const fn next_buckets_bytes(entry_bytes: usize) -> usize {
+    if entry_bytes < 16 { 3 * entry_bytes } else { 48 }
+}
 /// Control bytes are read by groups.
 const GROUP_BYTES: usize = 16;
 
@@ -218,7 +227,7 @@ pub(crate) fn prefetch_bucket<E>(control: *const u8, index: usize) {
     prefetch(control.wrapping_add(index + GROUP_BYTES - 1));
     let entry = control.wrapping_sub((index + 1) * size_of::<E>());
     prefetch(entry);
-    prefetch(entry.wrapping_sub(NEXT_BUCKETS_BYTES));
+    prefetch(entry.wrapping_sub(next_buckets_bytes(size_of::<E>())));
 }
 
 /// Brings a cache line near; any address will do.

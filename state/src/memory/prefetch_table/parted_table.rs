@@ -20,6 +20,7 @@
 use hashbrown::HashTable;
 use std::mem::replace;
 use std::ptr;
+use thalweg_io::memory::PageSupply;
 
 use super::directory::{DEPTH_MAX, Directory, bit_after, shared_bits};
 use super::{DEEP_BYTES, prefetch_bucket};
@@ -133,6 +134,8 @@ pub(in crate::memory) struct PartedTable<E, M> {
     /// Number of buckets of `whole` less one when `whole_control` was learned.
     pub(super) whole_bucket_mask: usize,
     pub(super) parts: Directory<Part<E, M>>,
+    /// Where parts get huge pages from.
+    supply: Option<PageSupply>,
     /// Buckets of all parts together.
     pub(super) part_bucket_count: usize,
     /// How many of these are beyond `PART_BUCKETS` of their part.
@@ -151,6 +154,7 @@ impl<E, M: Marks> PartedTable<E, M> {
             whole_control: ptr::null(),
             whole_bucket_mask: 0,
             parts: Directory::new(),
+            supply: None,
             part_bucket_count: 0,
             excess_bucket_count: 0,
         }
@@ -294,6 +298,11 @@ impl<E, M: Marks> PartedTable<E, M> {
         self.parts.set_control(hash, control);
     }
 
+    /// Where parts get huge pages from, those that are made after the table is first divided.
+    pub(in crate::memory) fn set_page_supply(&mut self, supply: PageSupply) {
+        self.supply = Some(supply);
+    }
+
     /// Divides the part of `hash` in two; false if its entries agree in all bits of the directory.
     fn divide(&mut self, hash: KeyHash, rehash: &impl Fn(&E) -> KeyHash) -> bool {
         let depth = self.parts.number(hash).map_or(0, |number| self.parts.depth(number));
@@ -304,7 +313,7 @@ impl<E, M: Marks> PartedTable<E, M> {
             return false;
         }
         if self.parts.is_empty() {
-            let nothing = self.whole.successor(0, TableMemory::pool());
+            let nothing = self.whole.successor(0, TableMemory::pool(self.supply.clone()));
             let whole = replace(&mut self.whole, nothing);
             self.count_buckets(0, whole.table.num_buckets());
             self.parts.begin(whole);

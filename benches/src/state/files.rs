@@ -5,6 +5,8 @@
 //! 2. After each batch a beat writes some of the changed rows down, until the epoch is finished.
 //! 3. The store's own thread makes it durable; how long that took since the barrier is told when the
 //!    batch loop sees it.
+//! 4. With a budget there is a beat after every batch. When it asks for it the epoch is ended, or no
+//!    record is taken until there is room: the time that takes counts as the batch's.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,8 +16,8 @@ use std::time::Duration;
 
 use thalweg::Result;
 use thalweg::state::{
-    CheckpointId, FlatStore, Key, KeyGroupRange, LsmOptions, LsmStore, RowStore, StateError,
-    StateValue, StoreError, StoreEvent,
+    CheckpointId, FlatStore, Key, KeyGroupRange, LsmOptions, LsmStore, MemoryPressure, Progress,
+    RowStore, StateError, StateValue, StoreError, StoreEvent,
 };
 use thalweg_io::Spawner;
 use thalweg_io::storage::{PosixStorage, Storage, UringOptions, UringStorage};
@@ -50,8 +52,8 @@ impl Spawner for Threads {
 pub(super) trait Table {
     /// Ends the epoch.
     fn barrier(&mut self) -> Result<(), StateError>;
-    /// Writes changed rows of ended epochs down; whether all are.
-    fn beat(&mut self, rows_max: usize) -> Result<bool, StateError>;
+    /// Writes changed rows of ended epochs down, and makes room where memory is limited.
+    fn beat(&mut self, rows_max: usize) -> Result<Progress, StateError>;
     /// Reads key groups that are not resident; whether there are more.
     fn restore_step(&mut self) -> Result<bool, StateError>;
 }
@@ -61,8 +63,8 @@ impl<K: Key> Table for RowStore<K> {
         RowStore::barrier(self).map(drop)
     }
 
-    fn beat(&mut self, rows_max: usize) -> Result<bool, StateError> {
-        Ok(RowStore::beat(self, rows_max)?.is_done())
+    fn beat(&mut self, rows_max: usize) -> Result<Progress, StateError> {
+        RowStore::beat(self, rows_max)
     }
 
     fn restore_step(&mut self) -> Result<bool, StateError> {
@@ -76,8 +78,8 @@ impl<K: Key, S: StateValue> Table for FlatStore<K, S> {
         Ok(())
     }
 
-    fn beat(&mut self, rows_max: usize) -> Result<bool, StateError> {
-        Ok(FlatStore::beat(self, rows_max)?.is_done())
+    fn beat(&mut self, rows_max: usize) -> Result<Progress, StateError> {
+        FlatStore::beat(self, rows_max)
     }
 
     fn restore_step(&mut self) -> Result<bool, StateError> {
@@ -96,6 +98,10 @@ pub(super) struct Files {
     in_flight: VecDeque<(CheckpointId, u64)>,
     /// Whether ended epochs are still to be written down.
     has_beats: bool,
+    /// Whether memory is limited: then there is a beat after every batch, to make room.
+    has_budget: bool,
+    /// Epochs ended for memory's sake that are not readable yet.
+    spills_in_flight: usize,
     /// By phase of the run.
     figures: Vec<Figures>,
     phase: usize,
@@ -108,6 +114,11 @@ pub(super) struct Figures {
     pub(super) beats: Latencies,
     pub(super) durable: Latencies,
     pub(super) bytes_written: u64,
+    /// How often no record was taken because there was no room, and for how long.
+    pub(super) waits: Latencies,
+    pub(super) wait_ns: u64,
+    /// Epochs ended for memory's sake.
+    pub(super) spills: u64,
     /// Checkpoints that the store refused because the disk was behind.
     pub(super) refused: u64,
     /// Time of waiting for the background, which no slice counts.
@@ -148,6 +159,8 @@ impl Files {
             next_checkpoint,
             in_flight: VecDeque::new(),
             has_beats: false,
+            has_budget: options.budget_mib.is_some(),
+            spills_in_flight: 0,
             figures: vec![Figures::new(ticks)],
             phase: 0,
             ticks,
@@ -192,14 +205,72 @@ impl Files {
             self.since_barrier = 0;
             self.barrier(table)?;
         }
-        if self.has_beats {
+        if self.has_beats || self.has_budget {
             let (figures, beat_rows) = (&mut self.figures[self.phase], self.beat_rows);
-            self.has_beats = !figures.beats.time(|| table.beat(beat_rows))?;
+            let progress = figures.beats.time(|| table.beat(beat_rows))?;
+            self.has_beats = !progress.is_done();
+            self.relieve(table, progress.memory)?;
         }
-        if !self.in_flight.is_empty() {
+        // With a budget rows are read meanwhile: from the files that there are now.
+        if !self.in_flight.is_empty() || self.has_budget {
             self.poll()?;
         }
         Ok(())
+    }
+
+    /// Does what a beat asks for when memory is short: ends the epoch so that its rows can leave,
+    /// and takes no record until there is room.
+    #[inline]
+    fn relieve(
+        &mut self,
+        table: &mut (impl Table + ?Sized),
+        mut memory: MemoryPressure,
+    ) -> Result<()> {
+        let begin_ns = if memory.is_over { now_ns() } else { 0 };
+        loop {
+            if memory.wants_spill {
+                self.spill(table)?;
+            }
+            if !memory.is_over {
+                break;
+            }
+            self.poll()?;
+            let progress = table.beat(SETTLE_ROWS)?;
+            memory = progress.memory;
+            self.has_beats = !progress.is_done();
+            if memory.is_over && !self.has_beats {
+                std::thread::park_timeout(POLL_PAUSE);
+            }
+        }
+        if begin_ns > 0 {
+            let waited_ns = now_ns() - begin_ns;
+            let figures = &mut self.figures[self.phase];
+            figures.waits.record_ns(waited_ns);
+            figures.wait_ns += waited_ns;
+        }
+        Ok(())
+    }
+
+    /// Ends the epoch without a checkpoint.
+    fn spill(&mut self, table: &mut (impl Table + ?Sized)) -> Result<()> {
+        let (store, figures) = (&self.store, &mut self.figures[self.phase]);
+        let ended = figures.stalls.time(|| {
+            store.begin_spill().map_err(StateError::from)?;
+            table.barrier()
+        });
+        match ended {
+            Ok(()) => {
+                self.spills_in_flight += 1;
+                figures.spills += 1;
+                self.has_beats = true;
+                Ok(())
+            }
+            Err(StateError::Store(error)) if matches!(*error, StoreError::Congested { .. }) => {
+                figures.refused += 1;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Ends the epoch with a checkpoint; false if the store refuses it.
@@ -259,6 +330,7 @@ impl Files {
                 }
                 StoreEvent::SpillComplete { bytes_written, .. } => {
                     figures.bytes_written += bytes_written;
+                    self.spills_in_flight = self.spills_in_flight.saturating_sub(1);
                 }
                 other => return Err(format!("in the background: {other:?}").into()),
             }
@@ -270,9 +342,9 @@ impl Files {
     pub(super) fn settle(&mut self, table: &mut (impl Table + ?Sized)) -> Result<()> {
         let begin_ns = now_ns();
         while self.has_beats {
-            self.has_beats = !table.beat(SETTLE_ROWS)?;
+            self.has_beats = !table.beat(SETTLE_ROWS)?.is_done();
         }
-        while !self.in_flight.is_empty() {
+        while !self.in_flight.is_empty() || self.spills_in_flight > 0 {
             self.poll()?;
             // Not a busy wait: the store's threads may need this processor.
             std::thread::park_timeout(POLL_PAUSE);
@@ -284,8 +356,18 @@ impl Files {
 
 impl Figures {
     fn new(ticks: Ticks) -> Self {
-        let [stalls, beats, durable] = std::array::from_fn(|_| Latencies::new(ticks));
-        Figures { stalls, beats, durable, bytes_written: 0, refused: 0, settle_ns: 0 }
+        let [stalls, beats, durable, waits] = std::array::from_fn(|_| Latencies::new(ticks));
+        Figures {
+            stalls,
+            beats,
+            durable,
+            bytes_written: 0,
+            waits,
+            wait_ns: 0,
+            spills: 0,
+            refused: 0,
+            settle_ns: 0,
+        }
     }
 
     /// The fields of a line.
@@ -295,6 +377,10 @@ impl Figures {
         line.field("barriers", self.stalls.count())
             .field("checkpoints", self.durable.count())
             .field("refused", self.refused)
+            .field("spills", self.spills)
+            .field("waits", self.waits.count())
+            .us("wait_longest_us", self.waits.longest_ns())
+            .number("wait_s", self.wait_ns as f64 / 1e9, 2)
             .us("stall_p50_us", self.stalls.quantile_ns(0.5))
             .us("stall_p999_us", self.stalls.quantile_ns(0.999))
             .us("stall_max_us", self.stalls.longest_ns())

@@ -4,7 +4,8 @@
 //! 2. `events` makes the input, outside of what is timed; `pairing` lets store and baseline take
 //!    turns over the same events and compares what they answer.
 //! 3. `store` and `keyed_rows` are our side, `files` what it writes, `plain` the baseline; each `rmw`,
-//!    `list`, `map`, `timers`, `snapshot` holds one workload.
+//!    `list`, `map`, `timers`, `snapshot` holds one workload, and `budget` is
+//!    `rmw` with limited memory.
 //! 4. `growth`, `single_calls`, `stopwatch`, `process` and `report` measure and print.
 //!
 //! **Invariants**
@@ -31,6 +32,7 @@ mod keyed_rows;
 mod plain;
 mod store;
 
+mod budget;
 mod list;
 mod map;
 mod rmw;
@@ -51,6 +53,7 @@ use thalweg::Result;
 /// If the store refuses an operation or its digest is not the baseline's.
 pub fn run(options: &Options) -> Result<()> {
     match options.bench {
+        Bench::Rmw if options.budget_mib.is_some() => budget::run(options),
         Bench::Rmw => rmw::run(options),
         Bench::List => list::run(options),
         Bench::Map => map::run(options),

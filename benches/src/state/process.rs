@@ -12,6 +12,16 @@ pub(super) fn anonymous_bytes() -> u64 {
     field(&read_to_string("/proc/self/status").unwrap_or_default(), "RssAnon:") << 10
 }
 
+/// Gives the memory that the allocator has kept back to the kernel, so that the next to be measured
+/// is measured alone.
+pub(super) fn give_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: takes no pointer and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// How long this thread was ready to run and had no processor, in nanoseconds: what the machine took
 /// from a measurement.
 pub(super) fn thread_waited_ns() -> u64 {

@@ -39,6 +39,28 @@ pub(super) trait Counters {
     }
 }
 
+impl<C: Counters + ?Sized> Counters for Box<C> {
+    fn update_all(&mut self, events: &[Event]) -> Result<u64> {
+        (**self).update_all(events)
+    }
+
+    fn update(&mut self, event: Event) -> Result<u64> {
+        (**self).update(event)
+    }
+
+    fn grown(&mut self) -> Result<()> {
+        (**self).grown()
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        (**self).settle()
+    }
+
+    fn barrier_count(&self) -> u64 {
+        (**self).barrier_count()
+    }
+}
+
 /// What is kept for a key.
 pub(super) trait Value: StateValue + Default {
     /// Adds an amount; the new sum.
@@ -79,12 +101,12 @@ impl Value for Wide {
 
 /// A value that every system of this build can keep.
 #[cfg(feature = "rivals")]
-trait Measured: super::rivals::RivalValue {}
+pub(super) trait Measured: super::rivals::RivalValue {}
 #[cfg(feature = "rivals")]
 impl<V: super::rivals::RivalValue> Measured for V {}
 /// A value that every system of this build can keep.
 #[cfg(not(feature = "rivals"))]
-trait Measured: Value {}
+pub(super) trait Measured: Value {}
 #[cfg(not(feature = "rivals"))]
 impl<V: Value> Measured for V {}
 

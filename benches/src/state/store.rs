@@ -222,7 +222,7 @@ impl<V: Value> FlatCounters<V> {
     pub(super) fn new(options: &Options, files: Option<Files>) -> Result<Self> {
         let counters = match &files {
             None => FlatStore::new(),
-            Some(files) => FlatStore::new_in(files.store(), "rmw", options.budget_bytes())?,
+            Some(files) => FlatStore::new_in(files.store(), "rmw")?,
         };
         Ok(FlatCounters { counters, batch: Batch::new(options), files })
     }
@@ -280,6 +280,21 @@ pub(super) trait OnFiles {
     fn files(&self) -> Option<&Files>;
     /// Files and the table above them.
     fn parts(&mut self) -> Option<(&mut Files, &mut dyn Table)>;
+    /// What is in memory, and what is not.
+    fn residence(&self) -> Residence;
+}
+
+/// What a table has in memory, and what it had to do for that.
+#[derive(Clone, Copy)]
+pub(super) struct Residence {
+    /// As a budget counts it.
+    pub(super) resident_bytes: u64,
+    /// What the table has taken.
+    pub(super) table_bytes: u64,
+    /// Rows that have left memory.
+    pub(super) evicted: u64,
+    /// Rows that had to be read alone.
+    pub(super) alone: u64,
 }
 
 impl<V> OnFiles for RowCounters<V> {
@@ -290,6 +305,15 @@ impl<V> OnFiles for RowCounters<V> {
     fn parts(&mut self) -> Option<(&mut Files, &mut dyn Table)> {
         Some((self.files.as_mut()?, &mut self.rows))
     }
+
+    fn residence(&self) -> Residence {
+        Residence {
+            resident_bytes: self.rows.resident_bytes(),
+            table_bytes: self.rows.memory_bytes() as u64,
+            evicted: self.rows.evicted_rows(),
+            alone: self.rows.synchronous_misses(),
+        }
+    }
 }
 
 impl<V: Value> OnFiles for FlatCounters<V> {
@@ -299,5 +323,14 @@ impl<V: Value> OnFiles for FlatCounters<V> {
 
     fn parts(&mut self) -> Option<(&mut Files, &mut dyn Table)> {
         Some((self.files.as_mut()?, &mut self.counters))
+    }
+
+    fn residence(&self) -> Residence {
+        Residence {
+            resident_bytes: self.counters.resident_bytes(),
+            table_bytes: self.counters.memory_bytes() as u64,
+            evicted: self.counters.evicted_rows(),
+            alone: self.counters.synchronous_misses(),
+        }
     }
 }

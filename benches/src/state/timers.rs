@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use thalweg::Result;
 use thalweg::state::TimeDomain::EventTime;
-use thalweg::state::{Key, KeyedTimers, RowStore, StateError, StateRegistrar};
+use thalweg::state::{Key, KeyedTimers, Progress, RowStore, StateError, StateRegistrar};
 
 use super::Options;
 use super::files::{Files, Runs, Table};
@@ -59,9 +59,12 @@ impl Table for RowTimers {
         self.rows.barrier().map(drop)
     }
 
-    fn beat(&mut self, rows_max: usize) -> Result<bool, StateError> {
-        let are_rows_done = self.rows.beat(rows_max)?.is_done();
-        Ok(self.timers.beat(&mut self.rows, rows_max)? && are_rows_done)
+    fn beat(&mut self, rows_max: usize) -> Result<Progress, StateError> {
+        let mut progress = self.rows.beat(rows_max)?;
+        if !self.timers.beat(&mut self.rows, rows_max)? {
+            progress.epochs_unfinished = progress.epochs_unfinished.max(1);
+        }
+        Ok(progress)
     }
 
     fn restore_step(&mut self) -> Result<bool, StateError> {

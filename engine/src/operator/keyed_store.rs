@@ -25,7 +25,8 @@ const PATIENCE: usize = 64;
 /// See the module docs.
 pub(crate) struct KeyedStore {
     store: LsmStore,
-    files: Arc<StateFiles>,
+    /// Dropped last.
+    _files: Arc<StateFiles>,
     has_warned: bool,
 }
 
@@ -117,7 +118,7 @@ impl BuildContext {
         let groups = KeyGroupRange::of(subtask, parallelism, max_parallelism)?;
         let place = (node.0, self.stage.subtask);
         let store = files.open_store(place, groups, max_parallelism)?;
-        Ok(Some(KeyedStore { store, files: files.clone(), has_warned: false }))
+        Ok(Some(KeyedStore { store, _files: files.clone(), has_warned: false }))
     }
 }
 
@@ -145,9 +146,6 @@ pub(crate) fn open_flat<K: Key, S: StateValue>(
 ) -> Result<FlatStore<K, S>, StateError> {
     match store {
         None => Ok(FlatStore::new()),
-        Some(store) => {
-            let budget_bytes = usize::try_from(store.files.operator_budget_bytes()).ok();
-            FlatStore::new_in(&store.store, table, budget_bytes)
-        }
+        Some(store) => FlatStore::new_in(&store.store, table),
     }
 }

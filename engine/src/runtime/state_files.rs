@@ -70,11 +70,6 @@ impl StateFiles {
         Ok(Some(Arc::new(StateFiles { root, storage, spawner, directory, operator_budget_bytes })))
     }
 
-    /// The memory that a subtask of an operator may take.
-    pub(crate) fn operator_budget_bytes(&self) -> u64 {
-        self.operator_budget_bytes
-    }
-
     /// The store of a subtask of the operator of this number.
     pub(crate) fn open_store(
         &self,

@@ -12,7 +12,9 @@ const WAITING_BYTES_MAX: u64 = 1 << 30;
 const CACHE_BYTES: u64 = 256 << 20;
 /// Caches get this share of a memory budget: rows that are resident serve the same purpose, and
 /// better.
-const CACHE_SHARE: u64 = 8;
+const CACHE_SHARE: u64 = 16;
+/// Changes on their way to the files get this share of it.
+const CHANGES_SHARE: u64 = 8;
 
 /// The options of an [`LsmStore`](crate::LsmStore).
 ///
@@ -60,9 +62,10 @@ impl LsmOptions {
         self
     }
 
-    /// The memory, in bytes, that resident rows and caches of the slot may take together; `None`,
-    /// the default, keeps all rows resident. 0 keeps what has changed since the last barrier, and what
-    /// is in use.
+    /// The memory, in bytes, that the slot may take: resident rows, changes on their way to the
+    /// files, caches of these, their indexes and filters. All tables of the store share it; what they
+    /// lack is read from files. `None`, the default, keeps all rows resident. 0 keeps what has changed
+    /// since the last barrier, and what is in use.
     #[must_use]
     pub fn memory_budget_bytes(mut self, byte_count: Option<u64>) -> Self {
         self.memory_budget_bytes = byte_count;
@@ -97,6 +100,14 @@ impl LsmOptions {
     pub(crate) fn cache_bytes(&self) -> usize {
         let share = self.memory_budget_bytes.map_or(CACHE_BYTES, |budget| budget / CACHE_SHARE);
         usize::try_from(share).unwrap_or(usize::MAX)
+    }
+
+    /// What of a memory budget is left for rows when files take so much for indexes and filters.
+    pub(crate) fn rows_budget_bytes(&self, open_bytes: u64) -> Option<u64> {
+        let budget = self.memory_budget_bytes?;
+        let fixed = budget / CACHE_SHARE + budget / CHANGES_SHARE;
+        // Filters that take more than half are no reason to keep no rows at all.
+        Some((budget - fixed).saturating_sub(open_bytes).max(budget / 4))
     }
 
     /// How files are merged. With a budget rows are read from files, and sorted ones are better for

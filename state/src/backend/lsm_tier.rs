@@ -16,7 +16,7 @@ use super::{
 };
 use crate::codec::{Record, StateIndex, TableId};
 use crate::delta::{DeltaCache, DeltaReader};
-use crate::manifest::{Contents, FileMeta, ManifestLog, Version};
+use crate::manifest::{Contents, FileMeta, FilePart, ManifestLog, Version};
 use crate::read::SortedReader;
 use crate::snapshot::{
     CheckpointId, Command, DataFile, Gauges, Notice, Outbox, Progress, StateRoot, StoreEvent,
@@ -36,6 +36,9 @@ const INLINE_BYTES: usize = 1 << 20;
 ///
 /// - `epochs` are the ones that some table has not finished, in order; the last one is current.
 /// - Files of `version`, and no others, are open; the worker knows its number.
+/// - With a memory budget tables are shown an epoch when its delta is sorted. Until then they keep
+///   its rows, and remember what it removed: so nothing that they ask for is in such a delta, and
+///   none is in `shown`. What was there when the store was opened is.
 #[derive(Debug)]
 pub(super) struct LsmTier {
     page_supply: Option<PageSupply>,
@@ -47,6 +50,11 @@ pub(super) struct LsmTier {
     tables: Vec<OpenTable>,
     epochs: VecDeque<OpenEpoch>,
     version: Arc<Version>,
+    /// What rows are read from.
+    shown: Arc<Version>,
+    readable: Epoch,
+    /// The deltas that were there when the store was opened.
+    restored_deltas: BTreeSet<FilePart>,
     deltas: DeltaCache,
     sorted: SortedReader,
     rows_read: u64,
@@ -140,9 +148,13 @@ impl LsmTier {
         let link = WorkerLink { commands: Some(commands), notices, gauges, place };
         let current = version.epoch.map_or(Epoch::FIRST, Epoch::next);
         let epochs = VecDeque::from([OpenEpoch { epoch: current, begun: None }]);
+        let readable = version.epoch.unwrap_or(Epoch(0));
         Ok(LsmTier {
             // Without it memory comes in small pages.
             page_supply: spawner.and_then(|spawner| PageSupply::start(spawner).ok()),
+            shown: Arc::clone(&version),
+            readable,
+            restored_deltas: version.deltas.iter().map(|file| file.part()).collect(),
             options,
             root,
             layout,
@@ -262,9 +274,26 @@ impl LsmTier {
 
     fn use_version(&mut self, version: Arc<Version>) {
         self.version = version;
-        self.deltas.retain(&self.version);
-        self.sorted.retain(&self.version);
+        (self.shown, self.readable) = self.shown_of(&self.version);
+        self.deltas.retain(&self.shown);
+        self.sorted.retain(&self.shown);
         self.link.gauges.set_reader_version(self.version.number);
+    }
+
+    /// What of a version tables are shown, and up to which epoch that is.
+    fn shown_of(&self, version: &Arc<Version>) -> (Arc<Version>, Epoch) {
+        let all = version.epoch.unwrap_or(Epoch(0));
+        if !self.options.compaction().sorts_deltas {
+            return (Arc::clone(version), all);
+        }
+        let is_shown = |file: &&Arc<FileMeta>| self.restored_deltas.contains(&file.part());
+        let hidden = version.deltas.iter().filter(|file| !is_shown(file));
+        let Some(oldest) = hidden.map(|file| file.first_epoch).min() else {
+            return (Arc::clone(version), all);
+        };
+        let deltas = version.deltas.iter().filter(is_shown).cloned().collect();
+        let shown = Version { deltas, ..Version::clone(version) };
+        (Arc::new(shown), Epoch(oldest.0 - 1))
     }
 
     pub(super) fn statistics(&self) -> StoreStatistics {
@@ -415,7 +444,7 @@ impl Tier for LsmTier {
     }
 
     fn readable_epoch(&self) -> Epoch {
-        self.version.epoch.unwrap_or(Epoch(0))
+        self.readable
     }
 
     fn page_supply(&self) -> Option<PageSupply> {
@@ -425,8 +454,7 @@ impl Tier for LsmTier {
     /// Tables share what caches leave of the budget in proportion to what they use, so that all of
     /// them shrink by the same part.
     fn share_of_budget(&mut self, table: TableId, used_bytes: u64) -> Option<u64> {
-        let budget = self.options.memory_budget_bytes?;
-        let rows_bytes = budget.saturating_sub(self.options.cache_bytes() as u64);
+        let rows_bytes = self.options.rows_budget_bytes(self.sorted.open_bytes() as u64)?;
         let open = self.tables.iter_mut().find(|open| open.id == table)?;
         open.used_bytes = used_bytes;
         let all: u64 = self.tables.iter().map(|open| open.used_bytes).sum();
@@ -440,8 +468,8 @@ impl Tier for LsmTier {
     }
 
     fn may_hold(&self, table: TableId, group: KeyGroup, hash: KeyHash) -> bool {
-        self.deltas.may_hold(&self.version, table, group, hash)
-            || self.sorted.may_hold(&self.version, table, group, hash)
+        self.deltas.may_hold(&self.shown, table, group, hash)
+            || self.sorted.may_hold(&self.shown, table, group, hash)
     }
 
     fn read_rows(
@@ -452,8 +480,8 @@ impl Tier for LsmTier {
     ) -> Result<(), StateError> {
         self.rows_read += rows.len() as u64;
         for (batch, rows) in rows.chunks(BATCH_ROWS).enumerate() {
-            self.deltas.load(&self.version, table, rows)?;
-            let (version, deltas) = (&self.version, &self.deltas);
+            self.deltas.load(&self.shown, table, rows)?;
+            let (version, deltas) = (&self.shown, &self.deltas);
             let visit =
                 &mut |row: usize, record: &Record<'_>| visit(batch * BATCH_ROWS + row, record);
             self.sorted.read_rows(version, deltas, table, rows, self.now_ms, visit)?;
@@ -468,7 +496,7 @@ impl Tier for LsmTier {
         visit: ScanVisitor<'_>,
     ) -> Result<(), StateError> {
         let groups = range.intersection(self.layout.groups());
-        self.sorted.scan(&self.version, table, groups, self.now_ms, visit)
+        self.sorted.scan(&self.shown, table, groups, self.now_ms, visit)
     }
 
     fn set_now_ms(&mut self, now_ms: i64) {

@@ -41,27 +41,69 @@ pub(crate) struct Merge {
 }
 
 /// Decides by sizes: the level that exceeds its target most is made smaller; all that is young
-/// counts as one. Without one, deltas are sorted if that is wanted, and files half of whose records
-/// have expired are rewritten.
+/// counts as one. Without one, files half of whose records have expired are rewritten.
+///
+/// Where deltas are sorted as they come ([`choose_sort`]), they are left to that.
 pub(crate) fn choose(version: &Version, options: &CompactionOptions, now_ms: i64) -> Choice {
+    if options.sorts_deltas && !version.deltas.is_empty() {
+        let sorted = Version { deltas: Vec::new(), ..version.clone() };
+        return match choose(&sorted, options, now_ms) {
+            // The runs that are in the way of the deltas.
+            Choice::Rest => make_level_free(&sorted, options),
+            choice => choice,
+        };
+    }
     let levels = Levels::of(version, options);
     let young = levels.young_fullness(version, options);
     let fullest = (levels.base..LEVEL_MAX)
         .map(|level| (levels.fullness(level), level))
         .max_by_key(|(fullness, level)| (*fullness, std::cmp::Reverse(*level)));
-    let is_unsorted = options.sorts_deltas && !version.deltas.is_empty();
-    match (fullest, levels.free_young_level()) {
-        (_, Some(level)) if is_unsorted && young < 1_000 => Choice::Merge(Merge {
+    match fullest {
+        Some((fullness, level)) if fullness >= 1_000 && fullness > young => {
+            push_down(version, &levels, options, level)
+        }
+        _ if young >= 1_000 => merge_young(version, &levels, options),
+        _ => rewrite_expired(version, &levels, options, now_ms),
+    }
+}
+
+/// Sorts the deltas, if that is wanted and there is a level for them: a young one, above all that is
+/// sorted and above `limit`, which is where another compaction has begun.
+pub(crate) fn choose_sort(version: &Version, options: &CompactionOptions, limit: u8) -> Choice {
+    if !options.sorts_deltas || version.deltas.is_empty() {
+        return Choice::Rest;
+    }
+    match Levels::of(version, options).free_young_level() {
+        Some(level) if level < limit => Choice::Merge(Merge {
             deltas: version.deltas.clone(),
             files: Vec::new(),
             level,
             file_bytes: options.file_bytes_max,
         }),
-        (Some((fullness, level)), _) if fullness >= 1_000 && fullness > young => {
-            push_down(version, &levels, options, level)
+        _ => Choice::Rest,
+    }
+}
+
+/// Merges what is young if it takes all levels that deltas can be sorted to.
+fn make_level_free(version: &Version, options: &CompactionOptions) -> Choice {
+    let levels = Levels::of(version, options);
+    match levels.free_young_level() {
+        None => merge_young(version, &levels, options),
+        Some(_) => Choice::Rest,
+    }
+}
+
+impl Choice {
+    /// The uppermost level it takes files from or puts them to, deltas apart.
+    pub(crate) fn top_level(&self) -> Option<u8> {
+        match self {
+            Choice::Rest => None,
+            Choice::Move { file, level } => Some((*level).min(file.level)),
+            Choice::Merge(merge) => {
+                let files = merge.files.iter().map(|file| file.level);
+                files.chain([merge.level]).min()
+            }
         }
-        _ if young >= 1_000 => merge_young(version, &levels, options),
-        _ => rewrite_expired(version, &levels, options, now_ms),
     }
 }
 

@@ -43,7 +43,7 @@ impl Levels {
         let mut target = largest.max(options.level_bytes);
         let mut base = LEVEL_MAX;
         target_bytes[base as usize] = target;
-        while target > options.level_bytes && base > 1 {
+        while target > options.level_bytes && base > options.base_min() {
             base -= 1;
             target /= options.level_factor.max(2);
             target_bytes[base as usize] = target;

@@ -4,7 +4,7 @@
 //! Version ── choose (pure) ──► Choice ──► CompactionJob ── beat, beat, .. ──► VersionChange
 //!                                          merge by bytes; no types
 //! ```
-//! Leveled, with sizes from the bottom up (see `levels`): data starts in level 6, and upper levels
+//! Leveled, with sizes from the bottom up (see `levels`): data starts in level 12, and upper levels
 //! are used as it grows. So the bytes above the bottom, and with them what is superseded in it, stay
 //! a fixed share of it.
 //!
@@ -20,6 +20,7 @@
 //!
 //! 1. [`choose`] takes the fullest level, or the deltas; a file goes down where it overlaps least
 //!    of the next level for its size. Without overlap it is moved: an edit and no bytes.
+//!    With a memory budget [`choose_sort`] makes a young run of the deltas as they come.
 //! 2. The job merges streaming ([`merge`](crate::merge)), a delta partition by partition. It drops
 //!    what removals and expiry void, and removals too where nothing deeper has the row's prefix.
 //! 3. New files are synced before the job says that it is done. Old ones are only no longer referred
@@ -41,9 +42,9 @@ mod job;
 mod levels;
 mod options;
 
-pub(crate) use choice::choose;
+pub(crate) use choice::{Choice, choose, choose_sort};
 pub(crate) use job::{CompactionJob, JobProgress};
 pub(crate) use options::CompactionOptions;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

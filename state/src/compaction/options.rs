@@ -34,6 +34,17 @@ impl Default for CompactionOptions {
     }
 }
 
+impl CompactionOptions {
+    /// The uppermost level that is not young. Where deltas are sorted as they come there are young
+    /// levels for those that come while the ones before them are merged.
+    pub(crate) fn base_min(&self) -> u8 {
+        if self.sorts_deltas { YOUNG_LEVELS + 1 } else { 1 }
+    }
+}
+
+/// How many levels are kept for deltas that are sorted as they come.
+const YOUNG_LEVELS: u8 = 8;
+
 #[cfg(test)]
 impl CompactionOptions {
     /// Levels and files so small that a few hundred rows fill three of them.

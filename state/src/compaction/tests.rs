@@ -5,7 +5,7 @@ use thalweg_io::block::{BlockOwner, FileId};
 use thalweg_io::checkpoint_file::FileSeal;
 use thalweg_io::storage::{ArmedFault, FaultKind, FaultProfile, FaultStorage};
 
-use super::choice::{Choice, Merge, choose};
+use super::choice::{Choice, Merge, choose, choose_sort};
 use super::{CompactionJob, CompactionOptions, JobProgress};
 use crate::backend::{Epoch, MemoryTier, RowAddress};
 use crate::codec::{Record, RowPrefix, RowWriter, TableId};
@@ -21,9 +21,9 @@ const TABLES: [TableId; 2] = [TableId(3), TableId(9)];
 
 const SMALL: CompactionOptions = CompactionOptions::SMALL;
 
-struct Store {
-    files: StoreFiles,
-    version: Arc<Version>,
+pub(crate) struct Store {
+    pub(crate) files: StoreFiles,
+    pub(crate) version: Arc<Version>,
     model: MemoryTier,
     epoch: u64,
     now_ms: i64,
@@ -31,7 +31,7 @@ struct Store {
 }
 
 impl Store {
-    fn new(groups: u16) -> Self {
+    pub(crate) fn new(groups: u16) -> Self {
         Store::of(memory_files(), groups)
     }
 
@@ -46,7 +46,7 @@ impl Store {
         }
     }
 
-    fn add_epoch(&mut self, blocks: &[(TableId, Vec<u8>)]) {
+    pub(crate) fn add_epoch(&mut self, blocks: &[(TableId, Vec<u8>)]) {
         self.epoch += 1;
         let epoch = Epoch(self.epoch);
         for (table, bytes) in blocks {
@@ -59,7 +59,10 @@ impl Store {
     }
 
     fn job(&self, options: &CompactionOptions) -> Option<CompactionJob> {
-        let choice = choose(&self.version, options, self.now_ms);
+        let choice = match choose_sort(&self.version, options, u8::MAX) {
+            Choice::Rest => choose(&self.version, options, self.now_ms),
+            sort => sort,
+        };
         CompactionJob::new(Arc::clone(&self.version), choice, self.files.clone(), self.now_ms)
     }
 
@@ -80,7 +83,7 @@ impl Store {
         panic!("compaction comes to no end");
     }
 
-    fn apply(&mut self, change: &crate::manifest::VersionChange) {
+    pub(crate) fn apply(&mut self, change: &crate::manifest::VersionChange) {
         let next = self.version.with(change);
         for file in self.version.files() {
             let is_gone = next.files().all(|other| other.id() != file.id());
@@ -112,7 +115,7 @@ impl Store {
         rows
     }
 
-    fn check(&mut self, what: &str) {
+    pub(crate) fn check(&mut self, what: &str) {
         for table in TABLES {
             let expected = model_rows(&mut self.model, table, self.groups, self.now_ms);
             assert!(self.scan(table) == expected, "{what}: table {table:?}");
@@ -124,7 +127,7 @@ impl Store {
     }
 }
 
-fn random_blocks(random: &mut SplitMix64, shape: DeltaShape) -> Vec<(TableId, Vec<u8>)> {
+pub(crate) fn random_blocks(random: &mut SplitMix64, shape: DeltaShape) -> Vec<(TableId, Vec<u8>)> {
     let mut blocks = Vec::new();
     for table in TABLES {
         if random.below(4) > 0 {
@@ -397,56 +400,79 @@ fn choices() {
     check_choice(&[meta(0, 1, all, 100)], "rest");
     // Four deltas, however small; or bytes.
     let small: Vec<_> = (1..=4).map(|id| meta(0, id, all, 1)).collect();
-    check_choice(&small, "merge [4 3 2 1] [] to 6");
-    check_choice(&[meta(0, 1, all, 250 * MIB)], "merge [1] [] to 6");
-    let bottom = meta(6, 1, all, 250 * MIB);
+    check_choice(&small, "merge [4 3 2 1] [] to 12");
+    check_choice(&[meta(0, 1, all, 250 * MIB)], "merge [1] [] to 12");
+    let bottom = meta(12, 1, all, 250 * MIB);
     check_choice(&[bottom.clone(), meta(0, 2, all, 20 * MIB)], "rest");
     // Into the base level, and through it if it is too small.
     let deltas = |kib: u64| (11..=14).map(move |id| meta(0, id, all, kib));
     let with =
         |files: &[FileMeta], kib| files.iter().cloned().chain(deltas(kib)).collect::<Vec<_>>();
-    let (base, middle) = (meta(4, 2, all, MIB), meta(5, 3, all, 20 * MIB));
+    let (base, middle) = (meta(10, 2, all, MIB), meta(11, 3, all, 20 * MIB));
     let files = [bottom.clone(), base.clone(), middle.clone()];
-    check_choice(&with(&files, 1), "merge [14 13 12 11] [2] to 4");
-    check_choice(&with(&files, 5 * MIB), "merge [14 13 12 11] [2 3] to 5");
-    check_choice(&with(&files, 15 * MIB), "merge [14 13 12 11] [2 3 1] to 6");
+    check_choice(&with(&files, 1), "merge [14 13 12 11] [2] to 10");
+    check_choice(&with(&files, 5 * MIB), "merge [14 13 12 11] [2 3] to 11");
+    check_choice(&with(&files, 15 * MIB), "merge [14 13 12 11] [2 3 1] to 12");
     let other = FileMeta { tables: Box::new([TableId(1)]), ..base };
-    check_choice(&with(&[bottom.clone(), other], 1), "merge [14 13 12 11] [] to 4");
+    check_choice(&with(&[bottom.clone(), other], 1), "merge [14 13 12 11] [] to 10");
     // The file with the least overlap goes down; without any it is moved.
-    let level_5: Vec<_> =
-        (0..5).map(|n| meta(5, 20 + n, (n * 100, n * 100 + 50), 8 * MIB)).collect();
-    let level_6 = [(0, 180), (190, 370), (371, 1 << 40)];
-    let level_6 = level_6
+    let upper: Vec<_> =
+        (0..5).map(|n| meta(11, 20 + n, (n * 100, n * 100 + 50), 8 * MIB)).collect();
+    let lower = [(0, 180), (190, 370), (371, 1 << 40)];
+    let lower = lower
         .into_iter()
         .enumerate()
-        .map(|(n, range)| meta(6, 30 + n as u64, range, if n == 1 { 50 } else { 100 } * MIB));
-    let files: Vec<_> = level_5.iter().cloned().chain(level_6).collect();
-    check_choice(&files, "merge [] [22 31] to 6");
+        .map(|(n, range)| meta(12, 30 + n as u64, range, if n == 1 { 50 } else { 100 } * MIB));
+    let files: Vec<_> = upper.iter().cloned().chain(lower).collect();
+    check_choice(&files, "merge [] [22 31] to 12");
     let moved: Vec<_> = files.iter().filter(|file| file.id() != FileId(31)).cloned().collect();
-    check_choice(&moved, "move 22 to 6");
+    check_choice(&moved, "move 22 to 12");
     let removing: Vec<_> = (moved.iter().cloned())
         .map(|file| FileMeta { removal_count: u64::from(file.id() == FileId(22)), ..file })
         .collect();
-    check_choice(&removing, "merge [] [22] to 6");
+    check_choice(&removing, "merge [] [22] to 12");
     // Few bytes that remove much weigh much.
-    let removing = FileMeta { removal_count: 2_000_000, ..meta(5, 2, all, MIB) };
-    check_choice(&[bottom.clone(), removing], "merge [] [2 1] to 6");
+    let removing = FileMeta { removal_count: 2_000_000, ..meta(11, 2, all, MIB) };
+    check_choice(&[bottom.clone(), removing], "merge [] [2 1] to 12");
     // Levels above the base are merged with the deltas, or when they are as many as those.
     let young = |level, id| meta(level, id, all, MIB);
-    let files = [bottom.clone(), young(1, 2), young(2, 3), young(3, 4)];
+    let files = [bottom.clone(), young(7, 2), young(8, 3), young(9, 4)];
     check_choice(&files, "rest");
-    check_choice(&[&files[..], &[meta(0, 11, all, 1)]].concat(), "merge [11] [2 3 4] to 4");
-    let options = CompactionOptions { sorts_deltas: true, ..CompactionOptions::default() };
-    let sorting = |files: &[FileMeta]| describe(choose(&version(files), &options, 0));
-    let delta = meta(0, 11, all, MIB);
-    assert_eq!(sorting(&[bottom.clone(), delta.clone()]), "merge [11] [] to 3");
-    assert_eq!(sorting(&[bottom.clone(), young(3, 4), delta.clone()]), "merge [11] [] to 2");
-    assert_eq!(sorting(&[young(3, 4), young(2, 3), delta.clone()]), "merge [11] [] to 1");
-    assert_eq!(sorting(&[bottom.clone(), young(1, 2), delta.clone()]), "rest");
-    assert_eq!(sorting(&[delta]), "merge [11] [] to 5");
+    check_choice(&[&files[..], &[meta(0, 11, all, 1)]].concat(), "merge [11] [2 3 4] to 10");
     // Time has passed.
     let expired = FileMeta { half_expired_at_ms: 0, ..bottom.clone() };
-    check_choice(std::slice::from_ref(&expired), "merge [] [1] to 6");
-    let expired = FileMeta { half_expired_at_ms: 0, ..meta(5, 2, (5, 6), 1) };
-    check_choice(&[bottom, expired], "merge [] [2 1] to 6");
+    check_choice(std::slice::from_ref(&expired), "merge [] [1] to 12");
+    let expired = FileMeta { half_expired_at_ms: 0, ..meta(11, 2, (5, 6), 1) };
+    check_choice(&[bottom, expired], "merge [] [2 1] to 12");
+}
+
+/// Where deltas are sorted as they come: each goes above all that is sorted, and no merge has it.
+#[test]
+fn choices_where_deltas_are_sorted() {
+    const MIB: u64 = 1 << 10;
+    let options = CompactionOptions { sorts_deltas: true, ..CompactionOptions::default() };
+    let all = (0, 1 << 40);
+    let sorting =
+        |files: &[FileMeta], limit| describe(choose_sort(&version(files), &options, limit));
+    let merging = |files: &[FileMeta]| describe(choose(&version(files), &options, 0));
+    let young = |level: u8| meta(level, 20 - u64::from(level), all, MIB);
+    let (bottom, delta) = (meta(12, 1, all, 250 * MIB), meta(0, 30, all, MIB));
+    let with = |levels: std::ops::Range<u8>| {
+        [bottom.clone(), delta.clone()].into_iter().chain(levels.map(young)).collect::<Vec<_>>()
+    };
+    assert_eq!(sorting(std::slice::from_ref(&delta), u8::MAX), "merge [30] [] to 11");
+    assert_eq!(sorting(&with(0..0), u8::MAX), "merge [30] [] to 9");
+    assert_eq!(sorting(&with(7..10), u8::MAX), "merge [30] [] to 6");
+    assert_eq!(sorting(&with(1..2), u8::MAX), "rest");
+    assert_eq!(sorting(std::slice::from_ref(&bottom), u8::MAX), "rest");
+    // Not among the levels that a merge has.
+    assert_eq!(sorting(&with(7..10), 7), "merge [30] [] to 6");
+    assert_eq!(sorting(&with(0..0), 9), "rest");
+    assert_eq!(merging(&with(8..10)), "rest");
+    assert_eq!(merging(&with(6..10)), "merge [] [14 13 12 11] to 10");
+    // Two runs are few, but they leave no level.
+    assert_eq!(merging(&with(1..3)), "merge [] [19 18] to 10");
+    // However large the bottom is, there are levels for runs.
+    let huge = meta(12, 1, all, 1 << 40);
+    assert_eq!(sorting(&[huge, delta], u8::MAX), "merge [30] [] to 8");
 }

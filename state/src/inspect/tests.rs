@@ -49,7 +49,7 @@ fn a_sound_directory_is_described() {
         "    state 0 'count': u32 ",
         "  checkpoint 5 (epoch 5): ",
         "  checkpoint 6 (epoch 6): ",
-        "level 6: 1 files, 200 rows",
+        "level 12: 1 files, 200 rows",
         ".sst ",
         ", of slot, verified\n",
     ] {

@@ -9,7 +9,7 @@ use crate::snapshot::DataFile;
 use crate::{KeyGroup, KeyGroupRange, KeyHash};
 
 /// The bottom level.
-pub(crate) const LEVEL_MAX: u8 = 6;
+pub(crate) const LEVEL_MAX: u8 = 12;
 
 /// One immutable file: a delta (level 0) or a sorted run (level 1 and up).
 ///

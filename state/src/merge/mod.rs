@@ -2,7 +2,7 @@
 //! compaction.
 //!
 //! ```text
-//! newest  delta ── delta ── level 1 ── level 2 ── .. ── level 6  oldest      (RowSource, sorted)
+//! newest  delta ── delta ── level 1 ── level 2 ── .. ── level 12 oldest      (RowSource, sorted)
 //!              ╲       ╲       │       ╱            ╱
 //!               ╲───────╲── RowMerge ──────────────╱
 //!                              │

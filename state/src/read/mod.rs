@@ -1,7 +1,7 @@
 //! Reads of rows that lie below the resident tables: a batch of rows, or all rows of a table.
 //!
 //! ```text
-//! read_rows   per row: deltas ─► level 1 ─► .. ─► level 6        until one says that the row was removed
+//! read_rows   per row: deltas ─► level 1 ─► .. ─► level 12       until one says that the row was removed
 //!                              filter, index ─► blocks wanted
 //!             cached blocks, and all others of the batch read TOGETHER (io_uring: one queue)
 //!             per row: merge, visit live records

@@ -42,6 +42,8 @@ pub(crate) struct ReadCounters {
 pub(crate) struct SortedReader {
     files: StoreFiles,
     open: BTreeMap<FileId, Rc<SortedFile>>,
+    /// What indexes and filters of `open` take.
+    open_bytes: usize,
     pub(super) cache: BlockCache,
     batch: Box<dyn BatchReader>,
     pub(super) counters: ReadCounters,
@@ -57,6 +59,7 @@ impl SortedReader {
             batch: files.storage().batch_reader(),
             files,
             open: BTreeMap::new(),
+            open_bytes: 0,
             cache: BlockCache::new(cache_bytes),
             counters: ReadCounters::default(),
         }
@@ -69,8 +72,12 @@ impl SortedReader {
 
     /// Memory of cached blocks, and of indexes and filters of open files.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let open: usize = self.open.values().map(|file| file.memory_bytes()).sum();
-        self.cache.bytes() + open
+        self.cache.bytes() + self.open_bytes
+    }
+
+    /// Memory of indexes and filters of open files.
+    pub(crate) fn open_bytes(&self) -> usize {
+        self.open_bytes
     }
 
     /// Closes files that a version does not have.
@@ -83,6 +90,7 @@ impl SortedReader {
         let before = self.open.len();
         self.open.retain(|id, _| live.binary_search(id).is_ok());
         if self.open.len() < before {
+            self.open_bytes = self.open.values().map(|file| file.memory_bytes()).sum();
             self.cache.retain(|id| live.binary_search(&id).is_ok());
         }
     }
@@ -172,7 +180,9 @@ impl SortedReader {
         Ok(match self.open.entry(meta.id()) {
             Entry::Occupied(entry) => Rc::clone(entry.get()),
             Entry::Vacant(entry) => {
-                Rc::clone(entry.insert(Rc::new(SortedFile::open(&self.files, meta)?)))
+                let file = SortedFile::open(&self.files, meta)?;
+                self.open_bytes += file.memory_bytes();
+                Rc::clone(entry.insert(Rc::new(file)))
             }
         })
     }

@@ -4,13 +4,14 @@
 //!    it, the [`Outcome`]. A chore touches neither the manifest nor who refers to what.
 //! 2. With a spawner a thread of its own does the chores and sends each outcome to the worker as a
 //!    command. Without one the worker does a step of them whenever it has nothing else to do.
-//! 3. Files are made before others are removed, and both before a merge goes on. Between two steps
+//! 3. Files are made before others are removed, both before deltas are sorted, and that before a
+//!    merge goes on. Between two steps
 //!    the thread waits while the worker has something to write: a merge takes the disk, the
 //!    processor or a lock from a checkpoint for one step at most.
 //!
 //! # Invariants
 //!
-//! - There is one merge at a time, and one file that is being made.
+//! - There is one merge at a time, one sort of deltas, and one file that is being made.
 //! - When the worker is gone the thread is, and with it what an unfinished merge has written.
 
 use std::collections::VecDeque;
@@ -42,6 +43,8 @@ pub(super) enum Chore {
     /// A file that no durable manifest refers to.
     Remove(DataFile),
     Merge(CompactionJob),
+    /// A merge of deltas alone, which goes before the other one.
+    Sort(CompactionJob),
 }
 
 /// What became of a chore.
@@ -53,6 +56,8 @@ pub(crate) enum Outcome {
     /// New files are durable; the change is to be made known. After an error nothing is left of
     /// them.
     Merged(Result<VersionChange, StoreError>),
+    /// The same of deltas.
+    Sorted(Result<VersionChange, StoreError>),
 }
 
 /// What a step came to.
@@ -231,12 +236,13 @@ pub(super) struct Chores {
     /// The length that is expected of a delta for which a file is to be made.
     prepare: Option<u64>,
     removals: VecDeque<DataFile>,
+    sort: Option<CompactionJob>,
     merge: Option<CompactionJob>,
 }
 
 impl Chores {
     fn new(files: StoreFiles) -> Self {
-        Chores { files, prepare: None, removals: VecDeque::new(), merge: None }
+        Chores { files, prepare: None, removals: VecDeque::new(), sort: None, merge: None }
     }
 
     fn push(&mut self, chore: Chore) {
@@ -247,11 +253,16 @@ impl Chores {
                 let before = self.merge.replace(job);
                 assert!(before.is_none(), "there is one merge at a time");
             }
+            Chore::Sort(job) => {
+                let before = self.sort.replace(job);
+                assert!(before.is_none(), "there is one sort at a time");
+            }
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.prepare.is_none() && self.removals.is_empty() && self.merge.is_none()
+        let has_job = self.sort.is_some() || self.merge.is_some();
+        self.prepare.is_none() && self.removals.is_empty() && !has_job
     }
 
     /// Does the next thing, for a bounded time.
@@ -263,31 +274,40 @@ impl Chores {
         if let Some(file) = self.removals.pop_front() {
             return BackgroundStep::Done(Outcome::Removed(garbage::remove(&self.files, file)));
         }
-        let Some(job) = &mut self.merge else { return BackgroundStep::Nothing };
-        let merged = match job.beat(MERGE_BYTES) {
-            Ok(JobProgress::Working) => return BackgroundStep::Worked,
-            Ok(JobProgress::Done(change)) => {
-                self.merge = None;
-                Ok(change)
-            }
-            Err(error) => {
-                self.abort();
-                Err(error)
-            }
+        let (job, outcome): (_, fn(_) -> Outcome) = match &self.sort {
+            Some(_) => (&mut self.sort, Outcome::Sorted),
+            None => (&mut self.merge, Outcome::Merged),
         };
-        BackgroundStep::Done(Outcome::Merged(merged))
-    }
-
-    fn abort(&mut self) {
-        if let Some(job) = self.merge.take() {
-            // What cannot be removed is when the directory is opened next.
-            let _ = job.abort();
+        match step_job(job) {
+            None => BackgroundStep::Nothing,
+            Some(Ok(JobProgress::Working)) => BackgroundStep::Worked,
+            Some(Ok(JobProgress::Done(change))) => BackgroundStep::Done(outcome(Ok(change))),
+            Some(Err(error)) => BackgroundStep::Done(outcome(Err(error))),
         }
+    }
+}
+
+/// Does a step of a job, if there is one, which is gone when it is over.
+fn step_job(job: &mut Option<CompactionJob>) -> Option<Result<JobProgress, StoreError>> {
+    let progress = job.as_mut()?.beat(MERGE_BYTES);
+    match &progress {
+        Ok(JobProgress::Working) => {}
+        Ok(JobProgress::Done(_)) => *job = None,
+        Err(_) => abort(job),
+    }
+    Some(progress)
+}
+
+fn abort(job: &mut Option<CompactionJob>) {
+    if let Some(job) = job.take() {
+        // What cannot be removed is when the directory is opened next.
+        let _ = job.abort();
     }
 }
 
 impl Drop for Chores {
     fn drop(&mut self) {
-        self.abort();
+        abort(&mut self.sort);
+        abort(&mut self.merge);
     }
 }

@@ -317,17 +317,25 @@ impl Worker {
             Outcome::Prepared(spare) => self.flush.give_spare(spare),
             Outcome::Removed(result) => self.settle_removal(result),
             Outcome::Merged(result) => {
-                self.compactor.end();
-                match result {
-                    Ok(change) => self.replace_files(change),
-                    Err(error) => {
-                        self.compactor.hold();
-                        self.send(StoreEvent::CompactionFailed { error });
-                    }
-                }
+                self.compactor.end_merge();
+                self.settle_compaction(result);
+            }
+            Outcome::Sorted(result) => {
+                self.compactor.end_sort();
+                self.settle_compaction(result);
             }
         }
         true
+    }
+
+    fn settle_compaction(&mut self, result: Result<VersionChange, StoreError>) {
+        match result {
+            Ok(change) => self.replace_files(change),
+            Err(error) => {
+                self.compactor.hold();
+                self.send(StoreEvent::CompactionFailed { error });
+            }
+        }
     }
 
     fn settle_removal(&mut self, result: Result<(), IoError>) {
@@ -354,8 +362,8 @@ impl Worker {
         }
         gauges.set_garbage_files(self.garbage.file_count());
         let live = &self.manifest.contents().live;
-        if let Some(job) = self.compactor.start(live, gauges.now_ms()) {
-            self.background.give(Chore::Merge(job));
+        while let Some(chore) = self.compactor.start(live, gauges.now_ms()) {
+            self.background.give(chore);
         }
         match self.background.step() {
             BackgroundStep::Nothing => false,
@@ -399,8 +407,9 @@ impl Drop for Worker {
         while let Some(outcome) = self.outcomes.pop_front() {
             match outcome {
                 Outcome::Prepared(spare) => self.flush.give_spare(spare),
-                Outcome::Removed(_) | Outcome::Merged(Err(_)) => {}
-                Outcome::Merged(Ok(VersionChange { added, .. })) => {
+                Outcome::Removed(_) | Outcome::Merged(Err(_)) | Outcome::Sorted(Err(_)) => {}
+                Outcome::Merged(Ok(VersionChange { added, .. }))
+                | Outcome::Sorted(Ok(VersionChange { added, .. })) => {
                     let live = self.manifest.contents().referenced();
                     for file in added.iter().map(FileMeta::data_file) {
                         if !live.contains(&file) {

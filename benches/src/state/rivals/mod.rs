@@ -71,7 +71,7 @@ impl RivalValue for Wide {
 }
 
 /// Makes the rival asked for, empty, in a directory of its own.
-fn open<V: RivalValue>(
+pub(in crate::state) fn open<V: RivalValue>(
     options: &Options,
     rival: Rival,
     directory: &Path,

@@ -1,15 +1,19 @@
 //! Files of each format version, kept: they are read for ever, and written without a change.
 //!
 //! `tests/data/store-1` was written by `write_golden_files`, below, with the first version of all
-//! formats. A change of a format gets a version, a new directory, and keeps this test for the old.
+//! formats, when the bottom level was 6; `store-2` with the same formats and 12. A change of a format
+//! gets a version, a new directory, and keeps the test of reading for the old.
 
 use std::fs;
 use std::path::PathBuf;
 
 use super::*;
 
-fn golden_directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/store-1")
+const READ: [&str; 2] = ["store-1", "store-2"];
+const WRITTEN: &str = "store-2";
+
+fn golden_directory(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
 const PARTS: [&str; 3] = ["", "manifests", "files"];
@@ -57,13 +61,14 @@ fn read_file(storage: &Arc<dyn Storage>, path: &Path) -> Vec<u8> {
     bytes
 }
 
-fn golden_files() -> BTreeMap<String, Vec<u8>> {
+fn golden_files(name: &str) -> BTreeMap<String, Vec<u8>> {
+    let directory = golden_directory(name);
     let mut files = BTreeMap::new();
     for part in PARTS {
-        for entry in fs::read_dir(golden_directory().join(part)).unwrap() {
+        for entry in fs::read_dir(directory.join(part)).unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() {
-                let name = path.strip_prefix(golden_directory()).unwrap();
+                let name = path.strip_prefix(&directory).unwrap();
                 files.insert(name.to_str().unwrap().to_owned(), fs::read(&path).unwrap());
             }
         }
@@ -75,7 +80,7 @@ fn golden_files() -> BTreeMap<String, Vec<u8>> {
 #[ignore = "writes the golden files; for a new version of a format only"]
 fn write_golden_files() {
     for (name, bytes) in files_of(&write_store()) {
-        let path = golden_directory().join(name);
+        let path = golden_directory(WRITTEN).join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
@@ -83,7 +88,7 @@ fn write_golden_files() {
 
 #[test]
 fn files_are_written_as_ever() {
-    let (written, golden) = (files_of(&write_store()), golden_files());
+    let (written, golden) = (files_of(&write_store()), golden_files(WRITTEN));
     assert!(written.keys().eq(golden.keys()), "{:?} {:?}", written.keys(), golden.keys());
     for (name, bytes) in written {
         assert!(bytes == golden[&name], "{name} differs from its golden file");
@@ -92,8 +97,12 @@ fn files_are_written_as_ever() {
 
 #[test]
 fn golden_files_are_read() {
+    READ.into_iter().for_each(check_read);
+}
+
+fn check_read(golden: &str) {
     let storage = memory();
-    for (name, bytes) in golden_files() {
+    for (name, bytes) in golden_files(golden) {
         let path = Path::new(ROOT).join(name);
         storage.create_dir_all(path.parent().unwrap()).unwrap();
         storage.create(&path).unwrap().append(&bytes).unwrap();

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod crashes;
+mod eviction;
 mod failing_storage;
 mod failures;
 mod golden;

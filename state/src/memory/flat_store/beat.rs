@@ -1,21 +1,19 @@
-//! The changes of a flat store on their way down: barriers, beats and eviction.
+//! The changes of a flat store on their way down: barriers and beats.
 
 use hashbrown::HashTable;
 
 use super::changes::{WORD_BUCKETS, Word};
 use super::tracking::Tracking;
-use super::{FlatPart, FlatStore, rehash};
+use super::{FlatPart, FlatStore};
 use crate::memory::prefetch_table::prefetch;
 use crate::memory::table_memory::TableMemory;
-use crate::{Epoch, Key, KeyHash, Progress, StateError, StateValue};
+use crate::{Epoch, Key, Progress, StateError, StateValue};
 
 /// What it costs to look for marks in a part, in entries.
 const PART_COST: usize = 16;
 /// How many entries ahead of the one that is written are fetched: marks may be a few or all of a word, so it is not words
 /// that are counted.
 const ENTRIES_AHEAD: usize = 24;
-/// The share of a part's entries that an eviction asks for.
-const EVICTED_SHARE: usize = 4;
 
 impl<K: Key, S: StateValue> FlatStore<K, S> {
     /// Ends the current epoch and returns it: all changes until now belong to it or to older ones, all later ones do not.
@@ -24,12 +22,13 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
         let tracking = self.tracking.as_mut()?;
         let ended = tracking.store.barrier();
         tracking.epoch = tracking.store.current_epoch();
-        tracking.wants_spill = false;
+        (tracking.wants_spill, tracking.dirty_count) = (false, 0);
         Some(ended)
     }
 
     /// Writes about `rows_max` changed entries of ended epochs to the persistent tier, in order of epochs; to be called
-    /// between records until all are finished.
+    /// between records until all are finished. Where memory is limited it is to be called all the time: it also makes room,
+    /// about as much as it writes rows.
     ///
     /// # Errors
     ///
@@ -45,9 +44,8 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
         if let Some(tracking) = &self.tracking {
             let epochs = tracking.epoch.0 - tracking.store.oldest_epoch().0;
             progress.epochs_unfinished = epochs as usize;
-            let is_written = tracking.store.readable_epoch().next() >= tracking.epoch;
-            progress.memory.wants_spill = tracking.wants_spill && is_written;
         }
+        progress.memory = self.make_room(rows_max);
         Ok(progress)
     }
 
@@ -77,38 +75,6 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
         tracking.walked_parts = 0;
         Ok(true)
     }
-
-    /// If the part of this hash is full and must not grow: drops clean entries of it, those that were not used lately first.
-    pub(super) fn keep_to_budget(&mut self, hash: KeyHash) {
-        let Some(tracking) = &mut self.tracking else { return };
-        if !tracking.has_budget() || !self.table.is_full(hash) {
-            return;
-        }
-        let grown = self.table.allocation_bytes() + self.table.growth_bytes(hash);
-        if grown > tracking.budget_bytes {
-            self.evict(hash);
-        }
-    }
-
-    #[cold]
-    fn evict(&mut self, hash: KeyHash) {
-        let Some(tracking) = &mut self.tracking else { return };
-        let part = self.table.part_mut(hash);
-        if part.marks.archived_epoch > tracking.store.readable_epoch() {
-            tracking.wants_spill = true;
-            return;
-        }
-        let capacity = part.table.capacity();
-        let victims = part.marks.choose_victims(part.table.len() / EVICTED_SHARE);
-        if victims.iter().all(|word| *word == 0) {
-            tracking.wants_spill = true;
-            return;
-        }
-        tracking.has_evicted();
-        let is_kept =
-            |bucket: usize| victims[bucket / WORD_BUCKETS] >> (bucket % WORD_BUCKETS) & 1 == 0;
-        self.table.rebuild(hash, capacity, &rehash, |_, bucket| is_kept(bucket));
-    }
 }
 
 /// Lets a part take part in the current epoch: what was changed in it before is frozen.
@@ -124,6 +90,7 @@ pub(super) fn begin_epoch<K: Key, S: StateValue>(
         archive_frozen(part, tracking, &mut all)?;
     }
     part.marks.freeze(tracking.epoch);
+    part.marks.show(tracking.store.readable_epoch());
     Ok(())
 }
 

@@ -16,6 +16,7 @@
 //! **Invariants**
 //! - `has_frozen` is true where there is a frozen bit, all frozen bits are of `frozen_epoch`, and it is below `epoch`.
 //! - Bits of empty buckets are 0.
+//! - With a memory budget: an entry that was archived in an epoch that the tier does not show is `unreadable`.
 //! - Without tracking there are no words.
 
 use crate::Epoch;
@@ -39,8 +40,12 @@ pub(in crate::memory) struct Changes {
     pub(super) words: Box<[Word]>,
     /// Which entries have an image in the tier, readable or on its way.
     pub(super) below: Box<[u64]>,
-    /// Which entries were used since the last eviction passed; empty without a memory budget.
+    /// Which entries were used since the hand of an eviction passed; empty without a memory budget.
     pub(super) referenced: Box<[u64]>,
+    /// Which entries were archived since the tier last showed all of them; empty without a memory budget.
+    pub(super) unreadable: Box<[u64]>,
+    /// The word that the hand of evictions has come to.
+    hand: usize,
     pub(super) frozen_epoch: Epoch,
     pub(super) has_frozen: bool,
     /// Where the walk over the frozen bits goes on: no word before it has one.
@@ -64,6 +69,8 @@ impl Changes {
             words: Box::default(),
             below: Box::default(),
             referenced: Box::default(),
+            unreadable: Box::default(),
+            hand: 0,
             frozen_epoch: Epoch(0),
             has_frozen: false,
             walked_words: 0,
@@ -78,10 +85,19 @@ impl Changes {
         Changes { epoch, referenced, is_tracked: true, ..Changes::untracked() }.successor(1)
     }
 
+    /// Memory of the bits.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let planes = [&self.below, &self.referenced, &self.unreadable];
+        size_of_val(&*self.words) + planes.iter().map(|bits| size_of_val(&***bits)).sum::<usize>()
+    }
+
     /// Prefetches the bits of a bucket.
     #[inline(always)]
     pub(super) fn hint(&self, bucket: usize) {
         prefetch(self.words.as_ptr().wrapping_add(bucket / WORD_BUCKETS).cast());
+        if !self.referenced.is_empty() {
+            prefetch(self.referenced.as_ptr().wrapping_add(bucket / WORD_BUCKETS).cast());
+        }
     }
 
     /// Whether what was changed in the part's epoch is to be archived in that epoch.
@@ -111,23 +127,28 @@ impl Changes {
         self.words[word].frozen & bit != 0
     }
 
-    /// Notes a change of the entry in `epoch`; false if that is not yet the part's, or the entry waits to be archived.
+    /// Notes a change of the entry in `epoch`, and says whether it is the first; `None` if that is not yet the part's, or the
+    /// entry waits to be archived.
     #[inline(always)]
-    pub(super) fn try_set_dirty(&mut self, bucket: usize, epoch: Epoch) -> bool {
+    pub(super) fn try_set_dirty(&mut self, bucket: usize, epoch: Epoch) -> Option<bool> {
         let (word, bit) = place_of(bucket);
-        match self.words.get_mut(word) {
-            Some(word) if self.epoch == epoch && word.frozen & bit == 0 => {
-                word.dirty |= bit;
-                true
-            }
-            _ => false,
+        let word = self.words.get_mut(word)?;
+        if self.epoch != epoch || word.frozen & bit != 0 {
+            return None;
         }
+        let is_first = word.dirty & bit == 0;
+        word.dirty |= bit;
+        Some(is_first)
     }
 
+    /// Says that the entry was changed; whether it is the first time in this epoch.
     #[inline]
-    pub(super) fn set_dirty(&mut self, bucket: usize) {
+    pub(super) fn set_dirty(&mut self, bucket: usize) -> bool {
         let (word, bit) = place_of(bucket);
-        self.words[word].dirty |= bit;
+        let dirty = &mut self.words[word].dirty;
+        let is_first = *dirty & bit == 0;
+        *dirty |= bit;
+        is_first
     }
 
     /// Says that the entry was used; for tables with a memory budget.
@@ -155,7 +176,17 @@ impl Changes {
         let (word, bit) = place_of(bucket);
         self.words[word].frozen &= !bit;
         self.below[word] |= bit;
+        if let Some(word) = self.unreadable.get_mut(word) {
+            *word |= bit;
+        }
         self.archived_epoch = self.frozen_epoch;
+    }
+
+    /// The tier shows all epochs up to this one.
+    pub(super) fn show(&mut self, readable: Epoch) {
+        if self.archived_epoch <= readable {
+            self.unreadable.fill(0);
+        }
     }
 
     /// The bucket is empty now.
@@ -164,27 +195,48 @@ impl Changes {
         let Word { dirty, frozen } = &mut self.words[word];
         (*dirty, *frozen) = (*dirty & !bit, *frozen & !bit);
         self.below[word] &= !bit;
-        if let Some(word) = self.referenced.get_mut(word) {
-            *word &= !bit;
+        for plane in [&mut self.referenced, &mut self.unreadable] {
+            if let Some(word) = plane.get_mut(word) {
+                *word &= !bit;
+            }
         }
     }
 
-    /// Chooses `wanted` clean entries to drop, first those that were not used since the last call; all if there are fewer.
-    /// One bit a bucket.
-    pub(super) fn choose_victims(&mut self, wanted: usize) -> Box<[u64]> {
-        let clean = |at: usize| self.below[at] & !(self.words[at].dirty | self.words[at].frozen);
-        let mut victims = zeros(self.words.len());
-        let mut missing = wanted;
-        for is_second_pass in [false, true] {
-            for (at, victims) in victims.iter_mut().enumerate() {
-                let used = self.referenced.get(at).filter(|_| !is_second_pass).copied();
-                let chosen = first_bits(clean(at) & !used.unwrap_or(0) & !*victims, missing);
-                *victims |= chosen;
-                missing -= chosen.count_ones() as usize;
+    /// Chooses `wanted` entries to drop, fewer if there are fewer that the tier shows as they are: one bit a bucket.
+    ///
+    /// A clock: the hand goes on from where it was and passes an entry once if it was used since it last came by.
+    pub(super) fn choose_victims(&mut self, wanted: usize) -> Victims {
+        let words = self.words.len();
+        let mut victims = Victims { bits: zeros(words), count: 0 };
+        // Each lap takes off all marks, so two are the most.
+        for _ in 0..2 * words {
+            if victims.count == wanted {
+                break;
             }
+            let at = self.hand % words;
+            self.hand = at + 1;
+            let Word { dirty, frozen } = self.words[at];
+            let (used, unreadable) = (self.referenced[at], self.unreadable[at]);
+            let free = self.below[at] & !(dirty | frozen | unreadable | used | victims.bits[at]);
+            let chosen = first_bits(free, wanted - victims.count);
+            victims.bits[at] |= chosen;
+            victims.count += chosen.count_ones() as usize;
+            self.referenced[at] = 0;
         }
-        self.referenced.fill(0);
         victims
+    }
+}
+
+/// Entries that are to be dropped.
+pub(super) struct Victims {
+    bits: Box<[u64]>,
+    pub(super) count: usize,
+}
+
+impl Victims {
+    pub(super) fn has(&self, bucket: usize) -> bool {
+        let (word, bit) = place_of(bucket);
+        self.bits[word] & bit != 0
     }
 }
 
@@ -212,6 +264,7 @@ impl Marks for Changes {
             words: vec![Word::default(); words].into(),
             below: zeros(words),
             referenced: zeros(referenced),
+            unreadable: zeros(referenced),
             walked_words: 0,
             ..*self
         }
@@ -229,6 +282,7 @@ impl Marks for Changes {
         other.below[to] |= moved(self.below[from]);
         if let Some(word) = other.referenced.get_mut(to) {
             *word |= moved(self.referenced[from]);
+            other.unreadable[to] |= moved(self.unreadable[from]);
         }
     }
 }
@@ -238,16 +292,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn victims_are_clean_and_unused_ones_come_first() {
+    fn victims_are_clean_and_readable_and_the_hand_goes_round() {
         let mut changes = Changes::tracked(Epoch(3), true).successor(128);
         (0..100).for_each(|bucket| changes.set_below(bucket));
-        (0..10).for_each(|bucket| changes.set_dirty(bucket));
+        assert!((0..10).all(|bucket| changes.set_dirty(bucket)) && !changes.set_dirty(3));
         (10..90).for_each(|bucket| changes.set_referenced(bucket));
+        let chosen = |victims: &Victims| -> Vec<usize> {
+            (0..128).filter(|bucket| victims.has(*bucket)).collect()
+        };
         let victims = changes.choose_victims(12);
-        assert_eq!(victims[0], 0b11 << 10);
-        assert_eq!(victims[1], 0x3FF << (90 - 64));
+        assert_eq!(chosen(&victims), [10, 11].into_iter().chain(90..100).collect::<Vec<_>>());
+        // What was passed once and not used since goes, from where the hand is.
+        assert_eq!(chosen(&changes.choose_victims(2)), [64, 65]);
         let all = changes.choose_victims(1000);
-        assert_eq!(all[0].count_ones() + all[1].count_ones(), 90);
+        assert_eq!((all.count, chosen(&all).len()), (90, 90));
+        // What is on its way is not given up before the tier shows it.
+        changes.freeze(Epoch(4));
+        (0..10).for_each(|bucket| changes.set_archived(bucket));
+        changes.show(Epoch(2));
+        assert_eq!(changes.choose_victims(1000).count, 90);
+        changes.show(Epoch(3));
+        assert_eq!(changes.choose_victims(1000).count, 100);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //!    one: when it is next changed, what is left of the older is written at once, at most 14,336 entries.
 //! 5. What is not resident (after a restore, or because it was evicted) is read when it is asked for, or before, together
 //!    with others ([`FlatStore::request`]).
+//! 6. Where memory is limited a part that is full is not divided, but a quarter of its entries is dropped: see `eviction.rs`.
 //!
 //! **Invariants**
 //! - A snapshot of an epoch has what the values were at its barrier: of each entry one record, in the last epoch that it
@@ -24,6 +25,7 @@
 
 mod beat;
 mod changes;
+mod eviction;
 mod loading;
 #[cfg(test)]
 mod tests;
@@ -87,31 +89,23 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     }
 
     /// A store whose changes go to a table of the persistent tier, and that has what the table has: values are read when
-    /// they are asked for or [requested](Self::request), the rest by [`restore_step`](Self::restore_step). Its own memory
-    /// is held below the budget, if there is one, as far as there are entries that the tier shows unchanged.
+    /// they are asked for or [requested](Self::request), the rest by [`restore_step`](Self::restore_step). Where the store
+    /// has a [memory budget](crate::LsmOptions::memory_budget_bytes) the table keeps to its share of it.
     ///
     /// # Errors
     ///
     /// Those of the persistent tier where the table is open already, or was written with other types.
-    pub fn new_in(
-        store: &LsmStore,
-        table: &str,
-        budget_bytes: Option<usize>,
-    ) -> Result<Self, StateError> {
+    pub fn new_in(store: &LsmStore, table: &str) -> Result<Self, StateError> {
         let (key, value) = (SchemaDescription::of::<K>(), SchemaDescription::of::<S>());
         let states = [StateRequest { name: STATE_NAME, schema: &value }];
         let request = TableRequest { name: table, key: &key, states: &states };
         let OpenedTable { store, states } = store.table(&request)?;
-        Ok(FlatStore::attached(store, states[0], budget_bytes))
+        Ok(FlatStore::attached(store, states[0]))
     }
 
     /// As [`new_in`](Self::new_in), with an open table and the number that the value has in it.
-    pub(crate) fn attached(
-        store: TableStore,
-        state: StateIndex,
-        budget_bytes: Option<usize>,
-    ) -> Self {
-        let tracking = Tracking::new(store, state, budget_bytes);
+    pub(crate) fn attached(store: TableStore, state: StateIndex) -> Self {
+        let tracking = Tracking::new(store, state);
         let changes = Changes::tracked(tracking.epoch, tracking.has_budget());
         let mut table = PartedTable::new(changes);
         if let Some(supply) = tracking.store.page_supply() {
@@ -183,12 +177,13 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
             // By value, so that a small key need not lie in memory.
             return self.find_below_or_insert(hash, key.clone(), make());
         };
-        if let Some(tracking) = &self.tracking {
+        if let Some(tracking) = &mut self.tracking {
             let bucket = entry.bucket_index();
-            if !marks.try_set_dirty(bucket, tracking.epoch) {
+            let Some(is_first) = marks.try_set_dirty(bucket, tracking.epoch) else {
                 return self.mark_and_find(hash, bucket);
-            }
+            };
             if tracking.has_budget() {
+                tracking.dirty_count += u64::from(is_first);
                 marks.set_referenced(bucket);
             }
         }
@@ -243,6 +238,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
         let part = self.table.part_with_room(hash, rehash);
         if let Some(tracking) = &mut self.tracking {
             begin_epoch(part, tracking)?;
+            tracking.dirty_count += 1;
         }
         let hasher = |_: &(K, S)| unreachable!("there is room");
         let entry = part.table.insert_unique(hash.wide(), (key, value), hasher);
@@ -265,10 +261,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
 
     /// Memory of entries, control bytes and bits; what keys and values own elsewhere is not counted.
     pub fn memory_bytes(&self) -> usize {
-        let bits = |part: &FlatPart<K, S>| {
-            let Changes { words, below, referenced, .. } = &part.marks;
-            size_of_val(&**words) + size_of_val(&**below) + size_of_val(&**referenced)
-        };
+        let bits = |part: &FlatPart<K, S>| part.marks.memory_bytes();
         self.table.allocation_bytes() + self.table.tables().map(bits).sum::<usize>()
     }
 }
@@ -286,8 +279,9 @@ fn mark_changed<K: Key, S: StateValue>(
         tracking.archive_entry(part.marks.frozen_epoch, entry)?;
         part.marks.set_archived(bucket);
     }
-    part.marks.set_dirty(bucket);
+    let is_first = part.marks.set_dirty(bucket);
     if tracking.has_budget() {
+        tracking.dirty_count += u64::from(is_first);
         part.marks.set_referenced(bucket);
     }
     Ok(())

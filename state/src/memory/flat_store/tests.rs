@@ -26,6 +26,7 @@ fn wide(value: u64) -> Wide {
 struct LateTier {
     shown: MemoryTier,
     finished: VecDeque<Epoch>,
+    budget_bytes: Option<u64>,
     puts: usize,
     removals: usize,
 }
@@ -98,18 +99,18 @@ impl Tier for LateTier {
         self.shown.scan(table, range, visit)
     }
 
+    fn share_of_budget(&mut self, _table: TableId, _used_bytes: u64) -> Option<u64> {
+        self.budget_bytes
+    }
+
     fn set_now_ms(&mut self, now_ms: i64) {
         self.shown.set_now_ms(now_ms);
     }
 }
 
-fn attach(
-    tier: &Rc<RefCell<LateTier>>,
-    epoch: Epoch,
-    budget_bytes: Option<usize>,
-) -> FlatStore<u64, Wide> {
+fn attach(tier: &Rc<RefCell<LateTier>>, epoch: Epoch) -> FlatStore<u64, Wide> {
     let layout = PartitionLayout::new(GROUPS, 128);
-    FlatStore::attached(TableStore::new(TABLE, layout, epoch, tier.clone()), 3, budget_bytes)
+    FlatStore::attached(TableStore::new(TABLE, layout, epoch, tier.clone()), 3)
 }
 
 /// A store beside its model, and what the model was at each barrier.
@@ -120,16 +121,17 @@ struct Run {
     model: Model,
     snapshots: BTreeMap<Epoch, Model>,
     keys: u64,
-    budget_bytes: Option<usize>,
+    budget_bytes: Option<u64>,
 }
 
 impl Run {
-    fn new(seed: u64, budget_bytes: Option<usize>) -> Self {
-        let tier =
-            Rc::new(RefCell::new(LateTier { shown: MemoryTier::new(), ..LateTier::default() }));
+    fn new(seed: u64, budget_bytes: Option<u64>) -> Self {
+        let shown = MemoryTier::new();
+        let tier = LateTier { shown, budget_bytes, ..LateTier::default() };
+        let tier = Rc::new(RefCell::new(tier));
         Run {
             random: SplitMix64::new(seed),
-            store: attach(&tier, Epoch::FIRST, budget_bytes),
+            store: attach(&tier, Epoch::FIRST),
             tier,
             model: Model::new(),
             snapshots: BTreeMap::new(),
@@ -202,8 +204,10 @@ impl Run {
         }
         // What was given for epochs that were not finished is lost too.
         shown.forget_unfinished();
-        self.tier = Rc::new(RefCell::new(LateTier { shown, ..LateTier::default() }));
-        self.store = attach(&self.tier, epoch.next(), self.budget_bytes);
+        let budget_bytes = self.budget_bytes;
+        let tier = LateTier { shown, budget_bytes, ..LateTier::default() };
+        self.tier = Rc::new(RefCell::new(tier));
+        self.store = attach(&self.tier, epoch.next());
         self.model = self.snapshots[&epoch].clone();
         self.snapshots.retain(|old, _| *old == epoch);
     }
@@ -253,7 +257,7 @@ fn behaves_like_a_map_through_barriers_restores_and_evictions() {
 /// A store of two keys, and what a delta has of them.
 fn written(act: impl Fn(&mut FlatStore<u64, Wide>)) -> (usize, usize) {
     let tier = Rc::new(RefCell::new(LateTier { shown: MemoryTier::new(), ..LateTier::default() }));
-    let mut store = attach(&tier, Epoch::FIRST, None);
+    let mut store = attach(&tier, Epoch::FIRST);
     insert(&mut store, 1);
     store.barrier();
     while !store.beat(100).unwrap().is_done() {}
@@ -320,7 +324,7 @@ fn is_restored_from_files() {
     let storage: std::sync::Arc<dyn Storage> = std::sync::Arc::new(MemoryStorage::new());
     let options = || crate::LsmOptions::new(GROUPS, 128);
     let files = LsmStore::create("/state", options(), storage.clone(), None).unwrap();
-    let mut store = FlatStore::<u64, Wide>::new_in(&files, "sums", None).unwrap();
+    let mut store = FlatStore::<u64, Wide>::new_in(&files, "sums").unwrap();
     for round in 0..3 {
         (0..4_000).filter(|key| key % (round + 1) == 0).for_each(|key| insert(&mut store, key));
         (0..100).for_each(|key| _ = store.remove(KeyHash::of(&key), &key).unwrap());
@@ -333,7 +337,7 @@ fn is_restored_from_files() {
     drop((store, files));
 
     let files = LsmStore::open("/state", options(), storage, None).unwrap();
-    let mut store = FlatStore::<u64, Wide>::new_in(&files, "sums", None).unwrap();
+    let mut store = FlatStore::<u64, Wide>::new_in(&files, "sums").unwrap();
     assert!(store.has_unloaded() && store.resident_len() == 0);
     let value = |store: &mut FlatStore<u64, Wide>, key: u64| {
         store.find(KeyHash::of(&key), &key).unwrap().map(|value| value[62])
@@ -343,6 +347,6 @@ fn is_restored_from_files() {
     assert_eq!(store.resident_len(), 1);
     while store.restore_step().unwrap() {}
     assert_eq!((store.resident_len(), store.has_unloaded()), (3_900, false));
-    let other = FlatStore::<u64, u64>::new_in(&files, "sums", None);
+    let other = FlatStore::<u64, u64>::new_in(&files, "sums");
     assert!(other.is_err(), "the table is open");
 }

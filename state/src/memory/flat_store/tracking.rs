@@ -28,10 +28,20 @@ pub(super) struct Tracking<K> {
     groups_loaded: usize,
     removed: VecDeque<(Epoch, PrefetchTable<K>)>,
     requested: Requests,
-    /// `usize::MAX` is none.
-    pub(super) budget_bytes: usize,
-    /// An eviction found nothing that may go, since the last barrier.
+    has_budget: bool,
+    /// The memory that the table may take, as the slot last said.
+    pub(super) share_bytes: u64,
+    /// How many entries were changed in the current epoch; counted with a budget only.
+    pub(super) dirty_count: u64,
+    /// An eviction found little that may go, since the last barrier.
     pub(super) wants_spill: bool,
+    /// The part that is looked at next when memory is to be given back.
+    pub(super) shrink_hand: usize,
+    /// The latest parts that could not be made smaller, in a row.
+    pub(super) unshrunk_parts: usize,
+    /// What the tier showed when one of them was looked at.
+    pub(super) unshrunk_epoch: Epoch,
+    pub(super) evicted_count: u64,
     pub(super) synchronous_misses: u64,
 }
 
@@ -43,7 +53,8 @@ struct Requests {
 }
 
 impl<K: Key> Tracking<K> {
-    pub(super) fn new(store: TableStore, state: StateIndex, budget_bytes: Option<usize>) -> Self {
+    pub(super) fn new(store: TableStore, state: StateIndex) -> Self {
+        let share = store.share_of_budget(0);
         Tracking {
             has_unloaded: store.has_rows(),
             epoch: store.current_epoch(),
@@ -54,8 +65,14 @@ impl<K: Key> Tracking<K> {
             groups_loaded: 0,
             removed: VecDeque::new(),
             requested: Requests::default(),
-            budget_bytes: budget_bytes.unwrap_or(usize::MAX),
+            has_budget: share.is_some(),
+            share_bytes: share.unwrap_or(u64::MAX),
+            dirty_count: 0,
             wants_spill: false,
+            shrink_hand: 0,
+            unshrunk_parts: 0,
+            unshrunk_epoch: Epoch(0),
+            evicted_count: 0,
             synchronous_misses: 0,
         }
     }
@@ -63,7 +80,7 @@ impl<K: Key> Tracking<K> {
     /// Whether entries may be evicted.
     #[inline(always)]
     pub(super) fn has_budget(&self) -> bool {
-        self.budget_bytes != usize::MAX
+        self.has_budget
     }
 
     /// Writes an entry as it is into an epoch.
@@ -206,10 +223,10 @@ impl<K: Key> Tracking<K> {
         Ok(found)
     }
 
-    /// The next key group to load in the background; `None` when all are.
+    /// The next key group to load in the background; `None` when all are, or where memory is limited.
     pub(super) fn next_unloaded_group(&self) -> Option<KeyGroupRange> {
         let next = self.store.groups().groups().nth(self.groups_loaded);
-        let next = next.filter(|_| self.has_unloaded)?;
+        let next = next.filter(|_| self.has_unloaded && !self.has_budget)?;
         Some(KeyGroupRange { start: next.0, end: next.0 + 1 })
     }
 
@@ -218,8 +235,9 @@ impl<K: Key> Tracking<K> {
         self.has_unloaded = self.groups_loaded < self.store.groups().len();
     }
 
-    /// Entries were dropped from memory.
-    pub(super) fn has_evicted(&mut self) {
-        (self.has_unloaded, self.groups_loaded) = (true, 0);
+    /// So many entries are dropped from memory.
+    pub(super) fn note_evicted(&mut self, count: usize) {
+        self.evicted_count += count as u64;
+        self.has_unloaded = true;
     }
 }

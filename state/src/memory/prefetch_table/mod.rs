@@ -21,7 +21,7 @@ use hashbrown::hash_table::Entry;
 use std::ptr;
 use thalweg_io::memory::PageSupply;
 
-pub(super) use self::parted_table::{Marks, Part, PartedTable};
+pub(super) use self::parted_table::{Marks, Part, PartedTable, capacity_of};
 use super::table_memory::TableMemory;
 use crate::KeyHash;
 

@@ -47,7 +47,7 @@ pub(super) const fn part_buckets(entry_bytes: usize) -> usize {
 }
 
 /// How many entries hashbrown puts into so many buckets.
-pub(super) const fn capacity_of(buckets: usize) -> usize {
+pub(in crate::memory) const fn capacity_of(buckets: usize) -> usize {
     if buckets < 8 { buckets - 1 } else { buckets / 8 * 7 }
 }
 
@@ -217,6 +217,16 @@ impl<E, M: Marks> PartedTable<E, M> {
         }
     }
 
+    /// How many parts there are, the undivided table being one.
+    pub(in crate::memory) fn parts_count(&self) -> usize {
+        self.parts.len().max(1)
+    }
+
+    /// What a part takes.
+    pub(in crate::memory) const fn part_bytes(&self) -> usize {
+        Self::PART_BUCKETS * (size_of::<E>() + 1)
+    }
+
     /// Whether the next insertion into the part of this hash needs [`part_with_room`](Self::part_with_room) to grow it.
     pub(in crate::memory) fn is_full(&self, hash: KeyHash) -> bool {
         let table = &self.part(hash).table;
@@ -255,7 +265,8 @@ impl<E, M: Marks> PartedTable<E, M> {
             }
             if M::ARE_CARRIED {
                 let buckets = if is_crowded { (buckets * 2).max(4) } else { buckets };
-                self.rebuild(hash, capacity_of(buckets), rehash, |_, _| true);
+                let capacity = capacity_of(buckets).max(self.part(hash).table.len());
+                self.rebuild(hash, capacity, rehash, |_, _| true);
             } else {
                 self.part_mut(hash).table.reserve(1, |entry| rehash(entry).wide());
                 self.has_grown(hash, buckets);
@@ -264,7 +275,7 @@ impl<E, M: Marks> PartedTable<E, M> {
     }
 
     /// Moves the entries of the part of this hash for which `keep` holds, by marks and bucket, to a new part, which has
-    /// room for so many, and drops the others.
+    /// room for so many, and drops the others. There are no more of them.
     pub(in crate::memory) fn rebuild(
         &mut self,
         hash: KeyHash,
@@ -275,7 +286,6 @@ impl<E, M: Marks> PartedTable<E, M> {
         let memory = self.whole.table.allocator().share();
         let part = self.part_mut(hash);
         let buckets = part.table.num_buckets();
-        let capacity = capacity.max(part.table.len());
         let rebuilt = part.successor(capacity, memory);
         replace(part, rebuilt).pour(|entry, marks, from| {
             if keep(marks, from) {

@@ -7,6 +7,7 @@
 //! | bench | a call | lines |
 //! |---|---|---|
 //! | `rmw` | adds to a key's value | `rmw` |
+//! | `rmw --budget-mib` | the same with less memory than the state takes, our side alone | `rmw` |
 //! | `list` | appends 16 bytes to a key's list; reads and clears a list of ten | `list-append`, `list-drain` |
 //! | `map` | puts or gets an entry of a map of 100; sums all its values | `map-put`, `map-get`, `map-scan-100` |
 //! | `timers` | the earliest of `--keys` timers fires and is registered again; every fourth time another one is moved | `timers` |
@@ -17,7 +18,8 @@
 //! (`--backend lsm`, the default) also what was written; with `--barrier-every N` how many barriers there were, how long
 //! they and the beats after batches held records up, time until checkpoints were durable, and their bytes: together, each,
 //! and by call.
-//! Quantiles mean what they say from a thousand barriers on: `--barriers 1000`.
+//! Quantiles mean what they say from a thousand barriers on: `--barriers 1000`. `stall_running` leaves out what the thread
+//! was ready and had no processor, which a shared machine adds.
 
 use thalweg::prelude::*;
 use thalweg_benches::now_ns;

@@ -29,6 +29,7 @@
 //! Most of a cached read are misses of the processor's caches: filter, index, cache index, the
 //! block's list of restarts, its rows.
 
+mod open_levels;
 mod point_source;
 mod round;
 mod sorted_reader;

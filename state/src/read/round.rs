@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::open_levels::FilePlace;
 use super::point_source::{Found, PointSource, WantedRow};
-use super::sorted_reader::{ReadBlocks, SortedReader, file_of};
+use super::sorted_reader::{ReadBlocks, SortedReader};
 use crate::StateError;
 use crate::backend::{RowAddress, RowVisitor, StoreError};
 use crate::cache::BlockKey;
@@ -82,45 +83,65 @@ impl<'r> Round<'r> {
     }
 
     /// Finds the blocks in which rows can be.
-    pub(super) fn plan(
-        &mut self,
-        reader: &mut SortedReader,
-        version: &Version,
-    ) -> Result<(), StoreError> {
+    ///
+    /// Row by row each filter would be waited for. So all of a round are fetched before the first is
+    /// asked.
+    pub(super) fn plan(&mut self, reader: &mut SortedReader) -> Result<(), StoreError> {
+        let probes = self.find_files(reader)?;
+        let mut candidates = self.pass_filters(reader, &probes).into_iter().peekable();
         let mut deltas = self.deltas.iter().peekable();
         for (row, wanted) in self.wanted.iter().enumerate() {
-            reader.counters.rows += 1;
             let mut is_removed = false;
             while let Some((_, source)) = deltas.next_if(|(number, _)| *number == row) {
                 is_removed |= source.removes_row();
             }
-            for level in &version.levels {
+            while let Some(candidate) = candidates.next_if(|candidate| candidate.row == row) {
                 if is_removed {
-                    break;
-                }
-                let Some(meta) = file_of(level, wanted.prefix) else { continue };
-                let file = reader.open(meta)?;
-                reader.counters.files_probed += 1;
-                if !file.may_hold(wanted.prefix) {
-                    reader.counters.filter_negatives += 1;
                     continue;
                 }
-                let blocks = file.blocks_of(wanted.prefix);
-                let key = BlockKey { file: meta.id(), block: blocks.start };
-                let mut first = FirstBlock::Missing(key);
-                if let Some(block) = reader.cache.get(key) {
-                    reader.counters.cache_hits += 1;
-                    first = match PointSource::seek(*wanted, &file, blocks.clone(), &block)? {
-                        Found::Source(source) if !source.has_row() => continue,
-                        Found::Source(source) => FirstBlock::Found(source),
-                        Found::InNextBlock => FirstBlock::Passed,
-                    };
-                    is_removed = matches!(&first, FirstBlock::Found(row) if row.removes_row());
-                }
-                self.lookups.push(Lookup { row, file, blocks, first });
+                let Some(lookup) = candidate.look(*wanted, reader)? else { continue };
+                is_removed =
+                    matches!(&lookup.first, FirstBlock::Found(source) if source.removes_row());
+                self.lookups.push(lookup);
             }
         }
         Ok(())
+    }
+
+    /// The files in whose range rows are, by row, and within a row the newest first.
+    fn find_files(&self, reader: &mut SortedReader) -> Result<Vec<(usize, FilePlace)>, StoreError> {
+        let mut probes = Vec::with_capacity(self.wanted.len() * 2);
+        for (row, wanted) in self.wanted.iter().enumerate() {
+            for level in 0..reader.levels.len() {
+                let Some(place) = reader.levels.find(level, wanted.prefix) else { continue };
+                reader.file(place)?.hint_filter(wanted.prefix);
+                probes.push((row, place));
+            }
+        }
+        reader.counters.rows += self.wanted.len() as u64;
+        reader.counters.files_probed += probes.len() as u64;
+        Ok(probes)
+    }
+
+    /// Of these, the ones whose filter does not say that the row is not there.
+    fn pass_filters(
+        &self,
+        reader: &mut SortedReader,
+        probes: &[(usize, FilePlace)],
+    ) -> Vec<Candidate> {
+        let mut candidates = Vec::with_capacity(self.wanted.len() + self.wanted.len() / 8);
+        for (row, place) in probes {
+            let prefix = self.wanted[*row].prefix;
+            let file = reader.levels.file(*place).expect("it was opened when it was found");
+            if !file.may_hold(prefix) {
+                reader.counters.filter_negatives += 1;
+                continue;
+            }
+            let (blocks, file) = (file.blocks_of(prefix), Rc::clone(file));
+            let key = BlockKey { file: file.id(), block: blocks.start };
+            candidates.push(Candidate { row: *row, file, key, blocks });
+        }
+        candidates
     }
 
     /// Merges and visits row by row.
@@ -153,6 +174,35 @@ impl<'r> Round<'r> {
             }
         }
         Ok(())
+    }
+}
+
+/// A file that can have a row, and where in it.
+struct Candidate {
+    row: usize,
+    file: Rc<SortedFile>,
+    key: BlockKey,
+    blocks: Range<usize>,
+}
+
+impl Candidate {
+    /// What the cache says of it; `None` if that is that the row is not there.
+    fn look<'r>(
+        self,
+        wanted: WantedRow<'r>,
+        reader: &mut SortedReader,
+    ) -> Result<Option<Lookup<'r>>, StoreError> {
+        let Candidate { row, file, key, blocks } = self;
+        let mut first = FirstBlock::Missing(key);
+        if let Some(block) = reader.cache.get(key) {
+            reader.counters.cache_hits += 1;
+            first = match PointSource::seek(wanted, &file, blocks.clone(), &block)? {
+                Found::Source(source) if !source.has_row() => return Ok(None),
+                Found::Source(source) => FirstBlock::Found(source),
+                Found::InNextBlock => FirstBlock::Passed,
+            };
+        }
+        Ok(Some(Lookup { row, file, blocks, first }))
     }
 }
 

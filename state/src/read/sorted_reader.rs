@@ -8,6 +8,7 @@ use thalweg_io::block::FileId;
 use thalweg_io::storage::{BatchReader, ReadRequest};
 
 use super::ROUND_ROWS;
+use super::open_levels::{FilePlace, OpenLevels};
 use super::round::{FirstBlock, Lookup, Round};
 use crate::backend::{RowAddress, RowVisitor, ScanVisitor, StoreError};
 use crate::cache::{BlockCache, BlockKey, CachedBlock};
@@ -44,6 +45,8 @@ pub(crate) struct SortedReader {
     open: BTreeMap<FileId, Rc<SortedFile>>,
     /// What indexes and filters of `open` take.
     open_bytes: usize,
+    /// The files of the version that was last read from, by level.
+    pub(super) levels: OpenLevels,
     pub(super) cache: BlockCache,
     batch: Box<dyn BatchReader>,
     pub(super) counters: ReadCounters,
@@ -60,6 +63,7 @@ impl SortedReader {
             files,
             open: BTreeMap::new(),
             open_bytes: 0,
+            levels: OpenLevels::default(),
             cache: BlockCache::new(cache_bytes),
             counters: ReadCounters::default(),
         }
@@ -82,6 +86,8 @@ impl SortedReader {
 
     /// Closes files that a version does not have.
     pub(crate) fn retain(&mut self, version: &Version) {
+        // Holds files open.
+        self.levels = OpenLevels::default();
         let live: Vec<FileId> = {
             let mut ids: Vec<FileId> = version.files().map(|file| file.id()).collect();
             ids.sort_unstable();
@@ -105,11 +111,9 @@ impl SortedReader {
         hash: KeyHash,
     ) -> bool {
         let prefix = RowPrefix::new(table, group, hash);
-        version
-            .levels
-            .iter()
-            .filter_map(|level| file_of(level, prefix))
-            .any(|meta| self.open.get(&meta.id()).is_none_or(|file| file.may_hold(prefix)))
+        // What lies anywhere mostly lies in the largest level.
+        let mut files = version.levels.iter().rev().filter_map(|level| file_of(level, prefix));
+        files.any(|meta| self.open.get(&meta.id()).is_none_or(|file| file.may_hold(prefix)))
     }
 
     /// Visits the live records of rows. What the deltas need for them is loaded already.
@@ -126,10 +130,13 @@ impl SortedReader {
         now_ms: i64,
         visit: RowVisitor<'_>,
     ) -> Result<(), StateError> {
+        if !self.levels.are_of(version) {
+            self.levels = OpenLevels::of(version, |meta| self.open.get(&meta.id()).cloned());
+        }
         for (round, rows) in rows.chunks(ROUND_ROWS).enumerate() {
             let mut read = Round::new(table, rows);
             read.take_deltas(version, deltas);
-            read.plan(self, version)?;
+            read.plan(self)?;
             let blocks = self.read_missing(&read.lookups)?;
             read.merge(self, blocks, now_ms, &mut |row, record| {
                 visit(round * ROUND_ROWS + row, record)
@@ -176,15 +183,28 @@ impl SortedReader {
         Ok(())
     }
 
-    pub(super) fn open(&mut self, meta: &FileMeta) -> Result<Rc<SortedFile>, StoreError> {
-        Ok(match self.open.entry(meta.id()) {
+    /// The file at a place among the levels.
+    #[inline]
+    pub(super) fn file(&mut self, place: FilePlace) -> Result<&Rc<SortedFile>, StoreError> {
+        if self.levels.file(place).is_none() {
+            self.open(place)?;
+        }
+        Ok(self.levels.file(place).expect("it is open now"))
+    }
+
+    #[cold]
+    fn open(&mut self, place: FilePlace) -> Result<(), StoreError> {
+        let meta = self.levels.meta(place);
+        let file = match self.open.entry(meta.id()) {
             Entry::Occupied(entry) => Rc::clone(entry.get()),
             Entry::Vacant(entry) => {
                 let file = SortedFile::open(&self.files, meta)?;
                 self.open_bytes += file.memory_bytes();
                 Rc::clone(entry.insert(Rc::new(file)))
             }
-        })
+        };
+        self.levels.set_open(place, file);
+        Ok(())
     }
 
     /// Reads the blocks that lookups lack, together, each once.
@@ -251,7 +271,7 @@ impl SortedReader {
 }
 
 /// The file of a level in which a prefix can be.
-pub(super) fn file_of(level: &[std::sync::Arc<FileMeta>], prefix: RowPrefix) -> Option<&FileMeta> {
+fn file_of(level: &[std::sync::Arc<FileMeta>], prefix: RowPrefix) -> Option<&FileMeta> {
     let index = level.partition_point(|file| file.largest < prefix);
     level.get(index).map(|file| &**file).filter(|file| file.smallest <= prefix)
 }

@@ -87,6 +87,14 @@ impl SortedFile {
         self.filter.as_ref().is_none_or(|filter| filter.may_hold(prefix))
     }
 
+    /// Fetches what [`may_hold`](Self::may_hold) will look at.
+    #[inline]
+    pub(crate) fn hint_filter(&self, prefix: RowPrefix) {
+        if let Some(filter) = &self.filter {
+            filter.hint(prefix);
+        }
+    }
+
     /// The blocks of rows.
     pub(crate) fn block_count(&self) -> usize {
         self.index.block_count()

@@ -5,6 +5,7 @@
 //! (measured by the test below; a filter without blocks would have 0.8 %).
 
 use crate::codec::RowPrefix;
+use crate::memory::prefetch_table::prefetch;
 
 /// What a row costs in the filter.
 const BITS_PER_ROW: u64 = 10;
@@ -103,6 +104,12 @@ impl Filter {
         let missing =
             bits.iter().zip(&line.0).fold(0, |missing, (bit, word)| missing | bit & !word);
         missing == 0
+    }
+
+    /// Fetches what [`may_hold`](Self::may_hold) will look at.
+    #[inline]
+    pub(super) fn hint(&self, prefix: RowPrefix) {
+        prefetch((&raw const self.lines[self.line_of(mix(prefix))]).cast());
     }
 
     /// Bytes in memory.

@@ -1,5 +1,10 @@
-//! RocksDB without a log: bloom filters, no compression, block cache and write buffers within the
-//! budget. Files are read and written through the page cache, as RocksDB does unless told otherwise.
+//! RocksDB as one sets it up to be fast at this: `get_pinned` and `put` for each event, no log, no
+//! compression, bloom filters of ten bits a key, hash indexes in blocks, two threads in the background.
+//!
+//! Of the budget three quarters are the block cache and a quarter two write buffers. Indexes and
+//! filters of open files are in memory beside them, which is its default and faster than to have them
+//! in the block cache. Files are read and written through the kernel's page cache, which counts for
+//! nobody. Statistics are counted, at the level without timers.
 
 use std::ffi::{CString, c_char};
 use std::marker::PhantomData;

@@ -18,8 +18,8 @@
 //! (`--backend lsm`, the default) also what was written; with `--barrier-every N` how many barriers there were, how long
 //! they and the beats after batches held records up, time until checkpoints were durable, and their bytes: together, each,
 //! and by call.
-//! Quantiles mean what they say from a thousand barriers on: `--barriers 1000`. `stall_running` leaves out what the thread
-//! was ready and had no processor, which a shared machine adds.
+//! Quantiles mean what they say from a thousand barriers on: `--barriers 1000`. `stall_running` leaves out the time
+//! that the thread was ready and had no processor, which a shared machine adds.
 
 use thalweg::prelude::*;
 use thalweg_benches::now_ns;

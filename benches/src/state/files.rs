@@ -22,9 +22,10 @@ use thalweg::state::{
 use thalweg_io::Spawner;
 use thalweg_io::storage::{PosixStorage, Storage, UringOptions, UringStorage};
 
+use super::process::thread_waited_ns;
 use super::report::Line;
 use super::scratch::Scratch;
-use super::stopwatch::{Latencies, Ticks};
+use super::stopwatch::{Latencies, Ticks, ticks};
 use super::{Backend, Options, StorageKind};
 use crate::now_ns;
 
@@ -111,6 +112,8 @@ pub(super) struct Files {
 /// What checkpoints cost.
 pub(super) struct Figures {
     pub(super) stalls: Latencies,
+    /// Stalls without the time that the thread was ready and had no processor.
+    running_stalls: Latencies,
     pub(super) beats: Latencies,
     pub(super) durable: Latencies,
     pub(super) bytes_written: u64,
@@ -253,35 +256,44 @@ impl Files {
 
     /// Ends the epoch without a checkpoint.
     fn spill(&mut self, table: &mut (impl Table + ?Sized)) -> Result<()> {
-        let (store, figures) = (&self.store, &mut self.figures[self.phase]);
-        let ended = figures.stalls.time(|| {
-            store.begin_spill().map_err(StateError::from)?;
-            table.barrier()
-        });
+        let ended = self.end_epoch(table, |store| store.begin_spill().map(drop));
         match ended {
             Ok(()) => {
                 self.spills_in_flight += 1;
-                figures.spills += 1;
+                self.figures[self.phase].spills += 1;
                 self.has_beats = true;
                 Ok(())
             }
             Err(StateError::Store(error)) if matches!(*error, StoreError::Congested { .. }) => {
-                figures.refused += 1;
+                self.figures[self.phase].refused += 1;
                 Ok(())
             }
             Err(error) => Err(error.into()),
         }
     }
 
+    /// Ends the epoch, and counts how long that holds records up.
+    fn end_epoch(
+        &mut self,
+        table: &mut (impl Table + ?Sized),
+        begin: impl FnOnce(&LsmStore) -> Result<(), StoreError>,
+    ) -> Result<(), StateError> {
+        let waited_ns = thread_waited_ns();
+        let began = ticks();
+        let ended = begin(&self.store).map_err(StateError::from).and_then(|()| table.barrier());
+        let stall_ns = self.ticks.to_ns(ticks().saturating_sub(began));
+        let waited_ns = thread_waited_ns().saturating_sub(waited_ns);
+        let figures = &mut self.figures[self.phase];
+        figures.stalls.record_ns(stall_ns);
+        figures.running_stalls.record_ns(stall_ns.saturating_sub(waited_ns));
+        ended
+    }
+
     /// Ends the epoch with a checkpoint; false if the store refuses it.
     pub(super) fn barrier(&mut self, table: &mut (impl Table + ?Sized)) -> Result<bool> {
         let id = CheckpointId(self.next_checkpoint);
         let begin_ns = now_ns();
-        let store = &self.store;
-        let ended = self.figures[self.phase].stalls.time(|| {
-            store.begin_checkpoint(id).map_err(StateError::from)?;
-            table.barrier()
-        });
+        let ended = self.end_epoch(table, |store| store.begin_checkpoint(id).map(drop));
         match ended {
             Ok(_) => {
                 self.next_checkpoint += 1;
@@ -356,9 +368,11 @@ impl Files {
 
 impl Figures {
     fn new(ticks: Ticks) -> Self {
-        let [stalls, beats, durable, waits] = std::array::from_fn(|_| Latencies::new(ticks));
+        let [stalls, running_stalls, beats, durable, waits] =
+            std::array::from_fn(|_| Latencies::new(ticks));
         Figures {
             stalls,
+            running_stalls,
             beats,
             durable,
             bytes_written: 0,
@@ -384,6 +398,8 @@ impl Figures {
             .us("stall_p50_us", self.stalls.quantile_ns(0.5))
             .us("stall_p999_us", self.stalls.quantile_ns(0.999))
             .us("stall_max_us", self.stalls.longest_ns())
+            .us("stall_running_p999_us", self.running_stalls.quantile_ns(0.999))
+            .us("stall_running_max_us", self.running_stalls.longest_ns())
             .us("beat_p999_us", self.beats.quantile_ns(0.999))
             .us("beat_max_us", self.beats.longest_ns())
             .number("durable_p50_ms", ms(self.durable.quantile_ns(0.5)), 1)

@@ -49,6 +49,7 @@
 extern crate self as thalweg;
 
 pub mod api;
+pub(crate) mod checkpoint;
 pub mod config;
 pub mod connector;
 pub mod error;

@@ -285,7 +285,7 @@ fn make_two_port<A: Send + 'static, B: Send + 'static>(
 ) -> impl Make<Box<dyn Task>> {
     move |context: &mut BuildContext| {
         let head = make_head(context)?;
-        Ok(two_port_task(context, head, (&first.0, first.1), (&second.0, second.1)))
+        two_port_task(context, head, (&first.0, first.1), (&second.0, second.1))
     }
 }
 

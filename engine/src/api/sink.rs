@@ -134,5 +134,5 @@ fn make_sink<T: Send + 'static, M: MakeFunction<Function: Sink<T>>>(
     make: M,
     node: NodeId,
 ) -> impl Make<SinkOperator<T, M::Function>> {
-    move |context: &mut BuildContext| SinkOperator::open(make.make(), &context.stage, node)
+    move |context: &mut BuildContext| SinkOperator::open(make.make(), context, node)
 }

@@ -45,6 +45,7 @@ where
 }
 
 /// How far an iterator has been read.
+#[thalweg::record]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IteratorSplit {
     /// How many items were emitted.

@@ -96,6 +96,7 @@ impl<T: Send + 'static> DataGeneratorSource<T> {
 }
 
 /// What is left of the records of one reader.
+#[thalweg::record]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GeneratorSplit {
     /// The number of the next record.

@@ -22,10 +22,11 @@ impl SequenceSource {
 }
 
 /// What is left of a stretch of numbers.
+#[thalweg::record]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SequenceSplit {
     /// Which stretch it is.
-    pub index: usize,
+    pub index: u64,
     /// The next number.
     pub next: i64,
     /// The last number.
@@ -44,11 +45,11 @@ fn stretches(range: &RangeInclusive<i64>, count: usize) -> Vec<SequenceSplit> {
     let (first, last) = (i128::from(*range.start()), i128::from(*range.end()));
     let length = (last - first + 1).max(0);
     let begin_of = |index: usize| first + length * index as i128 / count as i128;
-    let stretch = |index| {
+    let stretch = |index: usize| {
         let (next, last) = (begin_of(index), begin_of(index + 1) - 1);
         let bounds = (next <= last).then(|| (i64::try_from(next), i64::try_from(last)));
         let (next, last) = (bounds?.0.ok()?, bounds?.1.ok()?);
-        Some(SequenceSplit { index, next, last })
+        Some(SequenceSplit { index: index as u64, next, last })
     };
     (0..count).filter_map(stretch).collect()
 }

@@ -10,8 +10,11 @@
 //!   one another cannot form (by induction from the sinks upward, every gate reads).
 //! - One pass reads at most one buffer of each input and then lets the producer above have its turn.
 
+use crate::Result;
 use crate::exchange::channel::{Buffer, Polled, Reader};
 use crate::exchange::valve::Valve;
+use crate::operator::build::BuildContext;
+use crate::operator::pieces::Piece;
 use crate::operator::{Consume, Flow, StageContext};
 use crate::record::{Block, Codec, Columns, Control, MAX_WATERMARK};
 use crate::runtime::{Progress, Task};
@@ -157,17 +160,26 @@ pub(crate) struct Gate<P> {
     /// The channel to look at first.
     first: usize,
     stage: Rc<StageContext>,
+    piece: Piece,
 }
 
+/// The name of a gate's piece.
+const PIECE: &str = "event time";
+
 impl<P: Ports> Gate<P> {
-    pub(crate) fn new(ports: P, nested: bool, stage: Rc<StageContext>) -> Self {
+    pub(crate) fn open(ports: P, nested: bool, context: &BuildContext) -> Result<Self> {
+        let stage = context.stage.clone();
         let nested = usize::from(nested);
         let inputs = ports.count() + nested;
         // A subtask that nobody feeds (the second and further consumers of a global exchange) has ended before it began.
         let ended = [Control::Watermark(MAX_WATERMARK), Control::End];
         let pending = ended.into_iter().filter(|_| inputs == 0).collect();
-        let valve = ports.valve(nested);
-        Gate { ports, nested, valve, pending, first: 0, stage }
+        let mut valve = ports.valve(nested);
+        let restored = context.restored_values(stage.head, PIECE)?;
+        let own = (restored.len() == stage.parallelism).then_some(stage.subtask);
+        valve.restore(&restored, own);
+        let piece = context.piece(stage.head, PIECE);
+        Ok(Gate { ports, nested, valve, pending, first: 0, stage, piece })
     }
 
     /// A control from the router above.
@@ -195,6 +207,9 @@ impl<P: Ports> Gate<P> {
     fn pass_on(&mut self, control: Control) {
         if let Control::Watermark(watermark) = control {
             self.stage.metrics.current_input_watermark_ms.set(watermark);
+        }
+        if let Control::Barrier(barrier) = control {
+            self.piece.deliver_value(barrier.checkpoint, &self.valve.snapshot());
         }
         self.ports.control(control);
         self.stage.task.worked(1);

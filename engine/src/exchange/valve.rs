@@ -13,13 +13,20 @@
 mod combined;
 mod merged;
 
-use crate::record::{CheckpointId, Control};
+use crate::record::{Barrier, Control};
 use combined::CombinedInputs;
 use merged::MergedInputs;
 
 /// Where a valve puts what must go on.
 trait Emit: FnMut(Control) {}
 impl<F: FnMut(Control)> Emit for F {}
+
+/// The state of inputs of one kind: watermark of each, whether it is active and counted; then what came of all.
+pub(crate) type MergedState = (Vec<(i64, bool, bool)>, i64, bool);
+
+/// The state of a valve, as a checkpoint has it: of the inputs of each kind, and of the two sides and their combination
+/// where there are two.
+pub(crate) type ValveState = (Vec<MergedState>, Vec<(i64, bool)>);
 
 /// How watermarks and statuses meet.
 #[derive(Debug)]
@@ -41,8 +48,8 @@ struct Input {
 pub(crate) struct Valve {
     inputs: Vec<Input>,
     merge: Merge,
-    aligning: Option<CheckpointId>,
-    last_barrier: Option<CheckpointId>,
+    aligning: Option<Barrier>,
+    last_barrier: Option<Barrier>,
     end_sent: bool,
 }
 
@@ -62,6 +69,25 @@ impl Valve {
         Valve { inputs, merge, aligning: None, last_barrier: None, end_sent: false }
     }
 
+    /// What of it a checkpoint keeps: event time. Barriers that are under way are of that checkpoint's future.
+    pub(crate) fn snapshot(&self) -> ValveState {
+        match &self.merge {
+            Merge::One(merge) => (vec![merge.snapshot()], Vec::new()),
+            Merge::Two(merge) => merge.snapshot(),
+        }
+    }
+
+    /// Goes on from the state of its subtask, if there are as many as there were (`own`), or from those of all.
+    pub(crate) fn restore(&mut self, states: &[ValveState], own: Option<usize>) {
+        match &mut self.merge {
+            Merge::One(merge) => {
+                let merged = states.iter().filter_map(|state| state.0.first().cloned());
+                merge.restore(&merged.collect::<Vec<_>>(), own);
+            }
+            Merge::Two(merge) => merge.restore(states, own),
+        }
+    }
+
     /// Must this input not be read just now?
     #[inline]
     pub(crate) fn is_held(&self, input: usize) -> bool {
@@ -79,7 +105,7 @@ impl Valve {
             (Control::Status(status), Merge::Two(merge)) => {
                 merge.on_status(input, status, &mut emit)
             }
-            (Control::Barrier(id), _) => self.on_barrier(input, id, &mut emit),
+            (Control::Barrier(barrier), _) => self.on_barrier(input, barrier, &mut emit),
             (Control::End, _) => {
                 self.inputs[input].ended = true;
                 self.complete_alignment(&mut emit);
@@ -91,27 +117,27 @@ impl Valve {
         }
     }
 
-    fn on_barrier(&mut self, index: usize, id: CheckpointId, emit: &mut impl Emit) {
-        let overtaken = self.last_barrier.is_some_and(|last| id <= last)
-            || self.aligning.is_some_and(|current| id < current);
+    fn on_barrier(&mut self, index: usize, barrier: Barrier, emit: &mut impl Emit) {
+        let overtaken = self.last_barrier.is_some_and(|last| barrier <= last)
+            || self.aligning.is_some_and(|current| barrier < current);
         if overtaken {
             return;
         }
-        if self.aligning.is_some_and(|current| id > current) {
+        if self.aligning.is_some_and(|current| barrier > current) {
             self.inputs.iter_mut().for_each(|input| input.held = false);
         }
-        self.aligning = Some(id);
+        self.aligning = Some(barrier);
         self.inputs[index].held = true;
         self.complete_alignment(emit);
     }
 
     fn complete_alignment(&mut self, emit: &mut impl Emit) {
-        let Some(id) = self.aligning else { return };
+        let Some(barrier) = self.aligning else { return };
         if self.inputs.iter().all(|input| input.held || input.ended) {
             self.inputs.iter_mut().for_each(|input| input.held = false);
             self.aligning = None;
-            self.last_barrier = Some(id);
-            emit(Control::Barrier(id));
+            self.last_barrier = Some(barrier);
+            emit(Control::Barrier(barrier));
         }
     }
 }

@@ -22,10 +22,13 @@ use crate::operator::Push;
 use crate::operator::source_splits::SourceSplits;
 use crate::record::{Control, StreamStatus};
 use crate::runtime::{CoreServices, CoreWaker};
+use crate::state::{Schema, SchemaBuilder, StateError, StateValue};
+use rkyv::util::AlignedVec;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use thalweg_state::KeyHasher;
 
 /// Does a source end by itself?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +50,9 @@ pub enum InputStatus {
     EndOfInput,
 }
 
-/// A part of a source's input.
-pub trait SourceSplit: Clone + Send + 'static {
+/// A part of a source's input, with the position that its reader has reached. Checkpoints hold it: write
+/// `#[thalweg::record]` on your type.
+pub trait SourceSplit: StateValue + Clone + Send {
     /// Names the split within its source; unique and stable.
     fn split_id(&self) -> String;
 }
@@ -56,6 +60,30 @@ pub trait SourceSplit: Clone + Send + 'static {
 /// The split of sources that have none: each reader knows its part by its subtask index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoSplit {}
+
+impl Schema for NoSplit {
+    fn describe(out: &mut SchemaBuilder) {
+        out.primitive("NoSplit");
+    }
+    fn hash_key(&self, _: &mut KeyHasher) {
+        match *self {}
+    }
+}
+
+impl StateValue for NoSplit {
+    fn archive_into(&self, _: &mut AlignedVec) -> Result<(), StateError> {
+        match *self {}
+    }
+    fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
+        let source = rkyv::rancor::Source::new(NoSuchSplit);
+        let type_name = std::any::type_name::<Self>();
+        Err(StateError::Unarchive { type_name, length_bytes: bytes.len(), source })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the source has no splits, and so none can be restored")]
+struct NoSuchSplit;
 impl SourceSplit for NoSplit {
     fn split_id(&self) -> String {
         match *self {}
@@ -265,6 +293,17 @@ impl SourceControls {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.due.is_empty()
+    }
+
+    /// What was said last.
+    pub(crate) fn said(&self) -> (i64, StreamStatus) {
+        (self.watermark_ms, self.status)
+    }
+
+    /// Goes on as if this had been said.
+    pub(crate) fn restore(&mut self, watermark_ms: i64, is_idle: bool) {
+        self.watermark_ms = watermark_ms;
+        self.status = if is_idle { StreamStatus::Idle } else { StreamStatus::Active };
     }
 
     /// The next one to be sent.

@@ -5,11 +5,12 @@
 //! above it, in the same task.
 
 use crate::Result;
+use crate::checkpoint::snapshot::RestoredState;
 use crate::exchange::channel::Writer;
 use crate::exchange::gate::{ConsumeTwo, Gate, Inputs, OnePort, TwoPorts};
 use crate::exchange::router::OwnLane;
 use crate::exchange::wiring::{LocalLinks, Wiring};
-use crate::graph::{EdgeId, NodeId};
+use crate::graph::{EdgeId, NodeId, OperatorId};
 use crate::metrics::MetricGroup;
 use crate::operator::alignment::AlignmentGroups;
 use crate::operator::fan_out::{FanOut, SidePort};
@@ -119,6 +120,12 @@ pub(crate) struct JobBlueprint {
     pub(crate) auto_watermark_interval_ms: i64,
     /// Sources that wait for each other.
     pub(crate) alignment: AlignmentGroups,
+    /// By node.
+    pub(crate) operator_ids: Vec<OperatorId>,
+    /// Are there checkpoints?
+    pub(crate) has_checkpoints: bool,
+    /// What the job goes on from; `None` if it begins anew.
+    pub(crate) restored: Option<Arc<RestoredState>>,
 }
 
 /// Handed down while a task is built.
@@ -270,7 +277,7 @@ impl<T: Send + 'static> GateFactory<T> {
     ) -> Result<Gate<OnePort<T>>> {
         let head = self.make_head.make(context)?;
         let inputs = context.open_inputs(&self.edges, self.codec);
-        Ok(Gate::new(OnePort { head, inputs }, nested, context.stage.clone()))
+        Gate::open(OnePort { head, inputs }, nested, context)
     }
 }
 
@@ -280,10 +287,10 @@ pub(crate) fn two_port_task<A: Send + 'static, B: Send + 'static>(
     head: Box<dyn ConsumeTwo<A, B>>,
     first: (&[EdgeId], Option<Codec<A>>),
     second: (&[EdgeId], Option<Codec<B>>),
-) -> Box<dyn Task> {
+) -> Result<Box<dyn Task>> {
     let first = context.open_inputs(first.0, first.1);
     let second = context.open_inputs(second.0, second.1);
-    Box::new(Gate::new(TwoPorts { head, first, second }, false, context.stage.clone()))
+    Ok(Box::new(Gate::open(TwoPorts { head, first, second }, false, context)?))
 }
 
 fn new_stage(

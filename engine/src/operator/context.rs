@@ -3,6 +3,7 @@
 use crate::BoxError;
 use crate::graph::NodeId;
 use crate::metrics::{MetricGroup, SubtaskMetrics};
+use crate::operator::pieces::TaskPieces;
 use crate::runtime::CoreHandle;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -10,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Shared by all stages of one task, on the task's core.
+#[derive(Debug)]
 pub(crate) struct TaskContext {
     pub(crate) core: CoreHandle,
     /// Grows with every record, control and firing: tells `Worked` from `Idle`.
@@ -17,12 +19,15 @@ pub(crate) struct TaskContext {
     /// The first failure of user code; the task stops after the run in which it is set.
     failure: RefCell<Option<OperatorFailure>>,
     failed: Cell<bool>,
+    /// What its operators put into checkpoints.
+    pub(crate) pieces: TaskPieces,
 }
 
 impl TaskContext {
     pub(crate) fn new(core: CoreHandle) -> Rc<Self> {
         let (failure, failed) = (RefCell::new(None), Cell::new(false));
-        Rc::new(TaskContext { core, work: Cell::new(0), failure, failed })
+        let pieces = TaskPieces::default();
+        Rc::new(TaskContext { core, work: Cell::new(0), failure, failed, pieces })
     }
 
     #[inline]

@@ -13,7 +13,7 @@ use crate::Result;
 use crate::exchange::gate::ConsumeTwo;
 use crate::operator::side_outputs::SideOutputs;
 use crate::operator::{Consume, Flow, Push, StageContext};
-use crate::record::{Columns, Control};
+use crate::record::{CheckpointId, Columns, Control};
 use std::rc::Rc;
 
 /// A keyed operator without its plumbing: what time does to it.
@@ -28,6 +28,8 @@ pub(crate) trait KeyedLogic: 'static {
     fn maintain(&mut self) -> Result {
         Ok(())
     }
+    /// The line of a checkpoint has come: delivers what the operator has, at once or later.
+    fn snapshot(&mut self, _checkpoint: CheckpointId) {}
     /// Event time has reached `watermark`. True if that makes something due, which comes out of [`fire`](Self::fire).
     fn advance(&mut self, _watermark: i64) -> bool {
         false
@@ -106,12 +108,14 @@ pub(crate) struct KeyedOperator<L, D> {
     next: D,
     is_deep: bool,
     pending: Option<Control>,
+    /// The last barrier has passed: the wall clock fires nothing more.
+    is_quiet: bool,
     stage: Rc<StageContext>,
 }
 
 impl<L, D> KeyedOperator<L, D> {
     pub(crate) fn new(logic: L, next: D, stage: Rc<StageContext>) -> Self {
-        KeyedOperator { logic, next, is_deep: false, pending: None, stage }
+        KeyedOperator { logic, next, is_deep: false, pending: None, is_quiet: false, stage }
     }
 }
 
@@ -121,6 +125,11 @@ impl<L: KeyedLogic, D: Push<L::Out>> KeyedOperator<L, D> {
         match control {
             Control::Watermark(watermark) if self.logic.advance(watermark) => {
                 self.pending = Some(control);
+            }
+            Control::Barrier(barrier) => {
+                self.is_quiet |= barrier.is_final;
+                self.logic.snapshot(barrier.checkpoint);
+                self.pass_on(control);
             }
             // Nothing is to be emitted before it, and downstream is ready.
             _ => self.pass_on(control),
@@ -150,7 +159,7 @@ impl<L: KeyedLogic, D: Push<L::Out>> KeyedOperator<L, D> {
     /// Fires what is due and passes on the control that made it due, downstream being ready.
     fn step(&mut self) -> Flow {
         let next_ms = self.logic.next_processing_time_ms();
-        if next_ms < i64::MAX && self.fire_processing_time(next_ms) {
+        if next_ms < i64::MAX && !self.is_quiet && self.fire_processing_time(next_ms) {
             return Flow::Busy;
         }
         let Some(control) = self.pending else { return Flow::Ready };

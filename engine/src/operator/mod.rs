@@ -33,6 +33,7 @@ pub(crate) mod keyed_services;
 pub(crate) mod keyed_store;
 pub(crate) mod map;
 pub(crate) mod opened;
+pub(crate) mod pieces;
 pub(crate) mod process;
 pub(crate) mod scan;
 pub(crate) mod side_outputs;

@@ -3,17 +3,22 @@
 use crate::Result;
 use crate::function::{Sink, SinkStatus};
 use crate::graph::NodeId;
+use crate::operator::build::BuildContext;
 use crate::operator::opened::Opened;
-use crate::operator::{Flow, Push, StageContext};
+use crate::operator::pieces::Piece;
+use crate::operator::{Flow, Push};
 use crate::record::Control;
 use std::marker::PhantomData;
-use std::rc::Rc;
+
+/// The name of a sink's piece.
+const PIECE: &str = "sink";
 
 /// Feeds a [`Sink`]; asks it once a batch whether it can take more.
 pub(crate) struct SinkOperator<T, S> {
     sink: Opened<S>,
     state: State,
     written: u64,
+    piece: Piece,
     _record: PhantomData<fn(T)>,
 }
 
@@ -26,9 +31,11 @@ enum State {
 }
 
 impl<T: 'static, S: Sink<T>> SinkOperator<T, S> {
-    pub(crate) fn open(sink: S, stage: &Rc<StageContext>, node: NodeId) -> Result<Self> {
+    pub(crate) fn open(sink: S, context: &BuildContext, node: NodeId) -> Result<Self> {
+        let stage = &context.stage;
         let sink = Opened::open(sink, stage, node, |sink, context| sink.open(context), S::close)?;
-        Ok(SinkOperator { sink, state: State::Open, written: 0, _record: PhantomData })
+        let piece = context.piece(node, PIECE);
+        Ok(SinkOperator { sink, state: State::Open, written: 0, piece, _record: PhantomData })
     }
 
     #[inline(always)]
@@ -61,8 +68,10 @@ impl<T: 'static, S: Sink<T>> Push<T> for SinkOperator<T, S> {
 
     fn control(&mut self, control: Control) {
         self.sink.call(|sink| sink.on_control(control));
-        if control == Control::End {
-            self.state = State::Finishing;
+        match control {
+            Control::Barrier(barrier) => self.piece.deliver(barrier.checkpoint, Vec::new()),
+            Control::End => self.state = State::Finishing,
+            Control::Watermark(_) | Control::Status(_) => {}
         }
     }
 

@@ -4,7 +4,10 @@
 //! - The reader is polled only after the chain answered `Ready`.
 //! - The first poll that brings nothing makes the chain hand partial pages over; the task is `Idle` only after that.
 //! - What the reader says of event time leaves when its batch is through, one control a drive.
-//! - The end is two controls, the last watermark and `End`, with drives in between.
+//! - The end is two controls, the last watermark and `End`, with drives in between. Where there are checkpoints the second
+//!   waits until the last one is complete; until then the source sends barriers as before.
+//! - A barrier leaves between two batches, behind all that the reader said before; splits that were assigned after its
+//!   checkpoint had begun are read behind it.
 
 use crate::Result;
 use crate::function::{
@@ -14,13 +17,14 @@ use crate::function::{
 use crate::graph::NodeId;
 use crate::operator::build::BuildContext;
 use crate::operator::opened::Opened;
+use crate::operator::pieces::{Piece, SplitsPiece};
 use crate::operator::source_splits::SourceSplits;
 use crate::operator::{Flow, Push, StageContext, UserCall};
-use crate::record::{Control, MAX_WATERMARK};
+use crate::record::{Barrier, Control, MAX_WATERMARK, StreamStatus};
 use crate::runtime::{CoreWaker, Progress, Task};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// What a busy answer counts for in the budget.
@@ -28,7 +32,9 @@ const BUSY_COST: usize = 64;
 
 /// Splits on their way from the enumerator to one reader, and requests on their way back.
 pub(crate) struct SplitMailbox<S> {
-    assignments: Mutex<VecDeque<Assignment<S>>>,
+    assignments: Mutex<VecDeque<Mail<S>>>,
+    /// How many barriers the control plane has ordered.
+    barriers: AtomicU64,
     /// Set by the control plane after `assignments`, cleared by the reader before it takes them.
     has_mail: AtomicBool,
     /// Posts a request of this subtask to the control plane.
@@ -37,16 +43,23 @@ pub(crate) struct SplitMailbox<S> {
     waker: OnceLock<Arc<CoreWaker>>,
 }
 
+/// An assignment, and how many barriers were ordered before it: it belongs behind these.
+struct Mail<S> {
+    assignment: Assignment<S>,
+    barriers: u64,
+}
+
 impl<S> SplitMailbox<S> {
     pub(crate) fn new(request: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
-        let assignments = Mutex::new(VecDeque::new());
+        let (assignments, barriers) = (Mutex::new(VecDeque::new()), AtomicU64::new(0));
         let (has_mail, waker) = (AtomicBool::new(false), OnceLock::new());
-        Arc::new(SplitMailbox { assignments, has_mail, request, waker })
+        Arc::new(SplitMailbox { assignments, barriers, has_mail, request, waker })
     }
 
     /// Called by the control plane.
     pub(crate) fn post(&self, assignment: Assignment<S>) {
-        lock(&self.assignments).push_back(assignment);
+        let barriers = self.barriers.load(Ordering::Relaxed);
+        lock(&self.assignments).push_back(Mail { assignment, barriers });
         self.has_mail.store(true, Ordering::Release);
         // A reader that is not built yet looks at its mail in its first run.
         if let Some(waker) = self.waker.get() {
@@ -54,11 +67,24 @@ impl<S> SplitMailbox<S> {
         }
     }
 
-    fn take(&self) -> Option<VecDeque<Assignment<S>>> {
+    /// Called by the control plane, before it orders a barrier: what is posted from now on is read behind that.
+    pub(crate) fn begin_barrier(&self) {
+        self.barriers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The assignments that belong behind at most so many barriers.
+    fn take(&self, barriers: u64) -> VecDeque<Assignment<S>> {
         if !self.has_mail.load(Ordering::Relaxed) || !self.has_mail.swap(false, Ordering::Acquire) {
-            return None;
+            return VecDeque::new();
         }
-        Some(std::mem::take(&mut *lock(&self.assignments)))
+        let mut mail = lock(&self.assignments);
+        let due = mail.partition_point(|mail| mail.barriers <= barriers);
+        let later = mail.split_off(due);
+        let due = std::mem::replace(&mut *mail, later);
+        if !mail.is_empty() {
+            self.has_mail.store(true, Ordering::Relaxed);
+        }
+        due.into_iter().map(|mail| mail.assignment).collect()
     }
 }
 
@@ -70,7 +96,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Reading,
-    /// The last watermark has been said; the end follows it.
+    /// The last watermark has been said; the end follows it, after the last checkpoint.
     EndOfInput,
     Ended,
 }
@@ -91,7 +117,14 @@ pub(crate) struct SourceTask<R: SourceReader, D> {
     phase: Phase,
     /// Said by the reader, not yet sent.
     controls: SourceControls,
+    piece: Piece,
+    has_checkpoints: bool,
+    /// The control plane knows that no more input will be read.
+    has_told_end: bool,
 }
+
+/// The name of a source's piece.
+const PIECE: &str = "reader";
 
 impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
     pub(crate) fn open(
@@ -124,7 +157,8 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         let reader = Opened::open(reader, &stage, node, |_, _| Ok(()), R::close)?;
         let (asked, dry, phase) = (false, false, Phase::Reading);
         let controls = SourceControls::default();
-        Ok(SourceTask {
+        let (piece, has_checkpoints) = (context.piece(node, PIECE), context.has_checkpoints());
+        let mut task = SourceTask {
             reader,
             next,
             stage,
@@ -135,7 +169,32 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
             dry,
             phase,
             controls,
-        })
+            piece,
+            has_checkpoints,
+            has_told_end: false,
+        };
+        task.restore(context, node)?;
+        Ok(task)
+    }
+
+    /// Goes on from a checkpoint, if there is one.
+    fn restore(&mut self, context: &BuildContext, node: NodeId) -> Result {
+        let Some(restored) = context.restored_splits::<R::Split>(node, PIECE)? else {
+            return Ok(());
+        };
+        let SplitsPiece { splits, watermark_ms, is_idle, has_ended } = restored;
+        self.controls.restore(watermark_ms, is_idle);
+        if has_ended {
+            self.phase = Phase::EndOfInput;
+        }
+        if let Some(known) = &self.splits {
+            splits.iter().for_each(|split| known.assign(split.split_id()));
+        }
+        self.reader.call(|reader| {
+            reader.add_splits(splits);
+            Ok(())
+        });
+        Ok(())
     }
 
     /// One poll of the reader. Returns how much of the budget it cost, or `None` when there is nothing to do.
@@ -208,7 +267,7 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
 
     fn exchange_splits(&mut self) {
         let Some(mailbox) = &self.mailbox else { return };
-        for assignment in mailbox.take().into_iter().flatten() {
+        for assignment in mailbox.take(self.stage.task.pieces.barriers_passed()) {
             self.asked = false;
             self.stage.task.worked(1);
             if let (Some(known), Assignment::Splits(splits)) = (&self.splits, &assignment) {
@@ -232,17 +291,47 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
     /// Sends one control, downstream being ready. False when there is none to send.
     #[cold]
     fn send_control(&mut self) -> bool {
+        let pieces = &self.stage.task.pieces;
         let control = match self.controls.next() {
             Some(control) => control,
-            None if self.phase == Phase::EndOfInput => {
-                self.phase = Phase::Ended;
-                Control::End
-            }
-            None => return false,
+            None => match pieces.take_barrier() {
+                Some(barrier) => {
+                    self.deliver(barrier);
+                    Control::Barrier(barrier)
+                }
+                None if self.phase == Phase::EndOfInput
+                    && (!self.has_checkpoints || pieces.may_end()) =>
+                {
+                    self.phase = Phase::Ended;
+                    Control::End
+                }
+                None => return false,
+            },
         };
         self.next.control(control);
         self.stage.task.worked(1);
         true
+    }
+
+    fn deliver(&mut self, barrier: Barrier) {
+        let Some(splits) = self.reader.call(|reader| Ok(reader.snapshot())) else { return };
+        let (watermark_ms, status) = self.controls.said();
+        let (is_idle, has_ended) = (status == StreamStatus::Idle, self.phase != Phase::Reading);
+        let state = SplitsPiece { splits, watermark_ms, is_idle, has_ended };
+        self.piece.deliver_splits(barrier.checkpoint, &state);
+    }
+
+    /// Is no more to be read, though it is not the end of this task?
+    fn is_waiting_for_the_end(&self) -> bool {
+        self.phase != Phase::Reading || self.stage.task.pieces.must_stop_reading()
+    }
+
+    /// There is nothing to do until an order comes.
+    #[cold]
+    fn wait_for_order(&mut self) {
+        if self.has_checkpoints && !std::mem::replace(&mut self.has_told_end, true) {
+            self.stage.task.pieces.input_ended();
+        }
     }
 }
 
@@ -254,7 +343,8 @@ impl<R: SourceReader, D: Push<R::Out>> Task for SourceTask<R, D> {
         };
         let mut used = 0;
         while used < budget && !self.stage.task.has_failed() {
-            match self.next.drive(self.dry || self.phase != Phase::Reading) {
+            let is_waiting = self.is_waiting_for_the_end();
+            match self.next.drive(self.dry || is_waiting) {
                 Flow::Ready => {}
                 Flow::Busy => {
                     self.stage.task.worked(1);
@@ -264,8 +354,10 @@ impl<R: SourceReader, D: Push<R::Out>> Task for SourceTask<R, D> {
                 Flow::Blocked => return pause(self, Progress::Blocked),
                 Flow::Done => return Progress::Done,
             }
-            if self.phase != Phase::Reading || !self.controls.is_empty() {
+            let has_barrier = self.stage.task.pieces.has_barrier();
+            if is_waiting || has_barrier || !self.controls.is_empty() {
                 if !self.send_control() {
+                    self.wait_for_order();
                     return pause(self, Progress::Idle);
                 }
                 continue;

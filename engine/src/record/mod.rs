@@ -23,4 +23,4 @@ mod element;
 pub use archive::Record;
 pub(crate) use archive::{ArchivePage, Codec, PageError, larger_page};
 pub(crate) use block::{Block, Columns};
-pub use element::{CheckpointId, Control, MAX_WATERMARK, NO_TIMESTAMP, StreamStatus};
+pub use element::{Barrier, CheckpointId, Control, MAX_WATERMARK, NO_TIMESTAMP, StreamStatus};

@@ -23,7 +23,7 @@ use std::time::Duration;
 use super::core_loop_link::CoreLink;
 use super::core_loop_task::{CoreTask, Ending, RunOutcome};
 use super::core_loop_times::TimeBook;
-use super::deployment::{CoreCommand, JobId, SlotId, TaskDeployment};
+use super::deployment::{CoreCommand, JobId, SlotId, TaskDeployment, TaskOrder};
 use super::task::{CoreHandle, CoreServices};
 use crate::time::Clock;
 
@@ -183,6 +183,7 @@ impl CoreLoop {
             match command {
                 CoreCommand::Deploy(deployment) => self.deploy(*deployment),
                 CoreCommand::Start(job) => self.start(job),
+                CoreCommand::Order(job, order) => self.order(job, order),
                 CoreCommand::CancelJob(job) => self.cancel(|task| task.job == job),
                 CoreCommand::Shutdown => self.shut_down(),
             }
@@ -208,6 +209,11 @@ impl CoreLoop {
                 }
             }
         }
+    }
+
+    fn order(&mut self, job: JobId, order: TaskOrder) {
+        let running = self.slots.iter_mut().filter(|slot| slot.job == job);
+        running.flat_map(|slot| &mut slot.tasks).for_each(|task| task.order(order));
     }
 
     /// Drops the chosen tasks, running or not.

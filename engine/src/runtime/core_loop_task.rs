@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::core_loop_panic::caught;
 use super::deployment::{
     CoreEvent, EventSink, FailureCell, JobId, SlotId, TaskDeployment, TaskFailure, TaskId,
+    TaskOrder,
 };
 use super::deployment_times::{TaskTimes, Waiting};
 use super::task::{CoreHandle, Progress, Task};
@@ -115,6 +116,11 @@ impl CoreTask {
         self.waiting = Some(Waiting::Idle);
         self.times.begin_span(Waiting::Idle, now_ns);
         self.label.report(CoreEvent::TaskRunning(self.label.id));
+    }
+
+    /// Tells the task.
+    pub(crate) fn order(&mut self, order: TaskOrder) {
+        self.task.order(order);
     }
 
     /// One run.

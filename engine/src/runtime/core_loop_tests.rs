@@ -87,6 +87,7 @@ fn told(event: &CoreEvent) -> String {
         CoreEvent::TaskRunning(task) => format!("running {}", task.0),
         CoreEvent::TaskFinished(task) => format!("finished {}", task.0),
         CoreEvent::TaskFailed { task, failure } => format!("failed {}: {failure}", task.0),
+        CoreEvent::Checkpoint { task, report } => format!("{}: {report:?}", task.0),
         CoreEvent::TaskDisposed(task) => format!("disposed {}", task.0),
     }
 }

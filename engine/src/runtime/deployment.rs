@@ -30,6 +30,8 @@ use super::deployment_times::TaskTimes;
 use super::task::{CoreHandle, Task};
 use crate::BoxError;
 pub use crate::graph::SlotId;
+use crate::operator::pieces::Report;
+use crate::record::{Barrier, CheckpointId};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, lock};
 
@@ -255,6 +257,24 @@ impl fmt::Debug for TaskDeployment {
     }
 }
 
+/// What control asks of the running tasks of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TaskOrder {
+    /// Sources send this barrier.
+    Barrier(Barrier),
+    /// The checkpoint is durable: sinks commit.
+    Completed(CheckpointId),
+    /// The checkpoint is not kept any more.
+    Released(CheckpointId),
+    /// The checkpoint is given up.
+    Aborted(CheckpointId),
+    /// Sources read no further, and wait for the last checkpoint.
+    StopReading,
+    /// The last checkpoint is complete: sources that have ended say so downstream.
+    EndInput,
+}
+
 /// What control asks of a core.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -263,12 +283,18 @@ pub enum CoreCommand {
     Deploy(Box<TaskDeployment>),
     /// Let the built tasks of this job run.
     Start(JobId),
+    /// Tell the tasks of this job.
+    Order(JobId, TaskOrder),
     /// Drop all tasks of this job, built or running.
     CancelJob(JobId),
     /// Drop all tasks of all jobs and end the loop. An executor of the registry is shared by engines and is never sent
     /// this; it is for cores that one owner has started for itself.
     Shutdown,
 }
+
+/// What a task says about checkpoints; for the engine alone.
+#[derive(Debug)]
+pub struct CheckpointReport(pub(crate) Report);
 
 /// What a core tells about a task.
 #[derive(Debug)]
@@ -286,6 +312,13 @@ pub enum CoreEvent {
         task: TaskId,
         /// Why.
         failure: TaskFailure,
+    },
+    /// The task has something to say about a checkpoint.
+    Checkpoint {
+        /// Which.
+        task: TaskId,
+        /// What.
+        report: CheckpointReport,
     },
     /// The task is gone from the core; the last event about it.
     TaskDisposed(TaskId),

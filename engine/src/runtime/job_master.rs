@@ -119,6 +119,8 @@ impl JobMaster {
             wakers: manager.wakers(),
             mailboxes: self.sources.take_mailboxes(),
             state_files,
+            has_checkpoints: false,
+            restored: None,
         };
         let blueprint = Arc::new(job_blueprint(&self.submission, &physical, around));
         let events = event_sink(self.id(), control);
@@ -192,6 +194,7 @@ impl JobMaster {
                 self.step(task, ExecutionState::Failed);
                 self.cancel_tasks(manager);
             }
+            CoreEvent::Checkpoint { .. } => {}
             CoreEvent::TaskDisposed(task) => {
                 self.alive -= 1;
                 self.require_end(task, manager);

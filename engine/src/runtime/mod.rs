@@ -38,8 +38,8 @@ pub(crate) mod core_loop_times;
 
 pub use core_loop_link::CoreGone;
 pub use deployment::{
-    BuildTask, CoreCommand, CoreEvent, DEFAULT_BUDGET_RECORDS, EventSink, FailureCell, FailureSite,
-    JobId, SlotId, TaskDeployment, TaskFailure, TaskId,
+    BuildTask, CheckpointReport, CoreCommand, CoreEvent, DEFAULT_BUDGET_RECORDS, EventSink,
+    FailureCell, FailureSite, JobId, SlotId, TaskDeployment, TaskFailure, TaskId, TaskOrder,
 };
 pub use deployment_times::{TaskTimes, TaskTimesReading};
 pub use engine::{Engine, EngineBuilder};

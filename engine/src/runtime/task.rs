@@ -14,6 +14,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::deployment::TaskOrder;
 use super::wake::CoreWaker;
 
 /// What one run of a task came to.
@@ -37,6 +38,11 @@ pub enum Progress {
 pub trait Task {
     /// Runs for about `budget` records and returns.
     fn run(&mut self, budget: usize) -> Progress;
+
+    /// Takes note of an order, which it follows when it is run.
+    fn order(&mut self, order: TaskOrder) {
+        let _ = order;
+    }
 }
 
 /// What the tasks of one core may know of the world, refreshed by the shell.

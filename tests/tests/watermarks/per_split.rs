@@ -12,9 +12,10 @@ struct Partitions {
     named: bool,
 }
 
+#[thalweg::record]
 #[derive(Clone, Debug)]
 struct Partition {
-    id: usize,
+    id: u64,
     next: i64,
 }
 
@@ -28,7 +29,7 @@ struct AllAtOnce(usize);
 
 impl SplitEnumerator<Partition> for AllAtOnce {
     fn discover(&mut self, context: &mut EnumeratorContext<Partition>) -> thalweg::Result<()> {
-        (0..self.0).for_each(|id| context.assign_split(id, Partition { id, next: 0 }));
+        (0..self.0).for_each(|id| context.assign_split(id, Partition { id: id as u64, next: 0 }));
         (0..context.parallelism()).for_each(|subtask| context.signal_no_more_splits(subtask));
         Ok(())
     }

@@ -2,9 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use rkyv::util::AlignedVec;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use thalweg_io::storage::FileIdentity;
+use thalweg_state::KeyHasher;
 
 use crate::function::SourceSplit;
+use crate::state::{Schema, SchemaBuilder, StateError, StateValue};
 
 /// One file, with the position that its reader has reached. Its id is its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,5 +61,43 @@ impl FileSplit {
 impl SourceSplit for FileSplit {
     fn split_id(&self) -> String {
         self.path.display().to_string()
+    }
+}
+
+/// The split as it is archived. A path may be no text, and so is bytes.
+type Stored = (Vec<u8>, (u64, u64, Option<u64>), Option<(u64, u64)>);
+
+impl FileSplit {
+    fn to_stored(&self) -> Stored {
+        let FilePosition { offset, line, field_count } = self.position;
+        let fields = field_count.map(|count| count as u64);
+        let identity = self.identity.map(|identity| (identity.device, identity.inode));
+        (self.path.as_os_str().as_bytes().to_vec(), (offset, line, fields), identity)
+    }
+
+    fn from_stored((path, (offset, line, fields), identity): Stored) -> Self {
+        // More fields than fit into memory are no row's.
+        let field_count = fields.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+        let identity = identity.map(|(device, inode)| FileIdentity { device, inode });
+        let path = PathBuf::from(OsString::from_vec(path));
+        FileSplit { path, position: FilePosition { offset, line, field_count }, identity }
+    }
+}
+
+impl Schema for FileSplit {
+    fn describe(out: &mut SchemaBuilder) {
+        out.container("FileSplit", &[Stored::describe]);
+    }
+    fn hash_key(&self, hasher: &mut KeyHasher) {
+        self.to_stored().hash_key(hasher);
+    }
+}
+
+impl StateValue for FileSplit {
+    fn archive_into(&self, out: &mut AlignedVec) -> Result<(), StateError> {
+        self.to_stored().archive_into(out)
+    }
+    fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
+        Stored::from_archived(bytes).map(Self::from_stored)
     }
 }

@@ -6,8 +6,8 @@
 //!
 //! The output is the minimum over the active sides; when both are idle, the maximum over both, then the status.
 
-use super::Emit;
 use super::merged::MergedInputs;
+use super::{Emit, MergedState, ValveState};
 use crate::record::{Control, MAX_WATERMARK, StreamStatus};
 
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +69,41 @@ impl CombinedInputs {
             second: MergedInputs::new(second),
             first_count: first,
             sides: CombinedSides { sides, watermark: i64::MIN, idle: false },
+        }
+    }
+
+    /// The states of both sides' inputs, and what the sides are combined to.
+    pub(super) fn snapshot(&self) -> ValveState {
+        let CombinedSides { sides: [first, second], watermark, idle } = &self.sides;
+        let sides = vec![
+            (first.watermark, first.idle),
+            (second.watermark, second.idle),
+            (*watermark, *idle),
+        ];
+        (vec![self.first.snapshot(), self.second.snapshot()], sides)
+    }
+
+    /// As for inputs of one kind.
+    pub(super) fn restore(&mut self, states: &[ValveState], own: Option<usize>) {
+        let of = |side: usize| -> Vec<MergedState> {
+            states.iter().filter_map(|state| state.0.get(side).cloned()).collect()
+        };
+        self.first.restore(&of(0), own);
+        self.second.restore(&of(1), own);
+        let side = |at: usize| {
+            let sides = states.iter().filter_map(|state| state.1.get(at));
+            match own.and_then(|own| states.get(own)?.1.get(at)) {
+                Some(side) => Some(*side),
+                None => sides.copied().reduce(|a, b| (a.0.min(b.0), a.1 && b.1)),
+            }
+        };
+        for (at, restored) in [side(0), side(1)].into_iter().enumerate() {
+            if let Some((watermark, idle)) = restored {
+                self.sides.sides[at] = Side { watermark, idle };
+            }
+        }
+        if let Some((watermark, idle)) = side(2) {
+            (self.sides.watermark, self.sides.idle) = (watermark, idle);
         }
     }
 

@@ -10,7 +10,7 @@
 //! An input that has ended stays at the highest watermark and active, so where all others go idle event time ends, as in
 //! Flink: give inputs that may fall silent behind others that end no idle timeout.
 
-use super::Emit;
+use super::{Emit, MergedState};
 use crate::record::{Control, StreamStatus};
 
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +59,30 @@ impl MergedInputs {
             StreamStatus::Active => self.on_active(index, emit),
             StreamStatus::Idle => self.on_idle(index, emit),
         }
+    }
+
+    /// Its state; see [`restore`](Self::restore).
+    pub(super) fn snapshot(&self) -> MergedState {
+        let input = |input: &Input| (input.watermark, input.active, input.counted);
+        (self.inputs.iter().map(input).collect(), self.watermark, self.active)
+    }
+
+    /// Goes on from a state, or from those of as many valves as there were subtasks when there are more or fewer now: then
+    /// all inputs are at the lowest of what these valves had let through.
+    pub(super) fn restore(&mut self, states: &[MergedState], own: Option<usize>) {
+        let own = own.and_then(|own| states.get(own));
+        if let Some((inputs, watermark, active)) = own
+            && inputs.len() == self.inputs.len()
+        {
+            for (input, (watermark, active, counted)) in self.inputs.iter_mut().zip(inputs) {
+                *input = Input { watermark: *watermark, active: *active, counted: *counted };
+            }
+            (self.watermark, self.active) = (*watermark, *active);
+            return;
+        }
+        let Some(watermark) = states.iter().map(|state| state.1).min() else { return };
+        self.watermark = watermark;
+        self.inputs.fill(Input { watermark, active: true, counted: true });
     }
 
     fn on_active(&mut self, index: usize, emit: &mut impl Emit) {

@@ -5,6 +5,10 @@ use StreamStatus::{Active, Idle};
 
 mod model;
 
+fn barrier(number: u64) -> Control {
+    Barrier(crate::record::Barrier::periodic(crate::record::CheckpointId(number)))
+}
+
 fn run(mut valve: Valve, script: &[(usize, Control)], expected: &[Control]) {
     let mut seen = Vec::new();
     for &(input, control) in script {
@@ -204,7 +208,7 @@ fn unions_on_the_sides_of_a_connect_merge_first() {
 
 #[test]
 fn barriers_align_and_newer_ones_win() {
-    let (b1, b2) = (Barrier(CheckpointId(1)), Barrier(CheckpointId(2)));
+    let (b1, b2) = (barrier(1), barrier(2));
     check(2, &[(0, b1), (1, b1)], &[b1]);
     check(2, &[(0, b1), (1, b2), (0, b2), (1, b1)], &[b2]);
     check(2, &[(0, b1), (1, End), (0, End)], &[b1, End]);

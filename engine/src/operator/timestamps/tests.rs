@@ -4,7 +4,7 @@ use super::*;
 use crate::metrics::JobMetrics;
 use crate::operator::source_splits::SourceSplits;
 use crate::operator::{OperatorNames, TaskContext};
-use crate::record::{CheckpointId, StreamStatus};
+use crate::record::{Barrier, CheckpointId, StreamStatus};
 use crate::runtime::{CoreHandle, CoreServices};
 use crate::time::{
     BoundedOutOfOrderness, IngestionTime, NoWatermarks, RecordedTimestamps, WatermarkGenerator,
@@ -378,7 +378,7 @@ fn upstream_is_dropped_but_the_end_of_time() {
         assert_eq!(bench.control(control), NOTHING);
     }
     assert_eq!(bench.clock(200), [Told(Watermark(89))]);
-    let barrier = Control::Barrier(CheckpointId(1));
+    let barrier = Control::Barrier(Barrier::periodic(CheckpointId(1)));
     assert_eq!(bench.control(barrier), [Told(barrier)]);
     assert_eq!(bench.control(Watermark(MAX_WATERMARK)), [Told(Watermark(MAX_WATERMARK))]);
     assert_eq!(bench.clock(400), NOTHING);

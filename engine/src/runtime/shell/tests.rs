@@ -67,7 +67,9 @@ impl TestCore {
                 CoreEvent::TaskFinished(_) => ending = Some(Ok(())),
                 CoreEvent::TaskFailed { failure, .. } => ending = Some(Err(failure)),
                 CoreEvent::TaskDisposed(_) => return ending,
-                CoreEvent::TaskBuilt(_) | CoreEvent::TaskRunning(_) => {}
+                CoreEvent::TaskBuilt(_)
+                | CoreEvent::TaskRunning(_)
+                | CoreEvent::Checkpoint { .. } => {}
             }
         }
     }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Submission;
+use crate::checkpoint::snapshot::RestoredState;
 use crate::exchange::channel::ChannelOptions;
 use crate::exchange::wiring::{EdgeWiring, Wiring};
 use crate::graph::{EdgePlan, JobGraph, NodeId, PhysicalGraph, PhysicalTask};
@@ -16,7 +17,7 @@ use crate::metrics::{JobMetrics, MetricGroup};
 use crate::operator::OperatorNames;
 use crate::operator::alignment::AlignmentGroups;
 use crate::operator::build::JobBlueprint;
-use crate::runtime::deployment::{EventSink, FailureCell, JobId, TaskDeployment};
+use crate::runtime::deployment::{EventSink, FailureCell, JobId, TaskDeployment, TaskId};
 use crate::runtime::deployment_times::TaskTimes;
 use crate::runtime::state_files::StateFiles;
 use crate::runtime::status::StageNames;
@@ -33,6 +34,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) wakers: HashMap<usize, Arc<CoreWaker>>,
     pub(crate) mailboxes: MailboxesBySource,
     pub(crate) state_files: Option<Arc<StateFiles>>,
+    pub(crate) has_checkpoints: bool,
+    pub(crate) restored: Option<Arc<RestoredState>>,
 }
 
 /// Everything the cores need to build the tasks of `submission`.
@@ -41,7 +44,8 @@ pub(crate) fn job_blueprint(
     physical: &PhysicalGraph,
     around: Surroundings<'_>,
 ) -> JobBlueprint {
-    let Surroundings { metrics, names, wakers, mailboxes, state_files } = around;
+    let Surroundings { metrics, names, wakers, mailboxes, state_files, has_checkpoints, restored } =
+        around;
     let configuration = &submission.configuration;
     let graphs = &submission.explain;
     let options = ChannelOptions {
@@ -64,6 +68,9 @@ pub(crate) fn job_blueprint(
         batch_records: submission.configuration.batch_records(),
         auto_watermark_interval_ms: i64::try_from(interval_ms).unwrap_or(i64::MAX),
         alignment: AlignmentGroups::default(),
+        operator_ids: graphs.stream_graph.nodes().iter().map(|node| node.operator_id).collect(),
+        has_checkpoints,
+        restored,
     }
 }
 
@@ -81,7 +88,7 @@ pub(crate) fn deployments(
         let (root, core) = (job_graph.stage(task.root), task.slot.core.0);
         let vertex = &job_graph.vertex(root.vertex).name;
         let name = format!("{vertex} ({}/{})", task.subtask + 1, root.parallelism);
-        let failure = FailureCell::new();
+        let (failure, id) = (FailureCell::new(), TaskId::allocate());
         let plan = TaskBlueprint {
             blueprint: blueprint.clone(),
             job,
@@ -90,10 +97,13 @@ pub(crate) fn deployments(
             subtask: task.subtask,
             name: name.clone(),
             failure: failure.clone(),
+            task: id,
+            events: events.clone(),
         };
         let build = Box::new(move |core: &_| build(plan, core));
         let times = Arc::new(TaskTimes::new());
         let deployment = TaskDeployment {
+            task: id,
             failure,
             times,
             budget_records,

@@ -24,7 +24,10 @@ use crate::graph::NodeId;
 use crate::operator::build::{BuildContext, JobBlueprint};
 use crate::operator::{OperatorFailure, StageContext, TaskContext};
 use crate::runtime::core_loop_panic::caught;
-use crate::runtime::deployment::{FailureCell, FailureSite, JobId, TaskFailure};
+use crate::runtime::deployment::{
+    CheckpointReport, CoreEvent, EventSink, FailureCell, FailureSite, JobId, TaskFailure, TaskId,
+    TaskOrder,
+};
 use crate::runtime::task::{CoreHandle, Progress, Task};
 
 /// What a core needs to build one task of a job.
@@ -39,11 +42,23 @@ pub(crate) struct TaskBlueprint {
     /// The task's name, where no operator is to blame.
     pub(crate) name: String,
     pub(crate) failure: FailureCell,
+    pub(crate) task: TaskId,
+    pub(crate) events: EventSink,
 }
 
 /// Builds the task on its core. A failure is in the cell, with its operator, when this returns an error.
 pub(crate) fn build(plan: TaskBlueprint, core: &CoreHandle) -> Result<Box<dyn Task>, BoxError> {
-    let TaskBlueprint { blueprint, job, core: number, head, subtask, name, failure } = plan;
+    let TaskBlueprint {
+        blueprint,
+        job,
+        core: number,
+        head,
+        subtask,
+        name,
+        failure,
+        task: id,
+        events,
+    } = plan;
     let links = CoreLinks::open(job, number);
     let task = TaskContext::new(core.clone());
     let mut context =
@@ -51,7 +66,7 @@ pub(crate) fn build(plan: TaskBlueprint, core: &CoreHandle) -> Result<Box<dyn Ta
     let built = caught(|| context.build_root());
     let stages = std::mem::take(&mut context.stages);
     drop(context);
-    let mut task = JobTask { root: None, stages, task, failure, name, _links: links };
+    let mut task = JobTask { root: None, stages, task, failure, name, id, events, _links: links };
     match built {
         Ok(Ok(root)) => task.root = Some(root),
         Ok(Err(error)) => {
@@ -77,6 +92,8 @@ struct JobTask {
     task: Rc<TaskContext>,
     failure: FailureCell,
     name: String,
+    id: TaskId,
+    events: EventSink,
     _links: CoreLinks,
 }
 
@@ -123,10 +140,18 @@ impl Task for JobTask {
         if self.task.has_failed() {
             self.report();
         }
+        for report in self.task.pieces.take_reports() {
+            let report = CheckpointReport(report);
+            (self.events)(CoreEvent::Checkpoint { task: self.id, report });
+        }
         if progress == Progress::Done {
             self.close();
         }
         progress
+    }
+
+    fn order(&mut self, order: TaskOrder) {
+        self.task.pieces.order(order);
     }
 }
 

@@ -9,11 +9,12 @@ use crate::function::{
 };
 
 /// A range of numbers.
+#[thalweg::record]
 #[derive(Clone)]
-struct Range(std::ops::Range<u64>);
+struct Range(u64, u64);
 impl SourceSplit for Range {
     fn split_id(&self) -> String {
-        format!("{}..{}", self.0.start, self.0.end)
+        format!("{}..{}", self.0, self.1)
     }
 }
 
@@ -53,7 +54,7 @@ impl Enumerator {
             if self.next < self.ranges.known + found {
                 let first = self.next * 100;
                 self.next += 1;
-                context.assign_split(reader, Range(first..first + 100));
+                context.assign_split(reader, Range(first, first + 100));
             } else if found == self.ranges.found_later {
                 context.signal_no_more_splits(reader);
             } else {
@@ -129,7 +130,7 @@ impl SourceReader for Reader {
     }
     fn add_splits(&mut self, mut splits: Vec<Range>) {
         assert!(self.current.is_none() && splits.len() == 1);
-        self.current = splits.pop().map(|range| range.0);
+        self.current = splits.pop().map(|range| range.0..range.1);
     }
     fn no_more_splits(&mut self) {
         self.ended = true;

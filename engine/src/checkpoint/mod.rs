@@ -1,0 +1,11 @@
+//! Checkpoints: what a job needs to go on after a failure as if nothing had happened.
+//!
+//! ```text
+//! coordinator ──order──► sources ──barrier──► operators ──barrier──► sinks
+//!      ▲                    └──────── pieces of state ──────┘
+//!      └── all tasks have ──► metadata file ──► complete ──► sinks commit
+//! ```
+//!
+//! - [`snapshot`] is what tasks hand over, and get back after a failure.
+
+pub(crate) mod snapshot;

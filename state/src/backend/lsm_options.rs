@@ -62,6 +62,11 @@ impl LsmOptions {
         self
     }
 
+    /// The store's name.
+    pub fn name(&self) -> &str {
+        &self.store
+    }
+
     /// The memory, in bytes, that the slot may take: resident rows, changes on their way to the
     /// files, caches of these, their indexes and filters. All tables of the store share it; what they
     /// lack is read from files. `None`, the default, keeps all rows resident. 0 keeps what has changed

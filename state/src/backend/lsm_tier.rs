@@ -139,6 +139,7 @@ impl LsmTier {
             layout,
             retained_checkpoints: options.retained_checkpoints,
             compaction: options.compaction(),
+            is_full: options.full_checkpoints,
             commands: inbox,
             outbox: Outbox::new(sender, options.waker.clone()),
             gauges: Arc::clone(&gauges),
@@ -457,6 +458,10 @@ impl Tier for LsmTier {
 
     fn page_supply(&self) -> Option<PageSupply> {
         self.page_supply.clone()
+    }
+
+    fn is_full(&self) -> bool {
+        self.options.full_checkpoints
     }
 
     /// Tables share what caches leave of the budget in proportion to what they use, so that all of

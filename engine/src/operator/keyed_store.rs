@@ -210,10 +210,11 @@ impl KeyedStore {
         match event {
             StoreEvent::CheckpointComplete { id, .. } => self.end_checkpoint(id, Ok(())),
             StoreEvent::CheckpointFailed { id, error } => self.end_checkpoint(id, Err(error)),
-            StoreEvent::SpillFailed { error, .. } | StoreEvent::CompactionFailed { error } => {
-                if !std::mem::replace(&mut self.has_warned, true) {
-                    tracing::warn!("state that was to leave memory stays there: {error}");
-                }
+            StoreEvent::SpillFailed { error, .. } | StoreEvent::CompactionFailed { error }
+                if !self.has_warned =>
+            {
+                self.has_warned = true;
+                tracing::warn!("state that was to leave memory stays there: {error}");
             }
             StoreEvent::ReleaseFailed { error } | StoreEvent::GarbageKept { error } => {
                 tracing::warn!("files of state that nobody needs remain for now: {error}");

@@ -71,7 +71,11 @@ pub(crate) struct StateFiles {
 
 enum Directory {
     /// Removed at the end. No root any more then, so that the lock is given back before.
-    OfJob { root: Option<Arc<StateRoot>>, storage: Arc<dyn Storage>, path: PathBuf },
+    OfJob {
+        root: Option<Arc<StateRoot>>,
+        storage: Arc<dyn Storage>,
+        path: PathBuf,
+    },
     OfCheckpoints(CheckpointedState),
 }
 
@@ -90,7 +94,10 @@ pub(crate) struct StoreRequest {
 pub(crate) enum StoreBegin {
     Empty,
     /// With a checkpoint of its own; later ones are given up.
-    At { store: String, checkpoint: CheckpointId },
+    At {
+        store: String,
+        checkpoint: CheckpointId,
+    },
     /// With the key groups that it shares with these.
     From(Vec<RestoreSource>),
 }
@@ -150,6 +157,7 @@ impl StateFiles {
         let options = LsmOptions::new(request.key_groups, request.max_parallelism)
             .memory_budget_bytes(self.operator_budget_bytes)
             .retained_checkpoints(None)
+            .full_checkpoints(self.is_full)
             .waker(request.waker);
         let spawner = self.spawner.as_ref().map(|spawner| spawner as &dyn Spawner);
         let root = self.root();

@@ -243,7 +243,7 @@ impl Attempt {
                 break;
             }
             // A store's thread is at it.
-            std::thread::sleep(Duration::from_millis(1));
+            crate::sync::thread::park(Some(Duration::from_millis(1)));
             self.settle();
         }
         assert_eq!(self.snapshots.len(), self.tasks.len(), "a snapshot of each task");

@@ -439,6 +439,6 @@ impl BuildContext {
 
     /// Are there checkpoints?
     pub(crate) fn has_checkpoints(&self) -> bool {
-        self.job.has_checkpoints
+        self.job.checkpoints.is_some()
     }
 }

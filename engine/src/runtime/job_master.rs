@@ -181,7 +181,7 @@ impl JobMaster {
             wakers: manager.wakers(),
             mailboxes: self.sources.take_mailboxes(),
             state_files,
-            has_checkpoints: self.checkpoints.is_some(),
+            checkpoints: self.checkpoints.as_ref().map(|c| c.settings().mode),
             restored: self.checkpoints.as_ref().and_then(Checkpoints::restored),
         };
         let blueprint = Arc::new(job_blueprint(&self.submission, &physical, around));

@@ -342,16 +342,6 @@ impl Coordinator {
             None => Action::Warn(CheckpointFailure { checkpoint, cause }),
         });
     }
-
-    /// Is the last checkpoint complete?
-    pub(crate) fn is_over(&self) -> bool {
-        self.is_over
-    }
-
-    /// The checkpoints that are kept, oldest first.
-    pub(crate) fn retained(&self) -> &VecDeque<CheckpointId> {
-        &self.retained
-    }
 }
 
 #[cfg(test)]

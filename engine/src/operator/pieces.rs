@@ -321,7 +321,7 @@ const VALUE_HEADER_BYTES: usize = 16;
 const VALUE_VERSION: u64 = 1;
 
 /// The bytes of a value: version, fingerprint of its type, archive.
-fn to_bytes<T: StateValue>(value: &T) -> Result<Vec<u8>, StateError> {
+pub(crate) fn to_bytes<T: StateValue>(value: &T) -> Result<Vec<u8>, StateError> {
     let mut bytes = AlignedVec::new();
     bytes.extend_from_slice(&VALUE_VERSION.to_le_bytes());
     bytes.extend_from_slice(&SchemaDescription::of::<T>().fingerprint().0.to_le_bytes());
@@ -329,7 +329,7 @@ fn to_bytes<T: StateValue>(value: &T) -> Result<Vec<u8>, StateError> {
     Ok(bytes.into_vec())
 }
 
-fn from_bytes<T: StateValue>(bytes: &[u8]) -> Result<T, PieceCause> {
+pub(crate) fn from_bytes<T: StateValue>(bytes: &[u8]) -> Result<T, PieceCause> {
     let word = |at: usize| {
         let word = bytes.get(at..)?.first_chunk::<8>()?;
         Some(u64::from_le_bytes(*word))
@@ -357,6 +357,17 @@ pub(crate) struct PieceError {
     name: &'static str,
     #[source]
     cause: PieceCause,
+}
+
+impl PieceError {
+    pub(crate) fn new(
+        operator: &str,
+        subtask: usize,
+        name: &'static str,
+        cause: PieceCause,
+    ) -> Self {
+        PieceError { operator: operator.into(), subtask, name, cause }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,7 @@ use crate::BoxError;
 use crate::checkpoint::coordinator::{Action, CheckpointFailure, Coordinator, Gathered};
 use crate::checkpoint::metadata::{CheckpointMetadata, OperatorDescription};
 use crate::checkpoint::settings::CheckpointSettings;
-use crate::checkpoint::snapshot::RestoredState;
+use crate::checkpoint::snapshot::{RestoredState, SnapshotPiece};
 use crate::checkpoint::store::{CheckpointStore, CheckpointStoreError};
 use crate::config::Restore;
 use crate::operator::pieces::Report;
@@ -56,7 +56,7 @@ pub(super) struct Checkpoints {
 /// What the job master is to do.
 pub(super) enum Demand {
     Order(TaskOrder),
-    BeginBarrier(CheckpointId),
+    BeginBarrier,
     Completed(CheckpointId),
     Warn(CheckpointFailure),
     Fail(CheckpointFailure),
@@ -203,14 +203,11 @@ impl Checkpoints {
         self.with(now_ms, |coordinator| coordinator.on_saved(id, result, now_ns))
     }
 
-    /// Is the last checkpoint complete?
-    pub(super) fn is_over(&self) -> bool {
-        self.coordinator.as_ref().is_some_and(Coordinator::is_over)
-    }
-
     /// Adds the control plane's own pieces to the checkpoint that has just begun.
-    pub(super) fn coordinator(&mut self) -> Option<&mut Coordinator> {
-        self.coordinator.as_mut()
+    pub(super) fn add(&mut self, pieces: Vec<SnapshotPiece>) {
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.add(pieces);
+        }
     }
 
     fn with(
@@ -229,7 +226,7 @@ impl Checkpoints {
                 vec![Demand::Completed(id), Demand::Order(order)]
             }
             Action::Order(order) => vec![Demand::Order(order)],
-            Action::BeginBarrier(id) => vec![Demand::BeginBarrier(id)],
+            Action::BeginBarrier(_) => vec![Demand::BeginBarrier],
             Action::Fail(failure) => vec![Demand::Fail(failure)],
             Action::Warn(failure) => vec![Demand::Warn(failure)],
             Action::Save(gathered) => {

@@ -254,6 +254,12 @@ impl Piece {
         self.read < self.task.pieces.notice_count.get()
     }
 
+    /// [`next_notice`](Self::next_notice), at the price of a comparison where there is none.
+    #[inline]
+    pub(crate) fn next_notice_if_any(&mut self) -> Option<Notice> {
+        if self.has_notice() { self.next_notice() } else { None }
+    }
+
     /// The next notice for this part.
     pub(crate) fn next_notice(&mut self) -> Option<Notice> {
         let notices = self.task.pieces.notices.borrow();
@@ -389,6 +395,19 @@ pub(crate) enum PieceCause {
     Value(#[from] StateError),
 }
 
+/// The value of one piece; `operator` is for errors.
+///
+/// # Errors
+/// [`PieceError`] where the piece is damaged, or is a value of another type.
+pub(crate) fn value_of<T: StateValue>(
+    operator: &str,
+    name: &'static str,
+    piece: &RestoredPiece,
+) -> Result<T, PieceError> {
+    let (operator, subtask) = (operator.into(), piece.subtask);
+    from_bytes(&piece.bytes).map_err(|cause| PieceError { operator, subtask, name, cause })
+}
+
 impl BuildContext {
     /// Registers a part of `node` that takes part in checkpoints; `name` is its own among those of the operator.
     pub(crate) fn piece(&self, node: NodeId, name: &'static str) -> Piece {
@@ -416,13 +435,8 @@ impl BuildContext {
         node: NodeId,
         name: &'static str,
     ) -> Result<Vec<T>, PieceError> {
-        let pieces = self.restored(node, name).iter();
-        let values = pieces.map(|piece| (piece.subtask, from_bytes(&piece.bytes)));
         let operator = self.stage.names.get(node);
-        let values = values.map(|(subtask, value)| {
-            value.map_err(|cause| PieceError { operator: operator.into(), subtask, name, cause })
-        });
-        values.collect()
+        self.restored(node, name).iter().map(|piece| value_of(operator, name, piece)).collect()
     }
 
     /// This subtask's share in the splits of a source.

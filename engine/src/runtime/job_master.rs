@@ -197,7 +197,14 @@ impl JobMaster {
     fn state_files(&self, manager: &TaskManager) -> Result<Option<Arc<StateFiles>>, BoxError> {
         let Submission { configuration, explain, .. } = &self.submission;
         let keyed_operators = explain.stream_graph.nodes().iter().filter(|node| node.keyed).count();
-        StateFiles::of_job(configuration, self.id(), keyed_operators, manager.files())
+        let place = manager.files();
+        match &self.checkpoints {
+            None => StateFiles::of_job(configuration, self.id(), keyed_operators, place),
+            Some(checkpoints) => {
+                let state = checkpoints.keyed_state()?;
+                StateFiles::in_checkpoints(configuration, keyed_operators, state, place)
+            }
+        }
     }
 
     /// Writes down what is about to be deployed, before the first report about it can come.

@@ -11,7 +11,7 @@
 //! - Files are written and removed by the saver alone, off the control thread; a job is over only when it has done.
 //! - No attempt begins while a checkpoint of another one is being saved.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,11 +22,12 @@ use crate::checkpoint::settings::CheckpointSettings;
 use crate::checkpoint::snapshot::{RestoredState, SnapshotPiece};
 use crate::checkpoint::store::{CheckpointStore, CheckpointStoreError};
 use crate::config::Restore;
+use crate::operator::keyed_store::stores_of;
 use crate::operator::pieces::Report;
 use crate::record::CheckpointId;
 use crate::runtime::deployment::{JobId, TaskId, TaskOrder};
 use crate::runtime::dispatcher::ControlSender;
-use crate::runtime::state_files::{FilesPlace, storage_of};
+use crate::runtime::state_files::{CheckpointedState, FilesPlace, storage_of};
 use crate::runtime::submission::Submission;
 use crate::runtime::threads::RuntimeThreads;
 use thalweg_io::Spawner as _;
@@ -114,9 +115,15 @@ impl Checkpoints {
         }))
     }
 
-    /// Where the stores of keyed operators are.
-    pub(super) fn store(&self) -> &Arc<CheckpointStore> {
-        &self.store
+    /// Keyed state as the next attempt finds it: what the checkpoints that are kept refer to.
+    pub(super) fn keyed_state(&self) -> Result<CheckpointedState, BoxError> {
+        let (root, retained) =
+            (self.store.root().clone(), self.history.1.iter().copied().collect());
+        let mut stores = BTreeSet::new();
+        for id in &self.history.1 {
+            stores.append(&mut stores_of(&self.store.load(*id)?.into_restored())?);
+        }
+        Ok(CheckpointedState { root, retained, stores })
     }
 
     pub(super) fn settings(&self) -> &CheckpointSettings {

@@ -25,6 +25,9 @@ mod per_split;
 mod piece;
 #[cfg(test)]
 #[cfg(not(loom))]
+mod restart_tests;
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
 
 pub(crate) use emitter::WatermarkEmitter;

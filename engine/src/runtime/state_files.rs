@@ -95,6 +95,14 @@ impl Drop for StateFiles {
     }
 }
 
+/// The storage of files in a place, those that are given up waiting in `directory` to be used again.
+pub(crate) fn storage_of(place: FilesPlace, directory: &Path) -> Arc<dyn Storage> {
+    match place {
+        FilesPlace::Local => local_storage(directory),
+        FilesPlace::Simulated => Arc::new(MemoryStorage::new()),
+    }
+}
+
 /// io_uring where it is offered. Files that were given up wait in the job's directory to be used again.
 fn local_storage(directory: &Path) -> Arc<dyn Storage> {
     let options = UringOptions::new().spare_directory(directory.join("spares"));

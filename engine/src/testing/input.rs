@@ -81,6 +81,8 @@ impl<T> InputQueue<T> {
 /// An [`InputQueue`] of whatever type.
 pub(super) trait InputPort: Port {
     fn push_control(&self, control: InputControl);
+    /// For its reader, which knows the type of its records.
+    fn queue(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
 impl<T: Send + 'static> Port for InputQueue<T> {
@@ -92,6 +94,9 @@ impl<T: Send + 'static> Port for InputQueue<T> {
 impl<T: Send + 'static> InputPort for InputQueue<T> {
     fn push_control(&self, control: InputControl) {
         self.push(Element::Control(control));
+    }
+    fn queue(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
     }
 }
 
@@ -110,13 +115,16 @@ impl<T: Send + 'static> Source for TestInput<T> {
                         driver's job"
                 .into());
         };
-        let queue = Arc::new(InputQueue {
+        let queue = Arc::new(InputQueue::<T> {
             elements: Mutex::new(VecDeque::new()),
             waker: context.waker.clone(),
         });
         let place = (*owner, &context.operator_name[..], context.subtask_index);
-        hub.inputs.enter::<T>(place, |_| queue.clone())?;
-        Ok(TestInputReader { queue })
+        let port = hub.inputs.enter::<T>(place, |_| queue)?;
+        match port.queue().downcast::<InputQueue<T>>() {
+            Ok(queue) => Ok(TestInputReader { queue }),
+            Err(_) => unreachable!("a source has one type of records"),
+        }
     }
 }
 

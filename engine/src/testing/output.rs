@@ -131,15 +131,14 @@ impl<T: Send + 'static> Sink<T> for TestOutput<T> {
         };
         let (subtask, parallelism) = (context.subtask_index(), context.parallelism());
         let place = (*owner, context.operator_name(), subtask);
-        let mut events = None;
-        hub.outputs.enter::<T>(place, |others| {
+        let port = hub.outputs.enter::<T>(place, |others| {
             let other = others.values().next().and_then(|other| other.as_any().downcast_ref());
             let joined: OutputEvents<T> =
                 other.map_or_else(|| OutputEvents::new(parallelism), Clone::clone);
-            events = Some((joined.clone(), subtask));
             Arc::new(joined)
         })?;
-        self.events = events;
+        let events = port.as_any().downcast_ref::<OutputEvents<T>>();
+        self.events = events.map(|events| (events.clone(), subtask));
         Ok(())
     }
 

@@ -393,6 +393,9 @@ pub(crate) enum PieceCause {
     Schema { expected: Box<str>, found: SchemaFingerprint },
     #[error(transparent)]
     Value(#[from] StateError),
+    /// What the part itself has found.
+    #[error(transparent)]
+    Part(BoxError),
 }
 
 /// The value of one piece; `operator` is for errors.
@@ -424,6 +427,24 @@ impl BuildContext {
     pub(crate) fn restored(&self, node: NodeId, name: &'static str) -> &[RestoredPiece] {
         let Some(restored) = &self.job.restored else { return &[] };
         restored.of(self.job.operator_ids[node.0 as usize], name)
+    }
+
+    /// How many subtasks the operator had in the checkpoint that the job goes on from; 0 if that does not have it.
+    pub(crate) fn restored_subtasks(&self, node: NodeId) -> usize {
+        let Some(restored) = &self.job.restored else { return 0 };
+        let operator = self.job.operator_ids[node.0 as usize];
+        restored.parallelism.get(&operator).copied().unwrap_or(0)
+    }
+
+    /// A piece cannot be used, for a cause that the part itself has found.
+    pub(crate) fn piece_error(
+        &self,
+        node: NodeId,
+        (name, subtask): (&'static str, usize),
+        cause: BoxError,
+    ) -> PieceError {
+        let operator = self.stage.names.get(node).into();
+        PieceError { operator, subtask, name, cause: PieceCause::Part(cause) }
     }
 
     /// [`restored`](Self::restored) for pieces that were [delivered as values](Piece::deliver_value).

@@ -43,6 +43,9 @@ pub(crate) mod side_outputs;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod source_splits;
+#[cfg(test)]
+#[cfg(not(loom))]
+pub(crate) mod test_support;
 pub(crate) mod timestamps;
 pub(crate) mod unkeyed_services;
 pub(crate) mod window;

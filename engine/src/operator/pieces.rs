@@ -327,7 +327,7 @@ const VALUE_HEADER_BYTES: usize = 16;
 const VALUE_VERSION: u64 = 1;
 
 /// The bytes of a value: version, fingerprint of its type, archive.
-fn to_bytes<T: StateValue>(value: &T) -> Result<Vec<u8>, StateError> {
+pub(crate) fn to_bytes<T: StateValue>(value: &T) -> Result<Vec<u8>, StateError> {
     let mut bytes = AlignedVec::new();
     bytes.extend_from_slice(&VALUE_VERSION.to_le_bytes());
     bytes.extend_from_slice(&SchemaDescription::of::<T>().fingerprint().0.to_le_bytes());
@@ -335,7 +335,7 @@ fn to_bytes<T: StateValue>(value: &T) -> Result<Vec<u8>, StateError> {
     Ok(bytes.into_vec())
 }
 
-fn from_bytes<T: StateValue>(bytes: &[u8]) -> Result<T, PieceCause> {
+pub(crate) fn from_bytes<T: StateValue>(bytes: &[u8]) -> Result<T, PieceCause> {
     let word = |at: usize| {
         let word = bytes.get(at..)?.first_chunk::<8>()?;
         Some(u64::from_le_bytes(*word))
@@ -365,6 +365,17 @@ pub(crate) struct PieceError {
     cause: PieceCause,
 }
 
+impl PieceError {
+    pub(crate) fn new(
+        operator: &str,
+        subtask: usize,
+        name: &'static str,
+        cause: PieceCause,
+    ) -> Self {
+        PieceError { operator: operator.into(), subtask, name, cause }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PieceCause {
     #[error(
@@ -382,6 +393,9 @@ pub(crate) enum PieceCause {
     Schema { expected: Box<str>, found: SchemaFingerprint },
     #[error(transparent)]
     Value(#[from] StateError),
+    /// What the part itself has found.
+    #[error(transparent)]
+    Part(BoxError),
 }
 
 /// The value of one piece; `operator` is for errors.
@@ -413,6 +427,24 @@ impl BuildContext {
     pub(crate) fn restored(&self, node: NodeId, name: &'static str) -> &[RestoredPiece] {
         let Some(restored) = &self.job.restored else { return &[] };
         restored.of(self.job.operator_ids[node.0 as usize], name)
+    }
+
+    /// How many subtasks the operator had in the checkpoint that the job goes on from; 0 if that does not have it.
+    pub(crate) fn restored_subtasks(&self, node: NodeId) -> usize {
+        let Some(restored) = &self.job.restored else { return 0 };
+        let operator = self.job.operator_ids[node.0 as usize];
+        restored.parallelism.get(&operator).copied().unwrap_or(0)
+    }
+
+    /// A piece cannot be used, for a cause that the part itself has found.
+    pub(crate) fn piece_error(
+        &self,
+        node: NodeId,
+        (name, subtask): (&'static str, usize),
+        cause: BoxError,
+    ) -> PieceError {
+        let operator = self.stage.names.get(node).into();
+        PieceError { operator, subtask, name, cause: PieceCause::Part(cause) }
     }
 
     /// [`restored`](Self::restored) for pieces that were [delivered as values](Piece::deliver_value).
@@ -453,6 +485,6 @@ impl BuildContext {
 
     /// Are there checkpoints?
     pub(crate) fn has_checkpoints(&self) -> bool {
-        self.job.has_checkpoints
+        self.job.checkpoints.is_some()
     }
 }

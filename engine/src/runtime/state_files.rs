@@ -208,6 +208,14 @@ impl Drop for StateFiles {
     }
 }
 
+/// The storage of files in a place, those that are given up waiting in `directory` to be used again.
+pub(crate) fn storage_of(place: FilesPlace, directory: &Path) -> Arc<dyn Storage> {
+    match place {
+        FilesPlace::Local => local_storage(directory),
+        FilesPlace::Simulated => Arc::new(MemoryStorage::new()),
+    }
+}
+
 /// Removes the stores of the directory that are neither among `needed` nor open. A store that was restored into another
 /// one stays as long as a checkpoint is retained that was taken of it.
 ///

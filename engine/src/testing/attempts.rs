@@ -142,7 +142,7 @@ impl<W: Fn(&StreamExecutionEnvironment)> Attempts<W> {
             wakers: HashMap::from([(0, attempt.core.waker.clone())]),
             mailboxes: HashMap::new(),
             state_files,
-            has_checkpoints: true,
+            checkpoints: Some(crate::config::CheckpointMode::ExactlyOnce),
             restored: restored.cloned(),
         };
         let blueprint = Arc::new(job_blueprint(submission, &physical, around));

@@ -57,5 +57,5 @@ mod output;
 
 pub use driver::{TestDriver, TestDriverBuilder};
 pub use harness::{NoInput, OperatorHarness, OperatorHarnessBuilder};
-pub use input::{TestInput, TestInputReader, input};
+pub use input::{TestInput, TestInputReader, input, input_once};
 pub use output::{OutputEvent, TestOutput, output};

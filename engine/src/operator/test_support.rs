@@ -42,7 +42,7 @@ pub(crate) fn context(
         auto_watermark_interval_ms: 0,
         alignment: AlignmentGroups::default(),
         operator_ids: vec![OperatorId(1)],
-        has_checkpoints: true,
+        checkpoints: Some(crate::config::CheckpointMode::ExactlyOnce),
         restored,
     };
     let task = TaskContext::new(core.clone());

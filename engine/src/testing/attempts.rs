@@ -68,11 +68,6 @@ impl<W: Fn(&StreamExecutionEnvironment)> Attempts<W> {
         self
     }
 
-    pub(crate) fn configure(mut self, set: impl FnOnce(&mut ConfigurationBuilder)) -> Self {
-        set(&mut self.configuration);
-        self
-    }
-
     pub(crate) fn set_parallelism(&mut self, parallelism: usize) {
         self.configuration.parallelism(parallelism);
     }

@@ -4,7 +4,6 @@ use crate::api::StreamExecutionEnvironment;
 use crate::config::StateBackend;
 use crate::operator::keyed_store::stores_of;
 use crate::operator::restart_tests::BACKENDS;
-use crate::prelude::*;
 use crate::record::CheckpointId;
 use crate::runtime::TaskOrder;
 use crate::testing;

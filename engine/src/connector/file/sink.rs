@@ -495,12 +495,9 @@ where
             row: Vec::new(),
         };
         let Recovered { open, pending, is_new, .. } = recovered;
-        match context.restored_checkpoint() {
-            Some(checkpoint) => {
-                opened.on(Event::Restored { checkpoint, pending, open: Vec::new() })?;
-                open.into_iter().try_for_each(|part| opened.parts.resume(part))?;
-            }
-            None => {}
+        if let Some(checkpoint) = context.restored_checkpoint() {
+            opened.on(Event::Restored { checkpoint, pending, open: Vec::new() })?;
+            open.into_iter().try_for_each(|part| opened.parts.resume(part))?;
         }
         if is_single && is_new {
             // It is there also if nothing is written, and shows at once whether it can be.

@@ -123,7 +123,10 @@ impl Job {
             self.disk.set_profile(FaultProfile::none());
         }
         let parallelism = 1 + self.dice.below(3);
-        while self.start(parallelism).is_err() {
+        let mut attempts = 0;
+        while let Err(cause) = self.start(parallelism) {
+            attempts += 1;
+            assert!(attempts < 200, "it cannot start: {cause}");
             self.sinks.drain(..).for_each(|mut sink| drop(Sink::<Row>::close(&mut sink)));
             if self.dice.below(20) == 0 {
                 self.disk.set_profile(FaultProfile::none());
@@ -249,7 +252,10 @@ impl Job {
             }
             self.audit_step()?;
         }
-        while self.end(row_count).is_err() {
+        while let Err(cause) = self.end(row_count) {
+            if self.crashes > 60 {
+                return Err(format!("it never ends: {cause}"));
+            }
             self.restart();
             self.audit_step()?;
         }

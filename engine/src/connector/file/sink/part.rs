@@ -21,8 +21,8 @@ use super::{FileSinkError, crash_points};
 /// What a write to a file may take with it when a crash tears it: the largest sector of common disks.
 const SECTOR_BYTES: u64 = 4_096;
 
-/// Rows are gathered to writes of this size.
-const BUFFER_BYTES: usize = 64 << 10;
+/// Rows are gathered to writes of this size; to small ones in tests, so that crashes find bytes on their way.
+const BUFFER_BYTES: usize = if cfg!(test) { 300 } else { 64 << 10 };
 
 /// A closed file that waits for its checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]

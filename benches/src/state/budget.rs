@@ -185,7 +185,9 @@ fn run_ours<C: Counters + OnFiles>(
         .number("loaded_per_s", stretch.per_second(statistics.rows_read - read_before), 0)
         .field("alone", after.alone - before.alone);
     let files = counters.files().ok_or("a store on files has files")?;
-    files.figures().add_to(line).mib("files_mib", statistics.file_bytes()).print();
+    let (levels_p50, levels_max) = files.figures().levels();
+    let line = files.figures().add_to(line).mib("files_mib", statistics.file_bytes());
+    line.field("levels_p50", levels_p50).field("levels_max", levels_max).print();
     println!("{statistics}");
     Ok(stretch.work())
 }

@@ -114,6 +114,8 @@ pub(super) struct Figures {
     pub(super) stalls: Latencies,
     /// Stalls without the time that the thread was ready and had no processor.
     running_stalls: Latencies,
+    /// How many levels had files, after each spill.
+    level_counts: Vec<usize>,
     pub(super) beats: Latencies,
     pub(super) durable: Latencies,
     pub(super) bytes_written: u64,
@@ -343,6 +345,10 @@ impl Files {
                 StoreEvent::SpillComplete { bytes_written, .. } => {
                     figures.bytes_written += bytes_written;
                     self.spills_in_flight = self.spills_in_flight.saturating_sub(1);
+                    let levels = self.store.statistics().levels;
+                    figures
+                        .level_counts
+                        .push(levels.iter().filter(|level| level.file_count > 0).count());
                 }
                 other => return Err(format!("in the background: {other:?}").into()),
             }
@@ -373,6 +379,7 @@ impl Figures {
         Figures {
             stalls,
             running_stalls,
+            level_counts: Vec::new(),
             beats,
             durable,
             bytes_written: 0,
@@ -382,6 +389,14 @@ impl Figures {
             refused: 0,
             settle_ns: 0,
         }
+    }
+
+    /// How many levels had files: the median over all spills, and the most.
+    pub(super) fn levels(&self) -> (usize, usize) {
+        let mut counts = self.level_counts.clone();
+        counts.sort_unstable();
+        let median = counts.get(counts.len() / 2).copied().unwrap_or(0);
+        (median, counts.last().copied().unwrap_or(0))
     }
 
     /// The fields of a line.

@@ -223,7 +223,7 @@ where
         let idleness = timeout_ns.map(|timeout_ns| ticks.idleness(timeout_ns, now_ns));
         let WatermarkStrategy { generator, assigner, .. } = self.strategy;
         let maker = OneGenerator::new(generator, idleness);
-        Ok(Timestamps::new((maker, assigner), next, ticks, (stage, self.node)))
+        Timestamps::open((maker, assigner), next, ticks, context, self.node)
     }
 }
 
@@ -261,6 +261,6 @@ where
         let splits = Rc::new(SourceSplits::new(alignment));
         context.source_splits = Some(splits.clone());
         let maker = PerSplit::new(generator, idleness, splits, now_ns(&stage));
-        Ok(Timestamps::new((maker, assigner), next, ticks, (stage, self.node)))
+        Timestamps::open((maker, assigner), next, ticks, context, self.node)
     }
 }

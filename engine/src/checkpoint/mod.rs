@@ -8,4 +8,9 @@
 //!
 //! - [`snapshot`] is what tasks hand over, and get back after a failure.
 
+pub(crate) mod coordinator;
+pub(crate) mod metadata;
+pub(crate) mod restart;
+pub(crate) mod settings;
 pub(crate) mod snapshot;
+pub(crate) mod store;

@@ -13,7 +13,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::arguments::{Arguments, DeclaredArguments};
-use super::choice::{Profile, ShellKind, StateBackend, WhenSlotsAreTaken};
+use super::choice::{
+    CheckpointMode, OnCancel, Profile, RestartKind, Restore, ShellKind, StateBackend,
+    WhenSlotsAreTaken,
+};
 use super::configuration::{Configuration, Setting};
 use super::error::{ConfigError, ConfigErrors, HelpRequested};
 use super::nearest::nearest;
@@ -309,6 +312,44 @@ setters! {
     /// How often a strategy is asked for its watermark; whole milliseconds, zero asks after each
     /// batch, which costs next to nothing here. Default: 0 (Flink's is 200 ms).
     auto_watermark_interval(duration: Duration) => AUTO_WATERMARK_INTERVAL_MS = in_nanoseconds(duration);
+    /// How often a checkpoint is begun; whole milliseconds. Default: there are no checkpoints.
+    checkpoint_interval(duration: Duration) => CHECKPOINT_INTERVAL_MS = in_nanoseconds(duration);
+    /// What a restart may repeat. Default: exactly once.
+    checkpoint_mode(mode: CheckpointMode) => CHECKPOINT_MODE = mode;
+    /// How long a checkpoint may take. Default: 10 minutes.
+    checkpoint_timeout(duration: Duration) => CHECKPOINT_TIMEOUT_MS = in_nanoseconds(duration);
+    /// Least time between the end of a checkpoint and the beginning of the next. Default: 0.
+    checkpoint_min_pause(duration: Duration) => CHECKPOINT_MIN_PAUSE_MS = in_nanoseconds(duration);
+    /// How many checkpoints in a row may fail before the job does. Default: any number.
+    checkpoint_tolerated_failures(count: u32) => CHECKPOINT_TOLERATED_FAILURES = count;
+    /// How many complete checkpoints are kept. Default: 2.
+    checkpoints_retained(count: usize) => CHECKPOINTS_RETAINED = count;
+    /// Memory that checkpoints may take where there is no directory, in MiB. Default: 256.
+    checkpoint_memory_mib(size_mib: u64) => CHECKPOINT_MEMORY_MIB = size_mib;
+    /// What becomes of a job's checkpoints when it is cancelled. Default: they stay.
+    checkpoints_on_cancel(choice: OnCancel) => CHECKPOINTS_ON_CANCEL = choice;
+    /// What the job begins with. Default: the latest checkpoint in its directory.
+    restore(choice: Restore) => RESTORE = choice;
+    /// May the job go on from an older checkpoint than its sinks have committed, and so emit twice? Default: no.
+    allow_repeated_commits(yes: bool) => ALLOW_REPEATED_COMMITS = yes;
+    /// When a job that failed is tried again. Default: with checkpoints exponential-delay, else never.
+    restart_strategy(kind: RestartKind) => RESTART_STRATEGY = kind;
+    /// How often the strategy fixed-delay restarts. Default: 3.
+    restart_attempts(count: u32) => RESTART_ATTEMPTS = count;
+    /// How long a restart waits, by exponential-delay the first. Default: 1 s.
+    restart_delay(duration: Duration) => RESTART_DELAY_MS = in_nanoseconds(duration);
+    /// Longest wait of exponential-delay. Default: 1 min.
+    restart_delay_max(duration: Duration) => RESTART_DELAY_MAX_MS = in_nanoseconds(duration);
+    /// How much longer each wait of exponential-delay is than the one before. Default: 2 times.
+    restart_backoff_multiplier(factor: u32) => RESTART_BACKOFF_MULTIPLIER = factor;
+    /// After how long without failure exponential-delay begins with the first delay again. Default: 1 h.
+    restart_reset_after(duration: Duration) => RESTART_RESET_AFTER_MS = in_nanoseconds(duration);
+    /// How many failures within an interval failure-rate bears. Default: 1.
+    restart_failures_max(count: u32) => RESTART_FAILURES_MAX = count;
+    /// The interval of failure-rate. Default: 1 min.
+    restart_failure_interval(duration: Duration) => RESTART_FAILURE_INTERVAL_MS = in_nanoseconds(duration);
+    /// How long a graceful stop may take. Default: 30 s.
+    stop_timeout(duration: Duration) => STOP_TIMEOUT_MS = in_nanoseconds(duration);
     /// Seed of everything the job draws at random. Default: 0.
     seed(seed: u64) => SEED = seed;
 }
@@ -319,6 +360,12 @@ impl ConfigurationBuilder {
     #[track_caller]
     pub fn state_directory(&mut self, directory: impl AsRef<Path>) -> &mut Self {
         self.set(keys::STATE_DIRECTORY, directory.as_ref().to_string_lossy())
+    }
+
+    /// Where checkpoints are kept. Default: in the memory of the process.
+    #[track_caller]
+    pub fn checkpoint_directory(&mut self, directory: impl AsRef<Path>) -> &mut Self {
+        self.set(keys::CHECKPOINT_DIRECTORY, directory.as_ref().to_string_lossy())
     }
 
     /// Cores the slots are placed on, in this order. Default: every core the process may use.

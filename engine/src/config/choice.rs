@@ -1,4 +1,4 @@
-//! Settings that are one of a few words: [`Profile`], [`ShellKind`], [`StateBackend`], [`WhenSlotsAreTaken`].
+//! Settings that are one of a few words.
 //!
 //! **Invariant**: the words of `NAMES` are exactly those that `FromStr` reads and `Display` writes; the option table
 //! quotes `NAMES`, so help text and reader cannot drift apart.
@@ -114,6 +114,54 @@ choice! {
         Wait = "wait",
         /// Submitting fails at once and says how many slots are missing.
         Refuse = "refuse",
+    }
+}
+
+choice! {
+    /// What a restart may repeat.
+    CheckpointMode as "checkpoint mode" {
+        /// State counts each record exactly once: an input whose barrier has come waits for the others.
+        #[default]
+        ExactlyOnce = "exactly-once",
+        /// Records that came behind an early barrier may count twice; no input waits.
+        AtLeastOnce = "at-least-once",
+    }
+}
+
+choice! {
+    /// What becomes of a job's checkpoints when it is cancelled.
+    OnCancel as "way to handle checkpoints" {
+        /// They stay: the job can go on from them.
+        #[default]
+        Retain = "retain",
+        /// They are removed.
+        Delete = "delete",
+    }
+}
+
+choice! {
+    /// What a job begins with.
+    Restore as "beginning" {
+        /// The latest checkpoint in its directory, if there is one.
+        #[default]
+        Latest = "latest",
+        /// Nothing; checkpoints in its directory are removed.
+        Nothing = "nothing",
+    }
+}
+
+choice! {
+    /// When a job that failed is tried again.
+    RestartKind as "restart strategy" {
+        /// Never.
+        #[default]
+        Never = "never",
+        /// A number of times, after the same delay.
+        FixedDelay = "fixed-delay",
+        /// Always, after delays that grow.
+        ExponentialDelay = "exponential-delay",
+        /// Unless there are too many failures within an interval.
+        FailureRate = "failure-rate",
     }
 }
 

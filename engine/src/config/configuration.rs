@@ -9,7 +9,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::builder::ConfigurationBuilder;
-use super::choice::{Profile, ShellKind, StateBackend, WhenSlotsAreTaken};
+use super::choice::{
+    CheckpointMode, OnCancel, Profile, RestartKind, Restore, ShellKind, StateBackend,
+    WhenSlotsAreTaken,
+};
 use super::cores::CoreList;
 use super::option::{ConfigOption, keys};
 use super::origin::Origin;
@@ -132,10 +135,7 @@ impl Configuration {
     /// Where state goes that is not in memory; `None` is a directory of the job's own in the system's temporary
     /// directory.
     pub fn state_directory(&self) -> Option<&Path> {
-        match self.value(keys::STATE_DIRECTORY) {
-            Some(ConfigValue::Text(directory)) => Some(Path::new(directory)),
-            _ => None,
-        }
+        self.directory(keys::STATE_DIRECTORY)
     }
 
     /// What drives the tasks.
@@ -183,6 +183,109 @@ impl Configuration {
         Duration::from_millis(self.required(keys::AUTO_WATERMARK_INTERVAL_MS))
     }
 
+    /// How often a checkpoint is begun; `None` where there are none.
+    pub fn checkpoint_interval(&self) -> Option<Duration> {
+        self.number(keys::CHECKPOINT_INTERVAL_MS).map(Duration::from_millis)
+    }
+
+    /// Where checkpoints are kept; `None` for memory.
+    pub fn checkpoint_directory(&self) -> Option<&Path> {
+        self.directory(keys::CHECKPOINT_DIRECTORY)
+    }
+
+    /// What a restart may repeat.
+    pub fn checkpoint_mode(&self) -> CheckpointMode {
+        self.choice(keys::CHECKPOINT_MODE)
+    }
+
+    /// How long a checkpoint may take.
+    pub fn checkpoint_timeout(&self) -> Duration {
+        Duration::from_millis(self.required(keys::CHECKPOINT_TIMEOUT_MS))
+    }
+
+    /// Least time between the end of a checkpoint and the beginning of the next.
+    pub fn checkpoint_min_pause(&self) -> Duration {
+        Duration::from_millis(self.required(keys::CHECKPOINT_MIN_PAUSE_MS))
+    }
+
+    /// How many checkpoints in a row may fail before the job does; `None` for any number.
+    pub fn checkpoint_tolerated_failures(&self) -> Option<u32> {
+        self.number(keys::CHECKPOINT_TOLERATED_FAILURES).map(narrow_u32)
+    }
+
+    /// How many complete checkpoints are kept; at least 1.
+    pub fn checkpoints_retained(&self) -> usize {
+        self.count(keys::CHECKPOINTS_RETAINED)
+    }
+
+    /// Memory that checkpoints may take where there is no directory.
+    pub fn checkpoint_memory_bytes(&self) -> u64 {
+        self.required(keys::CHECKPOINT_MEMORY_MIB) << 20
+    }
+
+    /// What becomes of a job's checkpoints when it is cancelled.
+    pub fn checkpoints_on_cancel(&self) -> OnCancel {
+        self.choice(keys::CHECKPOINTS_ON_CANCEL)
+    }
+
+    /// What a job begins with.
+    pub fn restore(&self) -> Restore {
+        self.choice(keys::RESTORE)
+    }
+
+    /// May a job go on from an older checkpoint than its sinks have committed?
+    pub fn allow_repeated_commits(&self) -> bool {
+        self.value(keys::ALLOW_REPEATED_COMMITS) == Some(&ConfigValue::Boolean(true))
+    }
+
+    /// When a job that failed is tried again; `None` leaves it to whether there are checkpoints.
+    pub fn restart_strategy(&self) -> Option<RestartKind> {
+        match self.value(keys::RESTART_STRATEGY) {
+            Some(ConfigValue::Choice(word)) => word.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// How often the strategy fixed-delay restarts.
+    pub fn restart_attempts(&self) -> u32 {
+        narrow_u32(self.required(keys::RESTART_ATTEMPTS))
+    }
+
+    /// How long a restart waits, by exponential-delay the first.
+    pub fn restart_delay(&self) -> Duration {
+        Duration::from_millis(self.required(keys::RESTART_DELAY_MS))
+    }
+
+    /// Longest wait of exponential-delay.
+    pub fn restart_delay_max(&self) -> Duration {
+        Duration::from_millis(self.required(keys::RESTART_DELAY_MAX_MS))
+    }
+
+    /// How much longer each wait of exponential-delay is.
+    pub fn restart_backoff_multiplier(&self) -> u32 {
+        narrow_u32(self.required(keys::RESTART_BACKOFF_MULTIPLIER))
+    }
+
+    /// After how long without failure exponential-delay begins anew.
+    pub fn restart_reset_after(&self) -> Duration {
+        Duration::from_millis(self.required(keys::RESTART_RESET_AFTER_MS))
+    }
+
+    /// How many failures within an interval failure-rate bears.
+    pub fn restart_failures_max(&self) -> u32 {
+        narrow_u32(self.required(keys::RESTART_FAILURES_MAX))
+    }
+
+    /// The interval of failure-rate.
+    pub fn restart_failure_interval(&self) -> Duration {
+        Duration::from_millis(self.required(keys::RESTART_FAILURE_INTERVAL_MS))
+    }
+
+    /// How long a graceful stop may take.
+    pub fn stop_timeout(&self) -> Duration {
+        Duration::from_millis(self.required(keys::STOP_TIMEOUT_MS))
+    }
+
     /// Seed of everything the job draws at random.
     pub fn seed(&self) -> u64 {
         self.required(keys::SEED)
@@ -190,6 +293,13 @@ impl Configuration {
 
     fn setting(&self, key: &str) -> Option<&Setting> {
         self.options.iter().position(|option| option.key == key).map(|index| &self.settings[index])
+    }
+
+    fn directory(&self, key: &str) -> Option<&Path> {
+        match self.value(key) {
+            Some(ConfigValue::Text(directory)) => Some(Path::new(directory)),
+            _ => None,
+        }
     }
 
     fn number(&self, key: &str) -> Option<u64> {
@@ -219,6 +329,11 @@ impl Configuration {
 /// The table bounds every count far below the address space.
 fn narrow(number: u64) -> usize {
     usize::try_from(number).expect("the table bounds counts and page sizes by 1 MiB")
+}
+
+/// The table bounds what is read by this.
+fn narrow_u32(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 impl fmt::Display for Configuration {

@@ -42,7 +42,10 @@ mod value;
 
 pub use arguments::{Argument, ArgumentError, Arguments, DeclaredArguments};
 pub use builder::ConfigurationBuilder;
-pub use choice::{Profile, ShellKind, StateBackend, UnknownChoice, WhenSlotsAreTaken};
+pub use choice::{
+    CheckpointMode, OnCancel, Profile, RestartKind, Restore, ShellKind, StateBackend,
+    UnknownChoice, WhenSlotsAreTaken,
+};
 pub use configuration::Configuration;
 pub use cores::{CORE_MAX, CoreList, CoreListError};
 pub use error::{ConfigError, ConfigErrors, HelpRequested, LoadError};

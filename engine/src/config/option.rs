@@ -9,7 +9,10 @@
 //!   dashes.
 //! - A default that is a text is a text the option itself accepts.
 
-use super::choice::{Profile, ShellKind, StateBackend, WhenSlotsAreTaken};
+use super::choice::{
+    CheckpointMode, OnCancel, Profile, RestartKind, Restore, ShellKind, StateBackend,
+    WhenSlotsAreTaken,
+};
 use super::quantity::Unit;
 
 /// The keys of all options, as the file writes them.
@@ -50,6 +53,46 @@ pub mod keys {
     pub const DRAIN_BUDGET_RECORDS: &str = "drain_budget_records";
     /// Period of watermarks.
     pub const AUTO_WATERMARK_INTERVAL_MS: &str = "auto_watermark_interval_ms";
+    /// How often a checkpoint is begun.
+    pub const CHECKPOINT_INTERVAL_MS: &str = "checkpoint_interval_ms";
+    /// Where checkpoints are kept.
+    pub const CHECKPOINT_DIRECTORY: &str = "checkpoint_directory";
+    /// What a restart may repeat.
+    pub const CHECKPOINT_MODE: &str = "checkpoint_mode";
+    /// When a checkpoint is given up.
+    pub const CHECKPOINT_TIMEOUT_MS: &str = "checkpoint_timeout_ms";
+    /// Pause between checkpoints.
+    pub const CHECKPOINT_MIN_PAUSE_MS: &str = "checkpoint_min_pause_ms";
+    /// Checkpoints that may fail.
+    pub const CHECKPOINT_TOLERATED_FAILURES: &str = "checkpoint_tolerated_failures";
+    /// Checkpoints that are kept.
+    pub const CHECKPOINTS_RETAINED: &str = "checkpoints_retained";
+    /// Bound of checkpoints in memory.
+    pub const CHECKPOINT_MEMORY_MIB: &str = "checkpoint_memory_mib";
+    /// What cancelling does to checkpoints.
+    pub const CHECKPOINTS_ON_CANCEL: &str = "checkpoints_on_cancel";
+    /// What a job begins with.
+    pub const RESTORE: &str = "restore";
+    /// Fallback behind a commit.
+    pub const ALLOW_REPEATED_COMMITS: &str = "allow_repeated_commits";
+    /// Restarts.
+    pub const RESTART_STRATEGY: &str = "restart_strategy";
+    /// Restarts at most.
+    pub const RESTART_ATTEMPTS: &str = "restart_attempts";
+    /// Delay of a restart.
+    pub const RESTART_DELAY_MS: &str = "restart_delay_ms";
+    /// Longest delay.
+    pub const RESTART_DELAY_MAX_MS: &str = "restart_delay_max_ms";
+    /// Growth of delays.
+    pub const RESTART_BACKOFF_MULTIPLIER: &str = "restart_backoff_multiplier";
+    /// When delays begin anew.
+    pub const RESTART_RESET_AFTER_MS: &str = "restart_reset_after_ms";
+    /// Failures an interval.
+    pub const RESTART_FAILURES_MAX: &str = "restart_failures_max";
+    /// The interval.
+    pub const RESTART_FAILURE_INTERVAL_MS: &str = "restart_failure_interval_ms";
+    /// Bound of a graceful stop.
+    pub const STOP_TIMEOUT_MS: &str = "stop_timeout_ms";
     /// Seed of all randomness.
     pub const SEED: &str = "seed";
 }
@@ -322,6 +365,204 @@ const OPTIONS: &[ConfigOption] = &[
         default: DefaultValue::Text("0"),
         unit: Unit::Milliseconds,
         description: "how often a watermark strategy is asked for its watermark; 0 asks after each batch (Flink's default is 200)",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINT_INTERVAL_MS,
+        env: "THALWEG_CHECKPOINT_INTERVAL_MS",
+        flag: "checkpoint-interval-ms",
+        kind: OptionKind::Number { min: 1, max: 86_400_000 },
+        default: DefaultValue::Unset("there are no checkpoints"),
+        unit: Unit::Milliseconds,
+        description: "how often a checkpoint is begun",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINT_DIRECTORY,
+        env: "THALWEG_CHECKPOINT_DIRECTORY",
+        flag: "checkpoint-directory",
+        kind: OptionKind::Text("DIR"),
+        default: DefaultValue::Unset("in the memory of the process, where they do not outlive it"),
+        description: "where checkpoints are kept; one job at a time uses it",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINT_MODE,
+        env: "THALWEG_CHECKPOINT_MODE",
+        flag: "checkpoint-mode",
+        kind: OptionKind::Choice(CheckpointMode::NAMES),
+        default: DefaultValue::Text("exactly-once"),
+        description: "whether state counts each record exactly once after a restart, or at least once with less waiting at barriers",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINT_TIMEOUT_MS,
+        env: "THALWEG_CHECKPOINT_TIMEOUT_MS",
+        flag: "checkpoint-timeout-ms",
+        kind: OptionKind::Number { min: 1, max: 86_400_000 },
+        default: DefaultValue::Text("600000"),
+        unit: Unit::Milliseconds,
+        description: "how long a checkpoint may take before it is given up",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINT_MIN_PAUSE_MS,
+        env: "THALWEG_CHECKPOINT_MIN_PAUSE_MS",
+        flag: "checkpoint-min-pause-ms",
+        kind: OptionKind::Number { min: 0, max: 86_400_000 },
+        default: DefaultValue::Text("0"),
+        unit: Unit::Milliseconds,
+        description: "least time between the end of a checkpoint and the beginning of the next",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINT_TOLERATED_FAILURES,
+        env: "THALWEG_CHECKPOINT_TOLERATED_FAILURES",
+        flag: "checkpoint-tolerated-failures",
+        kind: OptionKind::Number { min: 0, max: 1_000_000 },
+        default: DefaultValue::Unset(
+            "any number: the job goes on, and a restart begins at the last complete one",
+        ),
+        unit: Unit::Count("checkpoints"),
+        description: "how many checkpoints in a row may fail before the job does",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINTS_RETAINED,
+        env: "THALWEG_CHECKPOINTS_RETAINED",
+        flag: "checkpoints-retained",
+        kind: OptionKind::Number { min: 1, max: 1_000 },
+        default: DefaultValue::Text("2"),
+        unit: Unit::Count("checkpoints"),
+        description: "how many complete checkpoints are kept",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINT_MEMORY_MIB,
+        env: "THALWEG_CHECKPOINT_MEMORY_MIB",
+        flag: "checkpoint-memory-mib",
+        kind: OptionKind::Number { min: 1, max: 1 << 24 },
+        default: DefaultValue::Text("256"),
+        unit: Unit::Mebibytes,
+        description: "memory that checkpoints may take where there is no directory; one that would exceed it fails",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINTS_ON_CANCEL,
+        env: "THALWEG_CHECKPOINTS_ON_CANCEL",
+        flag: "checkpoints-on-cancel",
+        kind: OptionKind::Choice(OnCancel::NAMES),
+        default: DefaultValue::Text("retain"),
+        description: "what becomes of a job's checkpoints when it is cancelled",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::RESTORE,
+        env: "THALWEG_RESTORE",
+        flag: "restore",
+        kind: OptionKind::Choice(Restore::NAMES),
+        default: DefaultValue::Text("latest"),
+        description: "whether a job goes on from the latest checkpoint in its directory or begins anew and removes what is there",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::ALLOW_REPEATED_COMMITS,
+        env: "THALWEG_ALLOW_REPEATED_COMMITS",
+        flag: "allow-repeated-commits",
+        kind: OptionKind::Boolean,
+        default: DefaultValue::Text("false"),
+        description: "whether a job may go on from an older checkpoint than the one its sinks have committed, and so emit results twice",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::RESTART_STRATEGY,
+        env: "THALWEG_RESTART_STRATEGY",
+        flag: "restart-strategy",
+        kind: OptionKind::Choice(RestartKind::NAMES),
+        default: DefaultValue::Unset(
+            "exponential-delay where there are checkpoints, never elsewhere",
+        ),
+        description: "when a job that failed is tried again",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::RESTART_ATTEMPTS,
+        env: "THALWEG_RESTART_ATTEMPTS",
+        flag: "restart-attempts",
+        kind: OptionKind::Number { min: 0, max: 4_294_967_295 },
+        default: DefaultValue::Text("3"),
+        unit: Unit::Count("restarts"),
+        description: "how often a job is restarted by the strategy fixed-delay",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::RESTART_DELAY_MS,
+        env: "THALWEG_RESTART_DELAY_MS",
+        flag: "restart-delay-ms",
+        kind: OptionKind::Number { min: 0, max: 86_400_000 },
+        default: DefaultValue::Text("1000"),
+        unit: Unit::Milliseconds,
+        description: "how long a restart waits; by exponential-delay the first of a series",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::RESTART_DELAY_MAX_MS,
+        env: "THALWEG_RESTART_DELAY_MAX_MS",
+        flag: "restart-delay-max-ms",
+        kind: OptionKind::Number { min: 0, max: 86_400_000 },
+        default: DefaultValue::Text("60000"),
+        unit: Unit::Milliseconds,
+        description: "longest wait by the strategy exponential-delay",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::RESTART_BACKOFF_MULTIPLIER,
+        env: "THALWEG_RESTART_BACKOFF_MULTIPLIER",
+        flag: "restart-backoff-multiplier",
+        kind: OptionKind::Number { min: 1, max: 100 },
+        default: DefaultValue::Text("2"),
+        unit: Unit::Count("times"),
+        description: "how much longer each wait is than the one before, by the strategy exponential-delay",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::RESTART_RESET_AFTER_MS,
+        env: "THALWEG_RESTART_RESET_AFTER_MS",
+        flag: "restart-reset-after-ms",
+        kind: OptionKind::Number { min: 1, max: 2_592_000_000 },
+        default: DefaultValue::Text("3600000"),
+        unit: Unit::Milliseconds,
+        description: "after how long without failure exponential-delay begins with the first delay again",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::RESTART_FAILURES_MAX,
+        env: "THALWEG_RESTART_FAILURES_MAX",
+        flag: "restart-failures-max",
+        kind: OptionKind::Number { min: 0, max: 1_000_000 },
+        default: DefaultValue::Text("1"),
+        unit: Unit::Count("failures"),
+        description: "how many failures within an interval the strategy failure-rate bears",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::RESTART_FAILURE_INTERVAL_MS,
+        env: "THALWEG_RESTART_FAILURE_INTERVAL_MS",
+        flag: "restart-failure-interval-ms",
+        kind: OptionKind::Number { min: 1, max: 2_592_000_000 },
+        default: DefaultValue::Text("60000"),
+        unit: Unit::Milliseconds,
+        description: "the interval of the strategy failure-rate",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::STOP_TIMEOUT_MS,
+        env: "THALWEG_STOP_TIMEOUT_MS",
+        flag: "stop-timeout-ms",
+        kind: OptionKind::Number { min: 1, max: 86_400_000 },
+        default: DefaultValue::Text("30000"),
+        unit: Unit::Milliseconds,
+        description: "how long a graceful stop may take for its last checkpoint before the job is cancelled",
         ..BASE
     },
     ConfigOption {

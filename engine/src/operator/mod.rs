@@ -35,11 +35,17 @@ pub(crate) mod map;
 pub(crate) mod opened;
 pub(crate) mod pieces;
 pub(crate) mod process;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod restart_tests;
 pub(crate) mod scan;
 pub(crate) mod side_outputs;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod source_splits;
+#[cfg(test)]
+#[cfg(not(loom))]
+pub(crate) mod test_support;
 pub(crate) mod timestamps;
 pub(crate) mod unkeyed_services;
 pub(crate) mod window;

@@ -254,6 +254,12 @@ impl Piece {
         self.read < self.task.pieces.notice_count.get()
     }
 
+    /// [`next_notice`](Self::next_notice), at the price of a comparison where there is none.
+    #[inline]
+    pub(crate) fn next_notice_if_any(&mut self) -> Option<Notice> {
+        if self.has_notice() { self.next_notice() } else { None }
+    }
+
     /// The next notice for this part.
     pub(crate) fn next_notice(&mut self) -> Option<Notice> {
         let notices = self.task.pieces.notices.borrow();
@@ -387,6 +393,22 @@ pub(crate) enum PieceCause {
     Schema { expected: Box<str>, found: SchemaFingerprint },
     #[error(transparent)]
     Value(#[from] StateError),
+    /// What the part itself has found.
+    #[error(transparent)]
+    Part(BoxError),
+}
+
+/// The value of one piece; `operator` is for errors.
+///
+/// # Errors
+/// [`PieceError`] where the piece is damaged, or is a value of another type.
+pub(crate) fn value_of<T: StateValue>(
+    operator: &str,
+    name: &'static str,
+    piece: &RestoredPiece,
+) -> Result<T, PieceError> {
+    let (operator, subtask) = (operator.into(), piece.subtask);
+    from_bytes(&piece.bytes).map_err(|cause| PieceError { operator, subtask, name, cause })
 }
 
 impl BuildContext {
@@ -407,6 +429,24 @@ impl BuildContext {
         restored.of(self.job.operator_ids[node.0 as usize], name)
     }
 
+    /// How many subtasks the operator had in the checkpoint that the job goes on from; 0 if that does not have it.
+    pub(crate) fn restored_subtasks(&self, node: NodeId) -> usize {
+        let Some(restored) = &self.job.restored else { return 0 };
+        let operator = self.job.operator_ids[node.0 as usize];
+        restored.parallelism.get(&operator).copied().unwrap_or(0)
+    }
+
+    /// A piece cannot be used, for a cause that the part itself has found.
+    pub(crate) fn piece_error(
+        &self,
+        node: NodeId,
+        (name, subtask): (&'static str, usize),
+        cause: BoxError,
+    ) -> PieceError {
+        let operator = self.stage.names.get(node).into();
+        PieceError { operator, subtask, name, cause: PieceCause::Part(cause) }
+    }
+
     /// [`restored`](Self::restored) for pieces that were [delivered as values](Piece::deliver_value).
     ///
     /// # Errors
@@ -416,13 +456,8 @@ impl BuildContext {
         node: NodeId,
         name: &'static str,
     ) -> Result<Vec<T>, PieceError> {
-        let pieces = self.restored(node, name).iter();
-        let values = pieces.map(|piece| (piece.subtask, from_bytes(&piece.bytes)));
         let operator = self.stage.names.get(node);
-        let values = values.map(|(subtask, value)| {
-            value.map_err(|cause| PieceError { operator: operator.into(), subtask, name, cause })
-        });
-        values.collect()
+        self.restored(node, name).iter().map(|piece| value_of(operator, name, piece)).collect()
     }
 
     /// This subtask's share in the splits of a source.
@@ -450,6 +485,6 @@ impl BuildContext {
 
     /// Are there checkpoints?
     pub(crate) fn has_checkpoints(&self) -> bool {
-        self.job.has_checkpoints
+        self.job.checkpoints.is_some()
     }
 }

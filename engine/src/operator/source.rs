@@ -303,8 +303,9 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
                     self.deliver(barrier);
                     Control::Barrier(barrier)
                 }
-                None if self.phase == Phase::EndOfInput
-                    && (!self.has_checkpoints || pieces.may_end()) =>
+                None if self.phase != Phase::Ended
+                    && (pieces.may_end()
+                        || (self.phase == Phase::EndOfInput && !self.has_checkpoints)) =>
                 {
                     self.phase = Phase::Ended;
                     Control::End

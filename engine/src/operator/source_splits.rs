@@ -105,6 +105,27 @@ impl SourceSplits {
         self.has_changes.set(true);
     }
 
+    /// The split of a slot.
+    pub(crate) fn id_of(&self, slot: usize) -> Option<String> {
+        self.ids.borrow().get(slot).cloned().flatten()
+    }
+
+    /// Has the reader a split of this name, that it may not have named yet?
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.ids.borrow().iter().any(|known| known.as_deref() == Some(id))
+            || self.assigned.borrow().iter().any(|assigned| assigned == id)
+    }
+
+    /// Has the reader named a split?
+    pub(crate) fn names_splits(&self) -> bool {
+        self.names_splits.get()
+    }
+
+    /// The reader goes on from a run in which it named its splits: those that it is given count at once.
+    pub(crate) fn restore_names_splits(&self) {
+        self.names_splits.set(true);
+    }
+
     /// The slot of the record at hand.
     #[inline(always)]
     pub(crate) fn current(&self) -> usize {

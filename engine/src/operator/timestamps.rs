@@ -11,6 +11,9 @@
 //! Watermarks and statuses from upstream are dropped, all but the end of time. That makes an idle stream active first,
 //! since nobody listens to an idle one.
 //!
+//! A checkpoint has the generators with their idleness, the assigner, what was said, and the next tick ([`piece`]). A barrier
+//! finds no record waiting and nothing to be said, because it comes after a drive that was `Ready`.
+//!
 //! **Invariants**
 //! - Watermarks only rise; after the end of time no generator is asked.
 //! - Records behind a punctuated watermark wait until it has left; generators are not asked while records wait.
@@ -19,6 +22,10 @@
 mod emitter;
 mod one_generator;
 mod per_split;
+mod piece;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod restart_tests;
 #[cfg(test)]
 #[cfg(not(loom))]
 mod tests;
@@ -27,10 +34,14 @@ pub(crate) use emitter::WatermarkEmitter;
 pub(crate) use one_generator::OneGenerator;
 pub(crate) use per_split::PerSplit;
 
+use crate::Result;
 use crate::graph::NodeId;
+use crate::operator::build::BuildContext;
+use crate::operator::pieces::Piece;
 use crate::operator::{Flow, Push, StageContext, UserCall};
-use crate::record::{Control, MAX_WATERMARK};
+use crate::record::{CheckpointId, Control, MAX_WATERMARK, StreamStatus};
 use crate::time::{IdlenessTimer, TimestampAssigner};
+use piece::TimestampsPiece;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -53,6 +64,10 @@ pub(crate) trait WatermarkMaker<T>: 'static {
     fn on_tick(&mut self, now_ns: u64, emitter: &mut WatermarkEmitter);
     /// Where the interval is 0. The answer is in how many nanoseconds to ask again at the latest.
     fn on_batch(&mut self, now_ns: u64, emitter: &mut WatermarkEmitter) -> Option<u64>;
+    /// Adds the generators to what a checkpoint has. User code.
+    fn snapshot(&mut self, now_ns: u64, piece: &mut TimestampsPiece) -> Result;
+    /// Takes them from there, while the operator is built. User code.
+    fn restore(&mut self, piece: &TimestampsPiece, now_ns: u64) -> Result;
     fn measures_idleness(&self) -> bool;
     /// For `by_ns` no records could be taken; that is not idleness.
     fn postpone_ns(&mut self, by_ns: u64);
@@ -100,9 +115,14 @@ pub(crate) struct Timestamps<T, W: WatermarkMaker<T>, A, D> {
     ticks: Ticks,
     /// Since when downstream has taken nothing; kept where idleness is measured.
     held_since_ns: Option<u64>,
+    /// `None` in tests that have no checkpoints.
+    checkpoints: Option<Piece>,
     stage: Rc<StageContext>,
     node: NodeId,
 }
+
+/// The name of the piece.
+const PIECE: &str = "watermarks";
 
 impl<T, W: WatermarkMaker<T>, A, D> Timestamps<T, W, A, D> {
     pub(crate) fn new(
@@ -112,8 +132,18 @@ impl<T, W: WatermarkMaker<T>, A, D> Timestamps<T, W, A, D> {
         (stage, node): (Rc<StageContext>, NodeId),
     ) -> Self {
         let (emitter, waiting) = (WatermarkEmitter::new(), VecDeque::new());
-        let held_since_ns = None;
-        Timestamps { maker, assigner, next, emitter, waiting, ticks, held_since_ns, stage, node }
+        Timestamps {
+            maker,
+            assigner,
+            next,
+            emitter,
+            waiting,
+            ticks,
+            held_since_ns: None,
+            checkpoints: None,
+            stage,
+            node,
+        }
     }
 }
 
@@ -124,6 +154,77 @@ where
     A: TimestampAssigner<T>,
     D: Push<T>,
 {
+    /// [`new`](Self::new), in checkpoints: goes on from one, if there is one.
+    pub(crate) fn open(
+        parts: (W, A),
+        next: D,
+        ticks: Ticks,
+        context: &BuildContext,
+        node: NodeId,
+    ) -> Result<Self> {
+        let mut operator = Self::new(parts, next, ticks, (context.stage.clone(), node));
+        operator.checkpoints = Some(context.piece(node, PIECE));
+        let stored = context.restored_values(node, PIECE)?;
+        let (subtask, parallelism) = (context.stage.subtask, context.stage.parallelism);
+        if let Some(piece) = TimestampsPiece::share(stored, subtask, parallelism) {
+            operator
+                .restore(&piece)
+                .map_err(|cause| context.piece_error(node, (PIECE, subtask), cause))?;
+        }
+        Ok(operator)
+    }
+
+    fn restore(&mut self, piece: &TimestampsPiece) -> Result {
+        let now_ns = self.now_ns();
+        let call = UserCall::begin(&self.stage, self.node);
+        let restored = self.maker.restore(piece, now_ns);
+        let restored = restored.and_then(|()| match piece.assigner.is_none() {
+            true => Ok(()),
+            false => self.assigner.restore_state(&piece.assigner),
+        });
+        call.end();
+        restored?;
+        self.emitter.restore(piece.watermark_ms, piece.is_idle);
+        self.ticks.next_ms = piece.next_tick_ms;
+        if piece.watermark_ms > i64::MIN {
+            self.stage.metrics.current_output_watermark_ms.set(piece.watermark_ms);
+            self.maker.has_said(Control::Watermark(piece.watermark_ms));
+        }
+        if piece.is_idle {
+            self.maker.has_said(Control::Status(StreamStatus::Idle));
+        }
+        Ok(())
+    }
+
+    /// Delivers what the checkpoint has of this operator.
+    #[cold]
+    fn deliver(&mut self, checkpoint: CheckpointId) {
+        let Some(checkpoints) = &self.checkpoints else { return };
+        debug_assert!(self.waiting.is_empty(), "a barrier comes when all records have gone on");
+        let now_ns = self.now_ns();
+        let (watermark_ms, is_idle) = self.emitter.said();
+        let call = UserCall::begin(&self.stage, self.node);
+        let piece = self.assigner.snapshot_state().and_then(|assigner| {
+            let (next_tick_ms, generators) = (self.ticks.next_ms, Vec::new());
+            let names_splits = false;
+            let mut piece = TimestampsPiece {
+                watermark_ms,
+                is_idle,
+                next_tick_ms,
+                names_splits,
+                assigner,
+                generators,
+            };
+            self.maker.snapshot(now_ns, &mut piece)?;
+            Ok(piece)
+        });
+        call.end();
+        match piece {
+            Ok(piece) => checkpoints.deliver_value(checkpoint, &piece.into_stored()),
+            Err(cause) => checkpoints.decline(checkpoint, cause),
+        }
+    }
+
     #[inline(always)]
     fn forward(&mut self, record: T, timestamp: i64, place: W::Place) {
         let call = UserCall::begin(&self.stage, self.node);
@@ -228,7 +329,10 @@ where
                 self.maker.has_said(control);
                 self.next.control(control);
             }
-            Control::Barrier(_) => self.next.control(control),
+            Control::Barrier(barrier) => {
+                self.deliver(barrier.checkpoint);
+                self.next.control(control);
+            }
         }
     }
 

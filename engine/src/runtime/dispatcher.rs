@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use super::core_loop_panic::caught;
 use super::deployment::{CoreEvent, JobId};
-use super::job_master::JobMaster;
+use super::job_master::{JobMaster, SaverDone};
 use super::resource_manager::{AllocationError, Grant, ResourceManager, SlotResponse, WhenBusy};
 use super::status::{JobState, Outcome};
 use super::submission::Submission;
@@ -53,6 +53,14 @@ enum ControlEvent {
         subtask: usize,
     },
     Cancel(JobId),
+    /// Take a checkpoint now.
+    Checkpoint(JobId),
+    /// Read no further, take a last checkpoint, commit, and end.
+    Stop(JobId),
+    /// Fail, as if a task had: for tests.
+    Fail(JobId, String),
+    /// A file of a checkpoint was written or removed.
+    Saved(JobId, SaverDone),
     /// Cancel everything and end.
     Shutdown,
     /// Somebody wants to know how much was done when everything sent before this is done; no event by itself.
@@ -82,6 +90,25 @@ impl ControlSender {
 
     pub(crate) fn shut_down(&self) {
         self.send(ControlEvent::Shutdown);
+    }
+
+    /// Asks for a checkpoint.
+    pub(crate) fn checkpoint(&self, job: JobId) {
+        self.send(ControlEvent::Checkpoint(job));
+    }
+
+    /// Asks for a graceful end.
+    pub(crate) fn stop(&self, job: JobId) {
+        self.send(ControlEvent::Stop(job));
+    }
+
+    /// Fails the job.
+    pub(crate) fn fail(&self, job: JobId, why: &str) {
+        self.send(ControlEvent::Fail(job, why.to_owned()));
+    }
+
+    pub(crate) fn saved(&self, job: JobId, done: SaverDone) {
+        self.send(ControlEvent::Saved(job, done));
     }
 
     /// Submits a job and waits until it is launched, waits for slots, or is refused. `None` if the engine is closing.
@@ -188,7 +215,7 @@ impl Dispatcher {
             if let Some(event) = self.next_event() {
                 self.handle(event);
             }
-            self.discover();
+            self.do_what_is_due();
         }
     }
 
@@ -198,17 +225,17 @@ impl Dispatcher {
         if let Ok(event) = self.events.try_recv() {
             self.handle(event);
         }
-        self.discover();
+        self.do_what_is_due();
         self.done > before
     }
 
-    /// The next event, or nothing when an enumerator is due or it has been quiet for long; then it nudges the cores.
+    /// The next event, or nothing when a job has something to do by the clock or it has been quiet for long; then it nudges the cores.
     fn next_event(&self) -> Option<ControlEvent> {
         if self.jobs.is_empty() {
             // `control` is a sender, so the channel is never disconnected.
             return self.events.recv().ok();
         }
-        let due_ns = self.jobs.values().filter_map(JobMaster::next_discovery_ns).min();
+        let due_ns = self.jobs.values().filter_map(JobMaster::next_due_ns).min();
         let until_due = due_ns.map(|due_ns| due_ns.saturating_sub(self.clock.monotonic_ns()));
         let patience = until_due.map_or(QUIET_MAX, Duration::from_nanos).min(QUIET_MAX);
         let event = self.events.recv_timeout(patience).ok();
@@ -240,6 +267,14 @@ impl Dispatcher {
                 });
             }
             ControlEvent::Cancel(job) => self.with_job(job, JobMaster::cancel),
+            ControlEvent::Checkpoint(job) => self.with_job(job, JobMaster::want_checkpoint),
+            ControlEvent::Stop(job) => self.with_job(job, JobMaster::stop),
+            ControlEvent::Fail(job, why) => {
+                self.with_job(job, |master, manager| master.fail_because(&why, manager));
+            }
+            ControlEvent::Saved(job, done) => {
+                self.with_job(job, |master, manager| master.on_saved(done, manager));
+            }
             ControlEvent::Shutdown => {
                 self.closing = true;
                 for job in self.jobs.keys().copied().collect::<Vec<_>>() {
@@ -274,7 +309,8 @@ impl Dispatcher {
                 return;
             }
         };
-        self.jobs.insert(id, JobMaster::new(submission, state));
+        let (control, clock) = (self.control.clone(), self.clock.clone());
+        self.jobs.insert(id, JobMaster::new(submission, state, control, clock));
         let _ = reply.send(Ok(()));
         if let Some(allocation) = allocation {
             self.launch(id, &allocation);
@@ -282,8 +318,7 @@ impl Dispatcher {
     }
 
     fn launch(&mut self, job: JobId, allocation: &Allocation) {
-        let (control, now_ns) = (self.control.clone(), self.clock.monotonic_ns());
-        self.with_job(job, |master, manager| master.launch(allocation, manager, &control, now_ns));
+        self.with_job(job, |master, manager| master.launch(allocation, manager));
     }
 
     /// Lets a job act, and sees it off if it is over.
@@ -298,7 +333,7 @@ impl Dispatcher {
 
     fn see_off(&mut self, job: JobId) {
         let Some(mut master) = self.jobs.remove(&job) else { return };
-        let outcome = master.outcome(self.clock.monotonic_ns());
+        let outcome = master.outcome();
         let state = master.state().clone();
         // What users moved into their functions is dropped here at the latest.
         if let Err(text) = caught(|| drop(master)) {
@@ -311,14 +346,14 @@ impl Dispatcher {
         }
     }
 
-    fn discover(&mut self) {
+    fn do_what_is_due(&mut self) {
         let now_ns = self.clock.monotonic_ns();
-        let is_due = |master: &JobMaster| master.next_discovery_ns().is_some_and(|at| at <= now_ns);
+        let is_due = |master: &JobMaster| master.next_due_ns().is_some_and(|at| at <= now_ns);
         let due: Vec<JobId> =
             self.jobs.iter().filter(|(_, master)| is_due(master)).map(|(job, _)| *job).collect();
         for job in due {
             self.done += 1;
-            self.with_job(job, |master, manager| master.discover(now_ns, manager));
+            self.with_job(job, JobMaster::on_time);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::deployment::JobId;
 use super::dispatcher::ControlSender;
-use super::status::{JobResult, JobState};
+use super::status::{CheckpointStatistics, JobResult, JobState};
 use crate::error::Error;
 use crate::graph::{ExplainFormat, JobStatus};
 use crate::metrics::JobSnapshot;
@@ -65,6 +65,24 @@ impl JobHandle {
     /// ended, or is failing already, is left as it is.
     pub fn cancel(&self) {
         self.control.cancel(self.state.id);
+    }
+
+    /// Asks for the job to be stopped where it is: its sources read no further, what they have read is processed, a last
+    /// checkpoint is taken and committed, and the job finishes. It can go on from there. Returns at once. Takes at most
+    /// the option `stop_timeout_ms`, then the job fails. Without checkpoints this is [`cancel`](Self::cancel).
+    pub fn stop(&self) {
+        self.control.stop(self.state.id);
+    }
+
+    /// Asks for a checkpoint, and returns at once; [`checkpoints`](Self::checkpoints) tells when it is complete.
+    /// No effect on jobs without checkpoints.
+    pub fn checkpoint(&self) {
+        self.control.checkpoint(self.state.id);
+    }
+
+    /// Its checkpoints and restarts so far.
+    pub fn checkpoints(&self) -> CheckpointStatistics {
+        self.state.checkpoints()
     }
 
     /// Its metrics now, by vertex; empty while it waits for slots.

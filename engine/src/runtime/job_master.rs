@@ -4,8 +4,13 @@
 //!    deploys every task.
 //! 2. When all tasks are built it starts them; while they run it serves the enumerators.
 //! 3. The first failure is kept and the other tasks are cancelled; a wish to cancel does the same without a failure.
-//! 4. When every task has been dropped the job is [over](JobMaster::is_over), and [`outcome`](JobMaster::outcome) says
+//! 4. When every task of an attempt that failed has been dropped, the restart strategy decides: after a delay another attempt
+//!    begins, with the state of the last checkpoint, or the failure stands.
+//! 5. When every task has been dropped for good the job is [over](JobMaster::is_over), and [`outcome`](JobMaster::outcome) says
 //!    how it ended.
+//!
+//! A job with checkpoints ends in two steps: when all its input is read a last checkpoint is taken, and only when that is
+//! complete, and committed, do its tasks end. A graceful [`stop`](JobMaster::stop) is the same without reading all.
 //!
 //! What is legal when is decided by the [`ExecutionGraph`](crate::graph::ExecutionGraph); this file reports steps to
 //! it and acts.
@@ -16,7 +21,10 @@
 //! - User code of the control plane (enumerators) runs behind a panic guard.
 
 mod blame;
+mod checkpoints;
 mod sources;
+
+pub(crate) use checkpoints::SaverDone;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -32,10 +40,17 @@ use super::status::{JobResult, JobState, Outcome, TaskClock};
 use super::submission::Submission;
 use super::submission::blueprint::{Surroundings, deployments, job_blueprint};
 use super::task_manager::TaskManager;
+use crate::checkpoint::restart::{Decision, RestartStrategy};
+use crate::checkpoint::settings::RestartSettings;
+use crate::config::OnCancel;
 use crate::error::{BoxError, JobFailure};
 use crate::graph::{
-    Allocation, ExecutionId, ExecutionState, JobStatus, NodeId, PhysicalGraph, VertexIndex,
+    Allocation, ExecutionGraph, ExecutionId, ExecutionState, JobStatus, NodeId, NodeKind,
+    PhysicalGraph, VertexIndex,
 };
+use crate::runtime::TaskOrder;
+use crate::time::Clock;
+use checkpoints::{Checkpoints, Demand};
 use sources::Sources;
 
 /// See the module docs.
@@ -52,6 +67,17 @@ pub(crate) struct JobMaster {
     failure: Option<JobFailure>,
     engine_gone: bool,
     launched_ns: u64,
+    control: ControlSender,
+    clock: Arc<dyn Clock>,
+    /// Where it runs, also after a restart.
+    allocation: Option<Allocation>,
+    /// `None` without checkpoints, and before the first attempt.
+    checkpoints: Option<Checkpoints>,
+    restarts: RestartStrategy,
+    /// When the next attempt begins.
+    restart_at_ns: Option<u64>,
+    /// Until when a graceful stop may take.
+    stop_until_ns: Option<u64>,
 }
 
 /// One deployed task.
@@ -59,11 +85,18 @@ struct RunningTask {
     vertices: Vec<VertexIndex>,
     subtask: usize,
     name: String,
+    has_source: bool,
 }
 
 impl JobMaster {
     /// A job without slots.
-    pub(crate) fn new(submission: Submission, state: Arc<JobState>) -> Self {
+    pub(crate) fn new(
+        submission: Submission,
+        state: Arc<JobState>,
+        control: ControlSender,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let restarts = RestartStrategy::new(RestartSettings::of(&submission.configuration));
         Self {
             submission,
             state,
@@ -75,6 +108,13 @@ impl JobMaster {
             failure: None,
             engine_gone: false,
             launched_ns: 0,
+            control,
+            clock,
+            allocation: None,
+            checkpoints: None,
+            restarts,
+            restart_at_ns: None,
+            stop_until_ns: None,
         }
     }
 
@@ -87,24 +127,47 @@ impl JobMaster {
     }
 
     /// The job has slots: deploys it.
-    pub(crate) fn launch(
-        &mut self,
-        allocation: &Allocation,
-        manager: &TaskManager,
-        control: &ControlSender,
-        now_ns: u64,
-    ) {
-        self.launched_ns = now_ns;
+    pub(crate) fn launch(&mut self, allocation: &Allocation, manager: &TaskManager) {
+        self.launched_ns = self.clock.monotonic_ns();
+        self.allocation = Some(allocation.clone());
         if self.state.step(|graph| graph.run()).is_err() {
             return; // cancelled while it waited
         }
-        match self.sources.open(&self.submission, self.id(), control, now_ns) {
-            Ok(()) => self.deploy(allocation, manager, control),
+        let place = (manager.files(), &self.control);
+        match Checkpoints::open(&self.submission, self.id(), place) {
+            Ok(checkpoints) => {
+                self.checkpoints = checkpoints;
+                self.attempt(manager);
+            }
+            Err(error) => {
+                // Nothing that a restart could change.
+                self.restarts = RestartStrategy::new(RestartSettings::Never);
+                self.fail(blame::job(&self.state.name, error.into()), manager);
+            }
+        }
+    }
+
+    /// Runs the job, from its last checkpoint if there is one.
+    fn attempt(&mut self, manager: &TaskManager) {
+        let (id, now_ns) = (self.id(), self.clock.monotonic_ns());
+        self.tasks.clear();
+        self.cores.clear();
+        self.sources = Sources::default();
+        let restored = self.checkpoints.as_ref().and_then(Checkpoints::restored);
+        let restored_id = restored.as_ref().map(|restored| restored.checkpoint);
+        self.state.count(|statistics| {
+            statistics.restored = restored_id;
+            statistics.latest = statistics.latest.max(restored_id);
+        });
+        match self.sources.open((&self.submission, id), restored.as_deref(), &self.control, now_ns)
+        {
+            Ok(()) => self.deploy(manager),
             Err(failure) => self.fail(failure, manager),
         }
     }
 
-    fn deploy(&mut self, allocation: &Allocation, manager: &TaskManager, control: &ControlSender) {
+    fn deploy(&mut self, manager: &TaskManager) {
+        let Some(allocation) = &self.allocation else { return };
         let physical = match PhysicalGraph::new(&self.submission.explain.job_graph, allocation) {
             Ok(physical) => physical,
             Err(error) => return self.fail(blame::job(&self.state.name, error.into()), manager),
@@ -119,11 +182,11 @@ impl JobMaster {
             wakers: manager.wakers(),
             mailboxes: self.sources.take_mailboxes(),
             state_files,
-            has_checkpoints: false,
-            restored: None,
+            checkpoints: self.checkpoints.as_ref().map(|c| c.settings().mode),
+            restored: self.checkpoints.as_ref().and_then(Checkpoints::restored),
         };
         let blueprint = Arc::new(job_blueprint(&self.submission, &physical, around));
-        let events = event_sink(self.id(), control);
+        let events = event_sink(self.id(), &self.control);
         let all = deployments(&self.submission, &physical, &blueprint, self.id(), &events);
         self.note_tasks(&physical, &all);
         for (core, deployment) in all {
@@ -134,7 +197,14 @@ impl JobMaster {
     fn state_files(&self, manager: &TaskManager) -> Result<Option<Arc<StateFiles>>, BoxError> {
         let Submission { configuration, explain, .. } = &self.submission;
         let keyed_operators = explain.stream_graph.nodes().iter().filter(|node| node.keyed).count();
-        StateFiles::of_job(configuration, self.id(), keyed_operators, manager.files())
+        let place = manager.files();
+        match &self.checkpoints {
+            None => StateFiles::of_job(configuration, self.id(), keyed_operators, place),
+            Some(checkpoints) => {
+                let state = checkpoints.keyed_state()?;
+                StateFiles::in_checkpoints(configuration, keyed_operators, state, place)
+            }
+        }
     }
 
     /// Writes down what is about to be deployed, before the first report about it can come.
@@ -144,7 +214,11 @@ impl JobMaster {
             let (vertices, subtask) = (task.vertices.clone(), task.subtask);
             let times = deployment.times.clone();
             clocks.push(TaskClock { vertices: vertices.clone(), subtask, times });
-            let running = RunningTask { vertices, subtask, name: deployment.name.clone() };
+            let root = self.submission.explain.job_graph.stage(task.root).head;
+            let kind = self.submission.explain.stream_graph.node(root).kind;
+            let has_source = matches!(kind, NodeKind::Source { .. });
+            let name = deployment.name.clone();
+            let running = RunningTask { vertices, subtask, name, has_source };
             self.tasks.insert(deployment.task, running);
             self.cores.insert(*core);
         }
@@ -186,7 +260,12 @@ impl JobMaster {
                 }
             }
             CoreEvent::TaskRunning(task) => self.step(task, ExecutionState::Running),
-            CoreEvent::TaskFinished(task) => self.step(task, ExecutionState::Finished),
+            CoreEvent::TaskFinished(task) => {
+                self.step(task, ExecutionState::Finished);
+                let now_ms = self.clock.wall_ms();
+                let demands = self.checkpoints.as_mut().map(|c| c.on_finished(task, now_ms));
+                self.meet(demands.unwrap_or_default(), manager);
+            }
             CoreEvent::TaskFailed { task, failure } => {
                 let subtask = self.tasks.get(&task).map_or(0, |task| task.subtask);
                 let failure = blame::task(&self.state.name, subtask, failure);
@@ -194,7 +273,11 @@ impl JobMaster {
                 self.step(task, ExecutionState::Failed);
                 self.cancel_tasks(manager);
             }
-            CoreEvent::Checkpoint { .. } => {}
+            CoreEvent::Checkpoint { task, report } => {
+                let now = self.now();
+                let demands = self.checkpoints.as_mut().map(|c| c.on_report(task, report.0, now));
+                self.meet(demands.unwrap_or_default(), manager);
+            }
             CoreEvent::TaskDisposed(task) => {
                 self.alive -= 1;
                 self.require_end(task, manager);
@@ -219,6 +302,10 @@ impl JobMaster {
     }
 
     fn start(&mut self, manager: &TaskManager) {
+        let tasks = self.tasks.iter().map(|(id, task)| (*id, task.has_source));
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.begin(tasks, self.clock.monotonic_ns());
+        }
         for core in self.cores.clone() {
             if let Err(gone) = manager.start_job(core, self.id()) {
                 let failure = blame::job(&self.state.name, gone.to_string().into());
@@ -309,17 +396,173 @@ impl JobMaster {
         }
     }
 
-    /// Lets the enumerators whose time has come look for splits.
-    pub(crate) fn discover(&mut self, now_ns: u64, manager: &TaskManager) {
-        if self.state.status() == JobStatus::Running {
-            let answer = self.sources.discover(now_ns);
-            self.after_enumerators(answer, manager);
+    /// When [`on_time`](Self::on_time) wants to be called next.
+    pub(crate) fn next_due_ns(&self) -> Option<u64> {
+        match self.state.status() {
+            JobStatus::Running => {
+                let checkpoint_ns = self.checkpoints.as_ref().and_then(Checkpoints::next_ns);
+                let discovery_ns = self.sources.next_discovery_ns();
+                [discovery_ns, checkpoint_ns, self.stop_until_ns].into_iter().flatten().min()
+            }
+            JobStatus::Restarting => self.restart_at_ns,
+            _ => None,
         }
     }
 
-    /// When [`discover`](Self::discover) wants to be called next.
-    pub(crate) fn next_discovery_ns(&self) -> Option<u64> {
-        (self.state.status() == JobStatus::Running).then(|| self.sources.next_discovery_ns())?
+    /// Does what is due by the clock.
+    pub(crate) fn on_time(&mut self, manager: &TaskManager) {
+        let (now_ms, now_ns) = self.now();
+        match self.state.status() {
+            JobStatus::Running if self.stop_until_ns.is_some_and(|until| now_ns >= until) => {
+                let error = StopTimeout { timeout_ms: self.stop_timeout_ns() / 1_000_000 };
+                self.restarts = RestartStrategy::new(RestartSettings::Never);
+                self.fail(blame::job(&self.state.name, error.into()), manager);
+            }
+            JobStatus::Running => {
+                let answer = self.sources.discover(now_ns);
+                self.after_enumerators(answer, manager);
+                let demands = self.checkpoints.as_mut().map(|c| c.on_time(now_ms, now_ns));
+                self.meet(demands.unwrap_or_default(), manager);
+            }
+            JobStatus::Restarting if self.restart_at_ns.is_some_and(|at| now_ns >= at) => {
+                self.restart(manager);
+            }
+            _ => {}
+        }
+    }
+
+    fn now(&self) -> (i64, u64) {
+        (self.clock.wall_ms(), self.clock.monotonic_ns())
+    }
+
+    /// Somebody wants a checkpoint.
+    pub(crate) fn want_checkpoint(&mut self, manager: &TaskManager) {
+        self.checkpoints.iter_mut().for_each(Checkpoints::want);
+        if self.state.status() == JobStatus::Running {
+            self.on_time(manager);
+        }
+    }
+
+    /// The saver has done something.
+    pub(crate) fn on_saved(&mut self, done: SaverDone, manager: &TaskManager) {
+        let now = self.now();
+        let demands = self.checkpoints.as_mut().map(|c| c.on_saved(done, now));
+        self.meet(demands.unwrap_or_default(), manager);
+    }
+
+    /// The job is to end where it is: sources read no further, and a last checkpoint is taken and committed. Without
+    /// checkpoints it is cancelled.
+    pub(crate) fn stop(&mut self, manager: &TaskManager) {
+        if self.checkpoints.is_none() || self.state.status() != JobStatus::Running {
+            return self.cancel(manager);
+        }
+        if self.stop_until_ns.is_none() {
+            let until_ns = self.clock.monotonic_ns().saturating_add(self.stop_timeout_ns());
+            self.stop_until_ns = Some(until_ns);
+            self.meet(vec![Demand::Order(TaskOrder::StopReading)], manager);
+        }
+    }
+
+    fn stop_timeout_ns(&self) -> u64 {
+        let timeout = self.submission.configuration.stop_timeout();
+        u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Fails the job as a task would.
+    pub(crate) fn fail_because(&mut self, why: &str, manager: &TaskManager) {
+        self.fail(blame::job(&self.state.name, why.into()), manager);
+    }
+
+    /// Does what checkpoints demand.
+    fn meet(&mut self, demands: Vec<Demand>, manager: &TaskManager) {
+        for demand in demands {
+            match demand {
+                Demand::Fail(failure) => {
+                    self.fail(blame::job(&self.state.name, failure.into()), manager);
+                }
+                Demand::BeginBarrier => self.begin_barrier(manager),
+                Demand::Completed(id) => self.state.count(|statistics| {
+                    statistics.completed += 1;
+                    statistics.latest = Some(id);
+                }),
+                Demand::Warn(failure) => {
+                    tracing::warn!(job = %self.state.name, "{failure}; the job goes on");
+                    self.state.count(|statistics| {
+                        statistics.failed += 1;
+                        statistics.latest_failure = Some(failure.to_string());
+                    });
+                }
+                Demand::Order(order) => {
+                    for core in &self.cores {
+                        // A core that is gone has dropped its tasks, and said so.
+                        let _ = manager.order(*core, self.state.id, order);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds what the enumerators have to the checkpoint that begins.
+    fn begin_barrier(&mut self, manager: &TaskManager) {
+        match self.sources.begin_barrier(&self.submission) {
+            Ok(pieces) => {
+                if let Some(checkpoints) = &mut self.checkpoints {
+                    checkpoints.add(pieces);
+                }
+            }
+            Err(refusal) => {
+                let failure = self.sources.failure(&self.submission, refusal);
+                self.fail(failure, manager);
+            }
+        }
+    }
+
+    /// The delay is over: the job begins its next attempt.
+    fn restart(&mut self, manager: &TaskManager) {
+        self.restart_at_ns = None;
+        let is_new = self.state.step(|graph| graph.recreate().and_then(|()| graph.run()));
+        if let Err(error) = is_new {
+            return tracing::error!(job = %self.state.name, "{error}");
+        }
+        tracing::info!(job = %self.state.name, attempt = self.restarts.attempts(), "restarts");
+        self.attempt(manager);
+    }
+
+    /// Every task of an attempt that failed is gone: tries again, or lets the failure stand.
+    fn decide(&mut self) {
+        let ended = self.checkpoints.as_mut().map_or(Ok(true), Checkpoints::end);
+        let decision = match ended {
+            Ok(false) => return, // something is being saved; it will be asked again
+            Ok(true) => self.restarts.on_failure(self.clock.monotonic_ns()),
+            Err(error) => {
+                self.failure = Some(blame::job(&self.state.name, error));
+                Decision::GiveUp { reason: "there is no checkpoint to go on from".to_owned() }
+            }
+        };
+        let stepped = match decision {
+            Decision::RestartAfter { delay_ns } if !self.engine_gone => {
+                let why = self.failure.take().map(|failure| failure.to_string());
+                if let Some(why) = &why {
+                    let delay_ms = delay_ns / 1_000_000;
+                    tracing::warn!(delay_ms, "{why}; the job will be restarted");
+                }
+                self.state.count(|statistics| {
+                    statistics.restarts += 1;
+                    statistics.latest_restart = why;
+                });
+                self.restart_at_ns = Some(self.clock.monotonic_ns().saturating_add(delay_ns));
+                self.state.step(|graph| graph.restart())
+            }
+            Decision::RestartAfter { .. } => self.state.step(|graph| graph.give_up()),
+            Decision::GiveUp { reason } => {
+                tracing::debug!(job = %self.state.name, "is not restarted: {reason}");
+                self.state.step(|graph| graph.give_up())
+            }
+        };
+        debug_assert!(
+            stepped.is_ok(),
+            "a failing job without live subtasks may restart or give up"
+        );
     }
 
     fn after_enumerators(&mut self, answer: Result<(), sources::Refusal>, manager: &TaskManager) {
@@ -337,17 +580,20 @@ impl JobMaster {
         if self.alive > 0 {
             return false;
         }
-        self.state.step(|graph| {
-            if graph.status() == JobStatus::Failing && graph.live_count() == 0 {
-                let given_up = graph.give_up();
-                debug_assert!(given_up.is_ok(), "a failing job without live subtasks may give up");
-            }
-            graph.status().is_terminal()
-        })
+        let is_settled = |graph: &mut ExecutionGraph| {
+            graph.status() == JobStatus::Failing && graph.live_count() == 0
+        };
+        if self.state.step(is_settled) {
+            self.decide();
+        }
+        let is_quiet = self.checkpoints.as_ref().is_none_or(Checkpoints::is_quiet);
+        is_quiet && self.state.step(|graph| graph.status().is_terminal())
     }
 
     /// How it ended; asked once it is over.
-    pub(crate) fn outcome(&mut self, now_ns: u64) -> Outcome {
+    pub(crate) fn outcome(&mut self) -> Outcome {
+        let now_ns = self.clock.monotonic_ns();
+        self.drop_checkpoints();
         match self.state.status() {
             JobStatus::Finished => Outcome::Finished(JobResult {
                 job: self.id(),
@@ -364,6 +610,34 @@ impl JobMaster {
             _ => Outcome::Cancelled,
         }
     }
+}
+
+impl JobMaster {
+    /// Removes checkpoints that nobody will go on from, and lets go of the directory.
+    fn drop_checkpoints(&mut self) {
+        let Some(checkpoints) = self.checkpoints.take() else { return };
+        let is_stopped = self.stop_until_ns.is_some();
+        let are_needless = match self.state.status() {
+            JobStatus::Finished => !is_stopped,
+            JobStatus::Canceled => {
+                !self.engine_gone && checkpoints.settings().on_cancel == OnCancel::Delete
+            }
+            _ => false,
+        };
+        if are_needless {
+            checkpoints.remove_all();
+        }
+    }
+}
+
+/// A graceful stop took too long.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the job did not stop within {timeout_ms} ms (`stop_timeout_ms`): its last checkpoint is not complete; it can go on from \
+     the one before"
+)]
+struct StopTimeout {
+    timeout_ms: u64,
 }
 
 /// Does a report that a subtask took a step tell anything new?

@@ -49,6 +49,6 @@ pub use resource_manager::{
     AllocationError, Grant, RegisterError, ResourceManager, SlotResponse, TaskManagerId, WhenBusy,
 };
 pub use shell::{IdlePolicy, Shell, allowed_cores};
-pub use status::JobResult;
+pub use status::{CheckpointStatistics, JobResult};
 pub use task::{CoreHandle, CoreServices, Progress, Task};
 pub use wake::CoreWaker;

@@ -19,6 +19,7 @@ use super::submission::Submission;
 use crate::error::{Error, JobFailure};
 use crate::graph::{ExecutionGraph, Explain, JobStatus, PhysicalGraph};
 use crate::metrics::{JobMetrics, JobSnapshot};
+use crate::record::CheckpointId;
 
 /// What a job that finished leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +55,29 @@ pub(crate) struct JobState {
     ended: Condvar,
 }
 
+/// The checkpoints and restarts of a job so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckpointStatistics {
+    /// How many are complete.
+    pub completed: u64,
+    /// How many were given up.
+    pub failed: u64,
+    /// The newest that is complete, in whatever attempt or process.
+    pub latest: Option<CheckpointId>,
+    /// Why the last of those that were given up was.
+    pub latest_failure: Option<String>,
+    /// The one that this attempt went on from.
+    pub restored: Option<CheckpointId>,
+    /// How often the job was restarted.
+    pub restarts: u32,
+    /// Why it was the last time.
+    pub latest_restart: Option<String>,
+}
+
 #[derive(Debug)]
 struct Shared {
+    checkpoints: CheckpointStatistics,
     explain: Explain,
     clocks: Vec<TaskClock>,
     outcome: Option<Outcome>,
@@ -66,7 +88,9 @@ impl JobState {
     pub(crate) fn new(submission: &Submission) -> Arc<Self> {
         let explain = submission.explain.clone();
         let stage_names = StageNames::new(&explain.job_graph);
-        let shared = Shared { explain, clocks: Vec::new(), outcome: None, wakers: Vec::new() };
+        let checkpoints = CheckpointStatistics::default();
+        let (clocks, wakers) = (Vec::new(), Vec::new());
+        let shared = Shared { checkpoints, explain, clocks, outcome: None, wakers };
         Arc::new(Self {
             id: JobId::allocate(),
             name: submission.name.clone(),
@@ -122,6 +146,15 @@ impl JobState {
             Some(Outcome::Failed(failure)) => Some(failure.clone()),
             _ => None,
         }
+    }
+
+    /// Counts; for the job master.
+    pub(crate) fn count(&self, count: impl FnOnce(&mut CheckpointStatistics)) {
+        count(&mut self.lock().checkpoints);
+    }
+
+    pub(crate) fn checkpoints(&self) -> CheckpointStatistics {
+        self.lock().checkpoints.clone()
     }
 
     pub(crate) fn explain(&self) -> Explain {

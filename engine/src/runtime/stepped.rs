@@ -144,6 +144,16 @@ impl SteppedJob {
         Ok(job)
     }
 
+    /// Asks for a checkpoint.
+    pub(crate) fn checkpoint(&self) {
+        self.control.checkpoint(self.state.id);
+    }
+
+    /// Fails the job.
+    pub(crate) fn fail(&self, why: &str) {
+        self.control.fail(self.state.id, why);
+    }
+
     pub(crate) fn state(&self) -> &Arc<JobState> {
         &self.state
     }

@@ -89,6 +89,11 @@ impl Submission {
         Ok(Self { name, configuration, explain, blueprint, coordinators })
     }
 
+    /// Has it sinks that commit when a checkpoint is complete?
+    pub(crate) fn commits(&self) -> bool {
+        false
+    }
+
     /// The slots it needs.
     pub(crate) fn demand(&self) -> SlotDemand {
         self.explain.job_graph.slot_demand()

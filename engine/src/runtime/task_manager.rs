@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::core_loop_link::CoreGone;
-use super::deployment::{CoreCommand, JobId, TaskDeployment};
+use super::deployment::{CoreCommand, JobId, TaskDeployment, TaskOrder};
 use super::executors::{CoreHandleRemote, ExecutorError, Executors, ShellKind};
 use super::resource_manager::TaskManagerId;
 use super::shell::IdlePolicy;
@@ -144,6 +144,11 @@ impl TaskManager {
     /// Lets the built tasks of a job run on a core.
     pub(crate) fn start_job(&self, core: usize, job: JobId) -> Result<(), CoreGone> {
         self.send(core, CoreCommand::Start(job))
+    }
+
+    /// Tells the tasks of a job on a core.
+    pub(crate) fn order(&self, core: usize, job: JobId, order: TaskOrder) -> Result<(), CoreGone> {
+        self.send(core, CoreCommand::Order(job, order))
     }
 
     /// Has the tasks of a job dropped on a core.

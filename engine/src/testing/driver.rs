@@ -7,11 +7,12 @@ use super::hub::Hub;
 use super::input::{InputControl, InputQueue};
 use super::output::{OutputEvent, OutputEvents};
 use crate::api::StreamExecutionEnvironment;
-use crate::config::{ConfigurationBuilder, ShellKind};
+use crate::config::{ConfigurationBuilder, RestartKind, ShellKind};
 use crate::error::{Error, JobFailure};
 use crate::graph::{ExplainFormat, JobStatus};
 use crate::metrics::JobSnapshot;
-use crate::record::{NO_TIMESTAMP, StreamStatus};
+use crate::record::{CheckpointId, NO_TIMESTAMP, StreamStatus};
+use crate::runtime::CheckpointStatistics;
 use crate::runtime::stepped::{SteppedJob, Stepping};
 use crate::time::{Clock, duration_ms};
 use std::fmt;
@@ -177,6 +178,51 @@ impl TestDriver {
         self.settle();
     }
 
+    /// Takes a checkpoint, and returns its number when it is complete.
+    ///
+    /// # Panics
+    /// If the driver was not built with [`checkpoints`](TestDriverBuilder::checkpoints), the job has ended, or the checkpoint
+    /// fails.
+    #[track_caller]
+    pub fn checkpoint(&mut self) -> CheckpointId {
+        let before = self.checkpoints();
+        self.job.checkpoint();
+        self.settle();
+        let after = self.checkpoints();
+        match after.latest.filter(|_| after.completed > before.completed) {
+            Some(id) => id,
+            None if after.failed > before.failed => {
+                panic!("{}", after.latest_failure.unwrap_or_default());
+            }
+            None => panic!(
+                "there was no checkpoint: the job has none, or has ended; see TestDriverBuilder::checkpoints"
+            ),
+        }
+    }
+
+    /// Fails the job and has it go on from its last checkpoint, or from the beginning if it has none. What inputs were given
+    /// after that checkpoint is read again.
+    ///
+    /// # Panics
+    /// If the driver was not built with [`checkpoints`](TestDriverBuilder::checkpoints), or the job has ended.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        let before = self.checkpoints().restarts;
+        self.job.fail("the test wants a restart");
+        self.settle();
+        if self.checkpoints().restarts == before {
+            match self.failure() {
+                Some(failure) => panic!("the job was not restarted: {failure}"),
+                None => panic!("the job was not restarted: it has ended"),
+            }
+        }
+    }
+
+    /// The job's checkpoints and restarts so far.
+    pub fn checkpoints(&self) -> CheckpointStatistics {
+        self.job.state().checkpoints()
+    }
+
     pub(super) fn has_input(&self, input: &str) -> bool {
         self.hub.inputs.with(input, |_| ()).is_ok()
     }
@@ -333,6 +379,18 @@ impl TestDriverBuilder {
         self
     }
 
+    /// The job has checkpoints, kept in memory, and goes on from the last one when it fails, at once and as often as that
+    /// happens. They are taken when the test says so.
+    #[track_caller]
+    pub fn checkpoints(mut self) -> Self {
+        self.configuration
+            .checkpoint_interval(Duration::from_secs(86_400))
+            .restart_strategy(RestartKind::FixedDelay)
+            .restart_attempts(u32::MAX)
+            .restart_delay(Duration::ZERO);
+        self
+    }
+
     /// Options of the job: `configure(|c| c.auto_watermark_interval(seconds(1)))`.
     pub fn configure(
         mut self,
@@ -372,5 +430,52 @@ impl TestDriverBuilder {
         let mut driver = TestDriver { hub, clock, job };
         driver.settle();
         Ok(driver)
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::testing::{input, output};
+
+    fn driver(parallelism: usize) -> TestDriver {
+        let builder = TestDriver::builder().parallelism(parallelism).checkpoints();
+        let built = builder.build(|env| {
+            let numbers = env.from_source(input::<u64>(), "numbers");
+            numbers.map(|n| n + 1).sink_to(output()).name("more");
+        });
+        built.unwrap()
+    }
+
+    #[test]
+    fn a_job_takes_checkpoints_and_goes_on_after_a_failure() {
+        for parallelism in [1, 3] {
+            let mut test = driver(parallelism);
+            test.pipe("numbers", [1_u64, 2]);
+            assert_eq!(test.checkpoint(), CheckpointId(1));
+            assert_eq!(test.checkpoint(), CheckpointId(2));
+            test.restart();
+            test.pipe("numbers", [3_u64]);
+            assert_eq!(test.checkpoint(), CheckpointId(3));
+            assert_eq!(test.outputs::<u64>("more"), [2, 3, 4]);
+            let statistics = test.checkpoints();
+            assert_eq!((statistics.completed, statistics.restarts), (3, 1));
+            assert_eq!(statistics.restored, Some(CheckpointId(2)));
+            test.end("numbers");
+            assert!(test.is_finished() && test.failure().is_none());
+            // The last one, without which no job ends.
+            assert_eq!(test.checkpoints().completed, 4);
+        }
+    }
+
+    #[test]
+    fn a_job_without_checkpoints_is_not_restarted() {
+        let mut test = TestDriver::new(|env| {
+            env.from_source(input::<u64>(), "numbers").sink_to(output()).name("same");
+        });
+        test.job.fail("the test wants a failure");
+        test.settle();
+        assert!(test.failure().is_some());
     }
 }

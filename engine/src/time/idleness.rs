@@ -15,29 +15,44 @@ pub(crate) struct IdlenessTimer {
     timeout_ns: u64,
     /// When the countdown began.
     since_ns: Option<u64>,
+    /// Silence before that, in a run that was ended.
+    before_ns: u64,
 }
 
 impl IdlenessTimer {
     pub(crate) fn new(timeout_ns: u64, now_ns: u64, is_at_ticks: bool) -> Self {
         let since_ns = if is_at_ticks { None } else { Some(now_ns) };
-        IdlenessTimer { timeout_ns, since_ns }
+        IdlenessTimer { timeout_ns, since_ns, before_ns: 0 }
+    }
+
+    /// How long it has been silent, if the countdown has begun; for a run to go on from.
+    pub(crate) fn silent_ns(&self, now_ns: u64) -> Option<u64> {
+        self.since_ns.map(|since_ns| self.before_ns.saturating_add(now_ns.saturating_sub(since_ns)))
+    }
+
+    /// Goes on from what [`silent_ns`](Self::silent_ns) told: the time in between does not count.
+    pub(crate) fn restore(&mut self, silent_ns: Option<u64>, now_ns: u64) {
+        self.since_ns = silent_ns.map(|_| now_ns);
+        self.before_ns = silent_ns.unwrap_or(0);
     }
 
     /// At a tick: has it been silent for too long? `saw_record`: since the last tick.
     pub(crate) fn is_idle_at_tick(&mut self, saw_record: bool, now_ns: u64) -> bool {
         if saw_record {
-            self.since_ns = None;
+            (self.since_ns, self.before_ns) = (None, 0);
             return false;
         }
-        now_ns.saturating_sub(*self.since_ns.get_or_insert(now_ns)) > self.timeout_ns
+        self.since_ns.get_or_insert(now_ns);
+        self.silent_ns(now_ns).is_some_and(|silent_ns| silent_ns > self.timeout_ns)
     }
 
     /// After a batch: how long it may stay silent yet; `None` when it has been so for too long.
     pub(crate) fn silence_left_ns(&mut self, saw_record: bool, now_ns: u64) -> Option<u64> {
         if saw_record {
-            self.since_ns = Some(now_ns);
+            (self.since_ns, self.before_ns) = (Some(now_ns), 0);
         }
-        let silent_ns = now_ns.saturating_sub(*self.since_ns.get_or_insert(now_ns));
+        self.since_ns.get_or_insert(now_ns);
+        let silent_ns = self.silent_ns(now_ns).unwrap_or(0);
         self.timeout_ns.checked_sub(silent_ns).filter(|left_ns| *left_ns > 0)
     }
 
@@ -100,6 +115,30 @@ mod tests {
         assert_eq!(timer.silence_left_ns(false, 499), Some(1));
         assert_eq!(timer.silence_left_ns(false, 500), None);
         assert_eq!(timer.silence_left_ns(true, 501), Some(300));
+    }
+
+    #[test]
+    fn a_restart_goes_on_with_the_silence_there_was() {
+        let mut before = IdlenessTimer::new(300, 1_000_000, true);
+        assert!(!before.is_idle_at_tick(false, 1_000_200));
+        let silent_ns = before.silent_ns(1_000_400);
+        assert_eq!(silent_ns, Some(200));
+        // Of another clock, which has just begun.
+        let mut after = IdlenessTimer::new(300, 5, true);
+        after.restore(silent_ns, 10);
+        assert!(!after.is_idle_at_tick(false, 110));
+        assert!(after.is_idle_at_tick(false, 111));
+        assert!(!after.is_idle_at_tick(true, 200));
+        assert!(!after.is_idle_at_tick(false, 300));
+        assert!(after.is_idle_at_tick(false, 601));
+        let mut batches = IdlenessTimer::new(300, 5, false);
+        batches.restore(silent_ns, 10);
+        assert_eq!(batches.silence_left_ns(false, 60), Some(50));
+        assert_eq!(batches.silence_left_ns(true, 70), Some(300));
+        let mut fresh = IdlenessTimer::new(300, 5, true);
+        fresh.restore(None, 10);
+        assert!(!fresh.is_idle_at_tick(false, 1_000));
+        assert!(fresh.is_idle_at_tick(false, 1_301));
     }
 
     #[test]

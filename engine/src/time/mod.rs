@@ -6,6 +6,7 @@
 
 mod clock;
 mod idleness;
+mod strategy_state;
 mod timestamp_assigner;
 mod units;
 mod watermark_generator;
@@ -15,6 +16,7 @@ mod watermark_strategy;
 pub(crate) use clock::LentClock;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub(crate) use idleness::IdlenessTimer;
+pub use strategy_state::StrategyState;
 pub use timestamp_assigner::{ByFunction, IngestionTime, RecordedTimestamps, TimestampAssigner};
 pub use units::{
     RelativeTime, after, before, days, duration_ms, hours, milliseconds, minutes, seconds,

@@ -1,5 +1,8 @@
 //! [`TimestampAssigner`] and the assigners that come with the engine.
 
+use crate::Result;
+use crate::time::StrategyState;
+
 /// Assigns event timestamps.
 ///
 /// Costs a call a record, which is compiled into the operator. [`WatermarkStrategy::with_timestamp`](crate::time::WatermarkStrategy::with_timestamp)
@@ -41,6 +44,22 @@ pub trait TimestampAssigner<T>: 'static {
     #[inline(always)]
     fn timestamp_at_ms(&mut self, record: &T, recorded_ms: i64, _now_ms: i64) -> i64 {
         self.timestamp_ms(record, recorded_ms)
+    }
+
+    /// What a checkpoint keeps of the assigner: by default nothing, and a restart begins with a new one.
+    ///
+    /// # Errors
+    /// An error fails the checkpoint, not the job.
+    fn snapshot_state(&self) -> Result<StrategyState> {
+        Ok(StrategyState::none())
+    }
+
+    /// Goes on from what [`snapshot_state`](Self::snapshot_state) gave; called on a fresh clone, and not if that was nothing.
+    ///
+    /// # Errors
+    /// An error fails the start of the job.
+    fn restore_state(&mut self, _state: &StrategyState) -> Result {
+        Ok(())
     }
 }
 
@@ -105,6 +124,13 @@ impl<T> TimestampAssigner<T> for IngestionTime {
     fn timestamp_at_ms(&mut self, _: &T, _: i64, now_ms: i64) -> i64 {
         self.latest_ms = self.latest_ms.max(now_ms);
         self.latest_ms
+    }
+    fn snapshot_state(&self) -> Result<StrategyState> {
+        StrategyState::of(&self.latest_ms)
+    }
+    fn restore_state(&mut self, state: &StrategyState) -> Result {
+        self.latest_ms = state.value()?;
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! [`WatermarkGenerator`] and the generators that come with the engine.
 
-use crate::time::{WatermarkOutput, duration_ms};
+use crate::Result;
+use crate::time::{StrategyState, WatermarkOutput, duration_ms};
 use std::time::Duration;
 
 /// Makes watermarks from the records it sees: each subtask has its own, or each split of a source.
@@ -46,6 +47,26 @@ pub trait WatermarkGenerator<T>: 'static {
 
     /// Called at each tick.
     fn on_periodic(&mut self, out: &mut WatermarkOutput);
+
+    /// What a checkpoint keeps of the generator: by default nothing.
+    ///
+    /// Then a restart begins with a new one, that knows nothing of the records before. Watermarks do not fall all the
+    /// same, because what was said is kept beside the generator; but what it had seen and not said yet is lost, so that the
+    /// next watermark may come later than without the restart, and a record may be on time that would have been late.
+    ///
+    /// # Errors
+    /// An error fails the checkpoint, not the job.
+    fn snapshot_state(&self) -> Result<StrategyState> {
+        Ok(StrategyState::none())
+    }
+
+    /// Goes on from what [`snapshot_state`](Self::snapshot_state) gave; called on a fresh clone, and not if that was nothing.
+    ///
+    /// # Errors
+    /// An error fails the start of the job.
+    fn restore_state(&mut self, _state: &StrategyState) -> Result {
+        Ok(())
+    }
 }
 
 /// Watermark = largest timestamp − delay − 1 ms. Nothing before the first record.
@@ -73,6 +94,13 @@ impl<T> WatermarkGenerator<T> for BoundedOutOfOrderness {
         // Before the first record this is the lowest watermark of all, which says nothing but that a split is alive.
         out.emit_watermark(self.max_ms.saturating_sub(self.delay_ms).saturating_sub(1));
     }
+    fn snapshot_state(&self) -> Result<StrategyState> {
+        StrategyState::of(&self.max_ms)
+    }
+    fn restore_state(&mut self, state: &StrategyState) -> Result {
+        self.max_ms = state.value()?;
+        Ok(())
+    }
 }
 
 /// No watermarks: event time stands still until the end of input.
@@ -87,7 +115,7 @@ impl<T> WatermarkGenerator<T> for NoWatermarks {
     fn on_periodic(&mut self, _: &mut WatermarkOutput) {}
 }
 
-/// Watermarks that certain records carry.
+/// Watermarks that certain records carry. What its function keeps from one record to the next is not in checkpoints.
 #[derive(Clone)]
 pub struct Punctuated<F>(pub(super) F);
 

@@ -152,6 +152,14 @@ impl CheckpointFileReader {
         address: BlockAddress,
         buffer: &'a mut Vec<u8>,
     ) -> Result<Block<'a>, IoError> {
+        // An address is read from a file too: memory is taken for blocks that can be there.
+        let end = self.tail.trailer_offset;
+        if address.offset.saturating_add(u64::from(address.length_bytes)) > end {
+            let found_bytes = end.saturating_sub(address.offset);
+            let expected_bytes = u64::from(address.length_bytes);
+            let fault = Corruption::Truncated { expected_bytes, found_bytes };
+            return Err(IoError::corrupt(self.file.path(), address.offset, fault));
+        }
         block::read_block(&*self.file, address, self.header.owner, buffer)
     }
 

@@ -224,6 +224,21 @@ fn a_block_of_an_earlier_life_of_the_same_file_is_found() {
 }
 
 #[test]
+fn an_address_beyond_the_blocks_takes_no_memory() {
+    let storage = memory();
+    let (seal, addresses) = write_sealed(&storage, "a");
+    let reader = CheckpointFileReader::open(&*storage, "a", FORMAT, &seal).unwrap();
+    let mut buffer = Vec::new();
+    let end = addresses[3].end();
+    for (offset, length_bytes) in [(addresses[3].offset, 131_171), (end, 1), (u64::MAX, 9)] {
+        let error =
+            reader.read_block(BlockAddress { offset, length_bytes }, &mut buffer).unwrap_err();
+        assert!(matches!(error, IoError::Corrupt { .. }), "{error}");
+        assert_eq!(buffer.capacity(), 0);
+    }
+}
+
+#[test]
 fn a_tail_that_lies_takes_no_memory() {
     let storage = memory();
     let (seal, _) = write_sealed(&storage, "a");

@@ -81,6 +81,12 @@ impl<E> PrefetchSlab<E> {
         prefetch(place.wrapping_add(size_of::<Option<E>>().saturating_sub(1)));
     }
 
+    /// All numbers are below this: a walk over [`get`](Self::get) up to it finds every entry.
+    pub fn number_bound(&self) -> u32 {
+        // `insert` has seen that it fits.
+        self.places.len() as u32
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.places.len() - self.free.len()

@@ -129,8 +129,8 @@ where
         let settings = WindowSettings { selector, aggregate, windows, lateness_ms, late, node };
         let core = WindowCore::open(settings, emit, context)?;
         Ok(match is_sliced {
-            true => boxed_head(SlicedWindows::new(core), next, context),
-            false => boxed_head(PaneWindows::new(core), next, context),
+            true => boxed_head(SlicedWindows::open(core, context)?, next, context),
+            false => boxed_head(PaneWindows::open(core, context)?, next, context),
         })
     }
 

@@ -20,6 +20,17 @@ impl WatermarkEmitter {
         WatermarkEmitter { watermark_ms: i64::MIN, idle: false, due: VecDeque::new() }
     }
 
+    /// What was said last: the watermark, and whether the stream is idle. Nothing must be waiting to be said.
+    pub(super) fn said(&self) -> (i64, bool) {
+        debug_assert!(self.due.is_empty(), "all that was to be said has been");
+        (self.watermark_ms, self.idle)
+    }
+
+    /// Goes on from what was said in the run before, which downstream knows.
+    pub(super) fn restore(&mut self, watermark_ms: i64, idle: bool) {
+        (self.watermark_ms, self.idle) = (watermark_ms, idle);
+    }
+
     pub(super) fn take(&mut self, said: impl Iterator<Item = Control>) {
         said.for_each(|control| match control {
             Control::Watermark(watermark_ms) => self.emit_watermark(watermark_ms),

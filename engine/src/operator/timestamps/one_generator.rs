@@ -2,7 +2,9 @@
 
 use super::WatermarkMaker;
 use super::emitter::WatermarkEmitter;
-use crate::time::{IdlenessTimer, WatermarkGenerator, WatermarkOutput};
+use super::piece::{GeneratorPiece, TimestampsPiece};
+use crate::Result;
+use crate::time::{IdlenessTimer, StrategyState, WatermarkGenerator, WatermarkOutput};
 
 /// See the module docs.
 pub(crate) struct OneGenerator<G> {
@@ -61,11 +63,45 @@ impl<T: 'static, G: WatermarkGenerator<T>> WatermarkMaker<T> for OneGenerator<G>
         left_ns
     }
 
+    fn snapshot(&mut self, now_ns: u64, piece: &mut TimestampsPiece) -> Result {
+        piece.generators.push(GeneratorPiece {
+            split: None,
+            state: self.generator.snapshot_state()?,
+            watermark_ms: piece.watermark_ms,
+            is_idle: piece.is_idle,
+            saw_record: self.saw_record,
+            is_open: true,
+            silent_ns: self.idleness.as_ref().and_then(|timer| timer.silent_ns(now_ns)),
+        });
+        Ok(())
+    }
+
+    fn restore(&mut self, piece: &TimestampsPiece, now_ns: u64) -> Result {
+        let Some(own) = piece.generators.iter().find(|own| own.split.is_none()) else {
+            return Ok(());
+        };
+        restore_generator(&mut self.generator, &own.state)?;
+        self.saw_record = own.saw_record;
+        self.idleness.iter_mut().for_each(|timer| timer.restore(own.silent_ns, now_ns));
+        Ok(())
+    }
+
     fn measures_idleness(&self) -> bool {
         self.idleness.is_some()
     }
 
     fn postpone_ns(&mut self, by_ns: u64) {
         self.idleness.iter_mut().for_each(|timer| timer.postpone_ns(by_ns));
+    }
+}
+
+/// Gives a fresh generator what a checkpoint has of it.
+pub(super) fn restore_generator<T, G: WatermarkGenerator<T>>(
+    generator: &mut G,
+    state: &StrategyState,
+) -> Result {
+    match state.is_none() {
+        true => Ok(()),
+        false => generator.restore_state(state),
     }
 }

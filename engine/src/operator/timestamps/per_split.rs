@@ -6,15 +6,22 @@
 //!    is idle. A split that begins later or comes back behind the watermark holds it until it has caught up, as in Flink.
 //! 4. A split that has ended is forgotten: it neither holds the watermark nor raises it.
 //!
+//! 5. A checkpoint has the generators of open splits by the names of the splits. After a restart a split goes on with its own,
+//!    in whatever subtask it is read; it counts from when the reader is given it, if readers named their splits before.
+//!
 //! **Invariants**
 //! - A slot is given to another split only when no record of the former is waiting: it is freed at a tick.
 //! - Slot 0 is that of records outside any split; it counts once it has had a record, or while it is the only one.
 
 use super::emitter::WatermarkEmitter;
+use super::one_generator::restore_generator;
+use super::piece::{GeneratorPiece, TimestampsPiece};
 use super::{Ticks, WatermarkMaker};
+use crate::Result;
 use crate::operator::source_splits::{SourceSplits, SplitChange};
 use crate::record::{Control, StreamStatus};
 use crate::time::{IdlenessTimer, WatermarkGenerator, WatermarkOutput};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 struct Split<G> {
@@ -29,6 +36,32 @@ struct Split<G> {
 }
 
 impl<G> Split<G> {
+    fn to_piece<T>(&self, split: Option<String>, now_ns: u64) -> Result<GeneratorPiece>
+    where
+        G: WatermarkGenerator<T>,
+    {
+        Ok(GeneratorPiece {
+            split,
+            state: self.generator.snapshot_state()?,
+            watermark_ms: self.watermark_ms,
+            is_idle: self.idle,
+            saw_record: self.saw_record,
+            is_open: self.open,
+            silent_ns: self.idleness.as_ref().and_then(|timer| timer.silent_ns(now_ns)),
+        })
+    }
+
+    fn restore<T>(&mut self, piece: &GeneratorPiece, now_ns: u64) -> Result
+    where
+        G: WatermarkGenerator<T>,
+    {
+        restore_generator(&mut self.generator, &piece.state)?;
+        self.idleness.iter_mut().for_each(|timer| timer.restore(piece.silent_ns, now_ns));
+        self.watermark_ms = piece.watermark_ms;
+        (self.idle, self.saw_record, self.open) = (piece.is_idle, piece.saw_record, piece.is_open);
+        Ok(())
+    }
+
     fn take(&mut self, said: impl Iterator<Item = Control>) {
         said.for_each(|control| match control {
             Control::Watermark(watermark_ms) => {
@@ -50,6 +83,8 @@ pub(crate) struct PerSplit<G> {
     register: Rc<SourceSplits>,
     /// By slot.
     splits: Vec<Split<G>>,
+    /// From a checkpoint, by name: splits that have not begun in this run yet.
+    unclaimed: BTreeMap<String, Split<G>>,
     /// Slots of splits that have ended since the last tick.
     ended: Vec<usize>,
     out: WatermarkOutput,
@@ -65,24 +100,31 @@ impl<G: Clone> PerSplit<G> {
         now_ns: u64,
     ) -> Self {
         let (splits, ended, out) = (Vec::new(), Vec::new(), WatermarkOutput::new());
-        let mut per_split = PerSplit { prototype, idleness, register, splits, ended, out, now_ns };
+        let unclaimed = BTreeMap::new();
+        let mut per_split =
+            PerSplit { prototype, idleness, register, splits, unclaimed, ended, out, now_ns };
         per_split.begin(SourceSplits::OUTSIDE);
         per_split
     }
 
-    fn begin(&mut self, slot: usize) {
-        let fresh = || Split {
+    fn fresh(&self) -> Split<G> {
+        Split {
             generator: self.prototype.clone(),
             idleness: self.idleness.map(|(ticks, ns)| ticks.idleness(ns, self.now_ns)),
             watermark_ms: i64::MIN,
             idle: false,
             saw_record: false,
             open: true,
-        };
+        }
+    }
+
+    fn begin(&mut self, slot: usize) {
+        let known = self.register.id_of(slot).and_then(|id| self.unclaimed.remove(&id));
+        let split = known.unwrap_or_else(|| self.fresh());
         if slot == self.splits.len() {
-            self.splits.push(fresh());
+            self.splits.push(split);
         } else {
-            self.splits[slot] = fresh();
+            self.splits[slot] = split;
         }
         // Slot 0 opens itself with its first record.
         self.splits[SourceSplits::OUTSIDE].open &= slot != SourceSplits::OUTSIDE;
@@ -208,6 +250,40 @@ impl<T: 'static, G: WatermarkGenerator<T> + Clone> WatermarkMaker<T> for PerSpli
         }
         self.combine(emitter);
         least_left_ns
+    }
+
+    fn snapshot(&mut self, now_ns: u64, piece: &mut TimestampsPiece) -> Result {
+        if self.register.has_changes() {
+            self.follow_changes();
+        }
+        piece.names_splits = self.register.names_splits();
+        for (slot, split) in self.splits.iter().enumerate() {
+            if slot == SourceSplits::OUTSIDE || split.open {
+                piece.generators.push(split.to_piece::<T>(self.register.id_of(slot), now_ns)?);
+            }
+        }
+        // The reader has some that it has not named yet in this run.
+        for (id, split) in self.unclaimed.iter().filter(|(id, _)| self.register.knows(id)) {
+            piece.generators.push(split.to_piece::<T>(Some(id.clone()), now_ns)?);
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, piece: &TimestampsPiece, now_ns: u64) -> Result {
+        for stored in &piece.generators {
+            let mut split = self.fresh();
+            split.restore::<T>(stored, now_ns)?;
+            match &stored.split {
+                None => self.splits[SourceSplits::OUTSIDE] = split,
+                Some(id) => {
+                    self.unclaimed.insert(id.clone(), split);
+                }
+            }
+        }
+        if piece.names_splits {
+            self.register.restore_names_splits();
+        }
+        Ok(())
     }
 
     fn measures_idleness(&self) -> bool {

@@ -13,6 +13,7 @@ use crate::operator::keyed::{KeyedLogic, Logic, LogicTwo};
 use crate::operator::side_outputs::SideOutputs;
 use crate::operator::window::body::Body;
 use crate::operator::window::stored::{ShortPart, push_part, split_parts};
+use crate::record::CheckpointId;
 use crate::state::rkyv::rancor::{Error, Source};
 use crate::state::rkyv::util::AlignedVec;
 use crate::state::{Schema, SchemaBuilder, StateError, StateValue};
@@ -48,6 +49,12 @@ impl<L: KeyedLogic> KeyedLogic for AsTagged<L> {
     type Out = L::Out;
     fn is_deep(&mut self) -> bool {
         self.0.is_deep()
+    }
+    fn maintain(&mut self) -> Result {
+        self.0.maintain()
+    }
+    fn snapshot(&mut self, checkpoint: CheckpointId) {
+        self.0.snapshot(checkpoint);
     }
     fn advance(&mut self, watermark: i64) -> bool {
         self.0.advance(watermark)

@@ -18,14 +18,20 @@
 //! - A late element that is still allowed fires its key's windows again at once, the last of them first.
 
 pub(crate) mod body;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod checkpoint_tests;
 pub(crate) mod co_group;
 pub(crate) mod emit;
 pub(crate) mod general;
 pub(crate) mod late;
 pub(crate) mod pane;
+pub(crate) mod part_set;
 pub(crate) mod sessions;
 pub(crate) mod sliced;
 pub(crate) mod stored;
+pub(crate) mod table_bytes;
+pub(crate) mod window_tables;
 
 use crate::Result;
 use crate::function::{AggregateFunction, Collector, KeySelector, OutputTag};
@@ -35,6 +41,7 @@ use crate::operator::opened::Opened;
 use crate::operator::side_outputs::SideOutputs;
 use crate::operator::window::emit::EmitPlain;
 use crate::operator::window::late::LateRecords;
+use crate::operator::window::table_bytes::{TableHeader, TableKind};
 use crate::operator::{Push, StageContext, UserCall};
 use crate::record::NO_TIMESTAMP;
 use crate::window::{AlignedWindows, TimeWindow};
@@ -95,6 +102,17 @@ where
             stage,
             node,
         })
+    }
+
+    /// What a checkpoint says of all windows.
+    pub(crate) fn header(&self, kind: TableKind, next_end_ms: i64) -> TableHeader {
+        TableHeader {
+            kind,
+            max_parallelism: self.stage.max_parallelism,
+            windows: Some(self.windows),
+            watermark: self.watermark,
+            next_end_ms,
+        }
     }
 
     /// Has the watermark passed the last instant of a window that ends at `end_ms`?

@@ -1,29 +1,30 @@
 //! Windows kept one by one: a table of accumulators for each.
+//!
+//! A checkpoint has all open windows and the watermark; which of them have fired follows from that, since a barrier finds
+//! no firing under way. While it is written, elements of a window that it lacks take the slow path.
 
+use crate::Result;
 use crate::function::{AggregateFunction, KeySelector};
 use crate::operator::Push;
+use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedLogic, Logic};
 use crate::operator::side_outputs::SideOutputs;
+use crate::operator::window::WindowCore;
 use crate::operator::window::emit::EmitPlain;
-use crate::operator::window::{Accumulators, WindowCore};
+use crate::operator::window::table_bytes::TableKind;
+use crate::operator::window::window_tables::{WindowTable, WindowTables};
+use crate::record::CheckpointId;
 use crate::window::TimeWindow;
-use std::collections::VecDeque;
 use std::ops::Range;
 use thalweg_state::KeyHash;
-
-struct Pane<K, A> {
-    window: TimeWindow,
-    table: Accumulators<K, A>,
-}
 
 /// See the module docs.
 pub(crate) struct PaneWindows<T, S: KeySelector<T>, A: AggregateFunction<T>, E> {
     core: WindowCore<T, S, A, E>,
-    /// Open windows, by start.
-    panes: VecDeque<Pane<S::Key, A::Accumulator>>,
-    /// Emptied tables, to be filled again.
-    spare: Vec<Accumulators<S::Key, A::Accumulator>>,
-    /// Elements in this piece of time belong to `panes[current]`, none of which has fired. Reset by each watermark.
+    /// Open windows.
+    panes: WindowTables<S::Key, A::Accumulator>,
+    /// Elements in this piece of time belong to `panes.open[current]`, none of which has fired or is lacking in a checkpoint.
+    /// Reset by each watermark and barrier.
     piece: Range<i64>,
     current: Range<usize>,
     /// Windows that have fired, or are firing, lie before this index.
@@ -34,8 +35,6 @@ pub(crate) struct PaneWindows<T, S: KeySelector<T>, A: AggregateFunction<T>, E> 
 
 /// Contains no instant.
 const NOTHING: Range<i64> = 0..0;
-/// Emptied tables that are kept.
-const SPARE_MAX: usize = 4;
 
 impl<T: 'static, S, A, E> PaneWindows<T, S, A, E>
 where
@@ -43,9 +42,18 @@ where
     A: AggregateFunction<T>,
     E: EmitPlain<S::Key, TimeWindow, A::Result>,
 {
-    pub(crate) fn new(core: WindowCore<T, S, A, E>) -> Self {
-        let (panes, spare) = (VecDeque::new(), Vec::new());
-        PaneWindows { core, panes, spare, piece: NOTHING, current: 0..0, fired: 0, bucket: 0 }
+    pub(crate) fn open(core: WindowCore<T, S, A, E>, context: &BuildContext) -> Result<Self> {
+        let panes = WindowTables::new(context, core.node);
+        let mut windows =
+            PaneWindows { core, panes, piece: NOTHING, current: 0..0, fired: 0, bucket: 0 };
+        let header = windows.core.header(TableKind::Panes, i64::MAX);
+        let restored = windows.panes.restore(context, windows.core.node, &header)?;
+        if let Some((watermark, _)) = restored {
+            windows.core.watermark = watermark;
+            let open = &windows.panes.open;
+            windows.fired = open.partition_point(|pane| windows.core.has_fired(pane.window.end));
+        }
+        Ok(windows)
     }
 
     /// Finds or opens the windows of an element outside the current piece of time.
@@ -63,25 +71,25 @@ where
         while self.core.is_over(start + size_ms) {
             start += slide_ms;
         }
-        let first = self.panes.partition_point(|pane| pane.window.start < start);
+        let (Ok(first) | Err(first)) = self.panes.index_of(start);
         let mut index = first;
         while start <= last {
-            if self.panes.get(index).is_none_or(|pane| pane.window.start != start) {
+            if self.panes.open.get(index).is_none_or(|pane| pane.window.start != start) {
                 self.open_window(index, TimeWindow { start, end: start + size_ms });
             }
             index += 1;
             start = start.saturating_add(slide_ms);
         }
         self.current = first..index;
-        // While a window among them has fired, each element has to be looked at.
-        let all_open = !self.core.has_fired(self.panes[first].window.end);
-        self.piece = if all_open { piece.start..piece.end } else { NOTHING };
+        // While a window among them has fired, each element has to be looked at; also while a checkpoint lacks one.
+        let all_open = !self.core.has_fired(self.panes.open[first].window.end);
+        let is_plain = all_open && !self.panes.lacks(first..index);
+        self.piece = if is_plain { piece.start..piece.end } else { NOTHING };
         Ok(())
     }
 
     fn open_window(&mut self, index: usize, window: TimeWindow) {
-        let table = self.spare.pop().unwrap_or_default();
-        self.panes.insert(index, Pane { window, table });
+        self.panes.insert(index, window);
         if self.core.has_fired(window.end) {
             self.fired += 1;
         }
@@ -105,8 +113,9 @@ where
         }
         // The last window first, as in Flink, where some of them fire again.
         for index in self.current.clone().rev() {
+            self.panes.before_change(index, hash);
             let PaneWindows { core, panes, .. } = self;
-            let Pane { window, table } = &mut panes[index];
+            let WindowTable { window, table, .. } = &mut panes.open[index];
             let (key, accumulator) = core.add(hash, &record, table);
             if core.has_fired(window.end) {
                 core.fire_key(*window, (key, accumulator), next);
@@ -116,17 +125,12 @@ where
 
     /// Gives up windows for which nothing more is accepted.
     fn close_windows(&mut self) {
-        while let Some(pane) = self.panes.front()
+        while let Some(pane) = self.panes.open.front()
             && self.fired > 0
             && self.core.is_over(pane.window.end)
         {
-            let pane = self.panes.pop_front().expect("there is one");
+            self.panes.pop_front();
             self.fired -= 1;
-            if self.spare.len() < SPARE_MAX {
-                let mut table = pane.table;
-                table.clear();
-                self.spare.push(table);
-            }
         }
     }
 }
@@ -146,14 +150,25 @@ where
 
     fn is_deep(&mut self) -> bool {
         let current = self.current.clone();
-        self.panes.range_mut(current).any(|pane| pane.table.is_deep())
+        self.panes.open.range_mut(current).any(|pane| pane.table.is_deep())
+    }
+
+    fn maintain(&mut self) -> Result {
+        self.panes.step();
+        Ok(())
+    }
+
+    fn snapshot(&mut self, checkpoint: CheckpointId) {
+        debug_assert_eq!(self.bucket, 0, "a barrier comes when nothing is firing");
+        self.panes.begin_copy(checkpoint, &self.core.header(TableKind::Panes, i64::MAX));
+        self.piece = NOTHING;
     }
 
     fn advance(&mut self, watermark: i64) -> bool {
         self.core.watermark = watermark;
-        let next = self.panes.get(self.fired).map(|pane| pane.window.end);
+        let next = self.panes.open.get(self.fired).map(|pane| pane.window.end);
         let fires = next.is_some_and(|end_ms| self.core.has_fired(end_ms));
-        let first = self.panes.front().map(|pane| pane.window.end);
+        let first = self.panes.open.front().map(|pane| pane.window.end);
         let closes = first.is_some_and(|end_ms| self.core.is_over(end_ms));
         if fires || closes {
             self.piece = NOTHING;
@@ -164,7 +179,7 @@ where
 
     fn fire<D: Push<E::Out>>(&mut self, budget: usize, next: &mut D) -> bool {
         let mut left = budget;
-        while let Some(pane) = self.panes.get(self.fired)
+        while let Some(pane) = self.panes.open.get(self.fired)
             && self.core.has_fired(pane.window.end)
         {
             while self.bucket < pane.table.bucket_count() {
@@ -201,14 +216,14 @@ where
             return self.apply_slowly((hash, record, timestamp), next);
         }
         let PaneWindows { core, panes, current, .. } = self;
-        for pane in panes.range_mut(current.clone()) {
+        for pane in panes.open.range_mut(current.clone()) {
             core.add(hash, &record, &mut pane.table);
         }
     }
 
     #[inline(always)]
     fn hint(&self, hash: u32) {
-        if let Some(pane) = self.panes.get(self.current.start) {
+        if let Some(pane) = self.panes.open.get(self.current.start) {
             pane.table.hint(KeyHash::from_u32(hash));
         }
     }

@@ -3,22 +3,25 @@
 //! A slice is the time between two window boundaries; all its elements belong to the same windows. When the watermark
 //! passes the end of a window, its slices are merged into one table, in bounded steps, and emitted from there. (The
 //! paper behind it: Li et al., "No pane, no gain", SIGMOD Record 2005.)
+//!
+//! A checkpoint has all slices, the watermark and the next window to fire; a barrier finds no firing under way. While it
+//! is written, elements of a slice that it lacks take the slow path.
 
+use crate::Result;
 use crate::function::{AggregateFunction, KeySelector};
 use crate::operator::Push;
+use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedLogic, Logic};
 use crate::operator::side_outputs::SideOutputs;
 use crate::operator::window::emit::EmitPlain;
+use crate::operator::window::table_bytes::TableKind;
+use crate::operator::window::window_tables::{WindowTable, WindowTables};
 use crate::operator::window::{Accumulators, WindowCore};
+use crate::record::CheckpointId;
 use crate::window::TimeWindow;
 use std::collections::VecDeque;
 use std::ops::Range;
 use thalweg_state::{Key, KeyHash};
-
-struct Slice<K, A> {
-    piece: TimeWindow,
-    table: Accumulators<K, A>,
-}
 
 /// Where the firing of a window stands.
 enum Firing {
@@ -31,12 +34,12 @@ enum Firing {
 /// See the module docs.
 pub(crate) struct SlicedWindows<T, S: KeySelector<T>, A: AggregateFunction<T>, E> {
     core: WindowCore<T, S, A, E>,
-    /// Slices that some window still needs, by start.
-    slices: VecDeque<Slice<S::Key, A::Accumulator>>,
-    spare: Vec<Accumulators<S::Key, A::Accumulator>>,
+    /// Slices that some window still needs.
+    slices: WindowTables<S::Key, A::Accumulator>,
     /// The window that fires, merged.
     merged: Accumulators<S::Key, A::Accumulator>,
-    /// Elements in this piece of time belong to `slices[current]`, none of whose windows has fired.
+    /// Elements in this piece of time belong to `slices.open[current]`, none of whose windows has fired and which no
+    /// checkpoint lacks.
     piece: Range<i64>,
     current: usize,
     /// The end of the first window that has not fired; `i64::MAX` while there is no slice.
@@ -46,7 +49,6 @@ pub(crate) struct SlicedWindows<T, S: KeySelector<T>, A: AggregateFunction<T>, E
 
 /// Contains no instant.
 const NOTHING: Range<i64> = 0..0;
-const SPARE_MAX: usize = 4;
 
 impl<T: 'static, S, A, E> SlicedWindows<T, S, A, E>
 where
@@ -54,17 +56,24 @@ where
     A: AggregateFunction<T>,
     E: EmitPlain<S::Key, TimeWindow, A::Result>,
 {
-    pub(crate) fn new(core: WindowCore<T, S, A, E>) -> Self {
-        SlicedWindows {
+    pub(crate) fn open(core: WindowCore<T, S, A, E>, context: &BuildContext) -> Result<Self> {
+        let slices = WindowTables::new(context, core.node);
+        let mut windows = SlicedWindows {
             core,
-            slices: VecDeque::new(),
-            spare: Vec::new(),
+            slices,
             merged: Accumulators::default(),
             piece: NOTHING,
             current: 0,
             next_end_ms: i64::MAX,
             firing: Firing::Merging(0, 0),
+        };
+        let header = windows.core.header(TableKind::Slices, i64::MAX);
+        let restored = windows.slices.restore(context, windows.core.node, &header)?;
+        if let Some((watermark, next_end_ms)) = restored {
+            windows.core.watermark = watermark;
+            windows.next_end_ms = next_end_ms;
         }
+        Ok(windows)
     }
 
     /// An element outside the current piece of time; some of its windows may have fired already.
@@ -84,22 +93,23 @@ where
         if self.core.is_over(last + size_ms) {
             return self.core.drop_late(record, timestamp);
         }
-        let index = self.slices.partition_point(|slice| slice.piece.start < piece.start);
-        if self.slices.get(index).is_none_or(|slice| slice.piece.start != piece.start) {
-            let table = self.spare.pop().unwrap_or_default();
-            self.slices.insert(index, Slice { piece, table });
+        let index = self.slices.index_of(piece.start).unwrap_or_else(|index| {
+            self.slices.insert(index, piece);
             if index <= self.current {
                 self.current += 1; // it has moved up
             }
-        }
-        self.core.add(hash, &record, &mut self.slices[index].table);
+            index
+        });
+        self.slices.before_change(index, hash);
+        self.core.add(hash, &record, &mut self.slices.open[index].table);
         let first_end_ms = self.core.windows.first_start(piece.end) + size_ms;
         self.schedule(first_end_ms);
         if self.core.has_fired(first_end_ms) {
             return self.fire_again(hash, &record, first_end_ms, last, next);
         }
         self.current = index;
-        self.piece = piece.start..piece.end;
+        let is_plain = !self.slices.lacks(index..index + 1);
+        self.piece = if is_plain { piece.start..piece.end } else { NOTHING };
     }
 
     /// Makes sure that the first of the windows from `end_ms` on that has not fired will.
@@ -142,7 +152,8 @@ where
         let hash = KeyHash::from_u32(hash);
         let key = self.core.selector.with_key(record, Clone::clone);
         let mut merged: Option<A::Accumulator> = None;
-        for slice in slices_of(&self.slices, window).map(|index| &self.slices[index]) {
+        let slices = &self.slices.open;
+        for slice in slices_of(slices, window).map(|index| &slices[index]) {
             let Some((_, part)) = slice.table.find(hash, |entry| entry.0 == key) else { continue };
             match &mut merged {
                 Some(into) => self.core.aggregate.merge(into, part),
@@ -170,9 +181,9 @@ where
     fn merge_slices(&mut self, window: TimeWindow, left: &mut usize) -> bool {
         let SlicedWindows { core, slices, merged, firing, .. } = self;
         let Firing::Merging(done, bucket) = firing else { return true };
-        let range = slices_of(slices, window);
+        let range = slices_of(&slices.open, window);
         while let Some(index) = range.clone().nth(*done) {
-            let table = &slices[index].table;
+            let table = &slices.open[index].table;
             while *bucket < table.bucket_count() {
                 if *left == 0 {
                     return false;
@@ -216,10 +227,10 @@ where
         let fired = self.next_end_ms;
         let size_ms = self.core.windows.size_ms;
         let start_ms = fired - size_ms + self.core.windows.slide_ms;
-        let needed = self.slices.iter().find(|slice| slice.piece.start >= start_ms);
+        let needed = self.slices.open.iter().find(|slice| slice.window.start >= start_ms);
         self.next_end_ms = match needed {
             Some(slice) => {
-                let first = self.core.windows.first_start(slice.piece.end) + size_ms;
+                let first = self.core.windows.first_start(slice.window.end) + size_ms;
                 first.max(fired + self.core.windows.slide_ms)
             }
             None => i64::MAX,
@@ -227,31 +238,23 @@ where
     }
 
     /// Are all windows of this slice over?
-    fn is_over(&self, slice: &Slice<S::Key, A::Accumulator>) -> bool {
+    fn is_over(&self, slice: &WindowTable<S::Key, A::Accumulator>) -> bool {
         let windows = &self.core.windows;
-        self.core.is_over(windows.last_start(slice.piece.start) + windows.size_ms)
+        self.core.is_over(windows.last_start(slice.window.start) + windows.size_ms)
     }
 
     /// Gives up slices all of whose windows are over.
     fn drop_slices(&mut self) {
-        while let Some(slice) = self.slices.front() {
-            if !self.is_over(slice) {
-                return;
-            }
-            let slice = self.slices.pop_front().expect("there is one");
-            if self.spare.len() < SPARE_MAX {
-                let mut table = slice.table;
-                table.clear();
-                self.spare.push(table);
-            }
+        while self.slices.open.front().is_some_and(|slice| self.is_over(slice)) {
+            self.slices.pop_front();
         }
     }
 }
 
 /// Indices of the slices of a window.
-fn slices_of<K, A>(slices: &VecDeque<Slice<K, A>>, window: TimeWindow) -> Range<usize> {
-    let first = slices.partition_point(|slice| slice.piece.start < window.start);
-    let end = slices.partition_point(|slice| slice.piece.start < window.end);
+fn slices_of<K, A>(slices: &VecDeque<WindowTable<K, A>>, window: TimeWindow) -> Range<usize> {
+    let first = slices.partition_point(|slice| slice.window.start < window.start);
+    let end = slices.partition_point(|slice| slice.window.start < window.end);
     first..end
 }
 
@@ -278,14 +281,26 @@ where
     type Out = E::Out;
 
     fn is_deep(&mut self) -> bool {
-        self.slices.get_mut(self.current).is_some_and(|slice| slice.table.is_deep())
+        self.slices.open.get_mut(self.current).is_some_and(|slice| slice.table.is_deep())
+    }
+
+    fn maintain(&mut self) -> Result {
+        self.slices.step();
+        Ok(())
+    }
+
+    fn snapshot(&mut self, checkpoint: CheckpointId) {
+        debug_assert!(self.merged.is_empty(), "a barrier comes when nothing is firing");
+        let header = self.core.header(TableKind::Slices, self.next_end_ms);
+        self.slices.begin_copy(checkpoint, &header);
+        self.piece = NOTHING;
     }
 
     fn advance(&mut self, watermark: i64) -> bool {
         self.core.watermark = watermark;
         let fires = self.next_end_ms != i64::MAX && self.next_end_ms - 1 <= watermark;
         let closes = self.core.lateness_ms > 0
-            && self.slices.front().is_some_and(|slice| self.is_over(slice));
+            && self.slices.open.front().is_some_and(|slice| self.is_over(slice));
         if fires || closes {
             self.piece = NOTHING;
         }
@@ -321,12 +336,12 @@ where
         if !self.piece.contains(&timestamp) {
             return self.apply_slowly((hash, record, timestamp), next);
         }
-        self.core.add(hash, &record, &mut self.slices[self.current].table);
+        self.core.add(hash, &record, &mut self.slices.open[self.current].table);
     }
 
     #[inline(always)]
     fn hint(&self, hash: u32) {
-        if let Some(slice) = self.slices.get(self.current) {
+        if let Some(slice) = self.slices.open.get(self.current) {
             slice.table.hint(KeyHash::from_u32(hash));
         }
     }

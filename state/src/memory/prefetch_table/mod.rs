@@ -197,6 +197,35 @@ impl<E> PrefetchTable<E> {
         self.table.bucket(index)
     }
 
+    /// How many parts the table has grown to; at least one. Each is walked by itself, undisturbed by what is inserted
+    /// into and removed from others: a copy of the table can be made part by part while it changes, if each part is
+    /// copied before its first change.
+    #[must_use]
+    pub fn part_count(&self) -> usize {
+        self.table.parts_count()
+    }
+
+    /// The part that entries of this hash lie in. A part that grows too large keeps its number and gives half of its
+    /// entries to a part with a new number. Looks for it: a pointer a part.
+    #[must_use]
+    pub fn part_of(&self, hash: KeyHash) -> usize {
+        self.table.parts.number(hash).unwrap_or(0)
+    }
+
+    /// Number of buckets of a part.
+    #[must_use]
+    pub fn part_bucket_count(&self, part: usize) -> usize {
+        self.table.numbered_part(part).map_or(0, |part| part.table.num_buckets())
+    }
+
+    /// The entry in bucket `index` of a part, if there is one: a walk of the part as [`bucket`](Self::bucket) is of the
+    /// table.
+    #[inline]
+    #[must_use]
+    pub fn part_bucket(&self, part: usize, index: usize) -> Option<&E> {
+        self.table.numbered_part(part)?.table.get_bucket(index)
+    }
+
     /// Memory of buckets and control bytes; what entries own elsewhere is not counted.
     #[inline]
     pub fn allocation_bytes(&self) -> usize {

@@ -217,6 +217,15 @@ impl<E, M: Marks> PartedTable<E, M> {
         }
     }
 
+    /// As [`part_of_number`](Self::part_of_number), to read.
+    #[inline]
+    pub(super) fn numbered_part(&self, number: usize) -> Option<&Part<E, M>> {
+        match self.parts.is_empty() {
+            true => (number == 0).then_some(&self.whole),
+            false => self.parts.get(number),
+        }
+    }
+
     /// How many parts there are, the undivided table being one.
     pub(in crate::memory) fn parts_count(&self) -> usize {
         self.parts.len().max(1)

@@ -224,3 +224,49 @@ fn marks_follow_their_entries() {
         assert!(part.marks.0.iter().all(lies_in));
     }
 }
+
+/// A copy that is made part by part while the table changes, each part before its first change.
+#[test]
+fn a_copy_by_parts_is_the_table_as_it_was() {
+    for (seed, entries) in
+        [(1, 3), (2, WIDE_CAPACITY / 2), (3, WIDE_CAPACITY), (4, 9 * WIDE_CAPACITY)]
+    {
+        let (mut table, mut model) = (PrefetchTable::new(), BTreeMap::new());
+        let mut random = SplitMix64::new(seed);
+        let mut add = |table: &mut PrefetchTable<Wide>, key: u64| {
+            let make = || wide(key, 0);
+            table.find_or_insert_with(KeyHash::of(&key), |e| e.0 == key, rehash_wide, make).1 += 1;
+        };
+        for key in 0..entries {
+            add(&mut table, key);
+            model.insert(key, 1);
+        }
+        let mut missing: Vec<usize> = (0..table.part_count()).collect();
+        let mut copy = BTreeMap::new();
+        let mut take = |table: &PrefetchTable<Wide>, part| {
+            let buckets = 0..table.part_bucket_count(part);
+            let entries = buckets.filter_map(|index| table.part_bucket(part, index));
+            entries.for_each(|entry| assert_eq!(copy.insert(entry.0, entry.1), None));
+        };
+        while let Some(part) = missing.first().copied() {
+            for _ in 0..200 {
+                let key = random.below(4 * entries);
+                let touched = table.part_of(KeyHash::of(&key));
+                if let Some(at) = missing.iter().position(|part| *part == touched) {
+                    take(&table, missing.swap_remove(at));
+                }
+                add(&mut table, key);
+            }
+            if let Some(at) = missing.iter().position(|missing| *missing == part) {
+                take(&table, missing.swap_remove(at));
+            }
+        }
+        assert_eq!(copy, model, "seed {seed}");
+        let walked = (0..table.part_count()).map(|part| {
+            (0..table.part_bucket_count(part))
+                .filter(|i| table.part_bucket(part, *i).is_some())
+                .count()
+        });
+        assert_eq!(walked.sum::<usize>(), table.len());
+    }
+}

@@ -11,6 +11,9 @@
 //!
 //! The answers are those of the general operator (a test holds them against each other).
 //!
+//! A checkpoint has the sessions and the watermark; index and queue are made of them again. While it is written
+//! (see `session_copy`), all elements take the slow path: the fast one finds no session open after the end of time.
+//!
 //! **Cost.** Per open session: key, accumulator, 24 bytes of times, 9 of the index, and 4 in the queue.
 //!
 //! **Rules** (Flink's `EventTimeSessionWindows` with `EventTimeTrigger`)
@@ -27,6 +30,7 @@
 //!   times are left over from merging and lead nowhere.
 
 mod due_queue;
+mod session_copy;
 
 use crate::Result;
 use crate::function::{AggregateFunction, Collector, KeySelector, OutputTag};
@@ -34,13 +38,18 @@ use crate::graph::NodeId;
 use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedLogic, Logic};
 use crate::operator::opened::Opened;
+use crate::operator::pieces::{Notice, Piece};
 use crate::operator::side_outputs::SideOutputs;
 use crate::operator::window::emit::EmitPlain;
 use crate::operator::window::late::LateRecords;
+use crate::operator::window::table_bytes::{TableEntry, TableHeader, TableKind};
+use crate::operator::window::window_tables::{PIECE, STEP, restore_pieces};
 use crate::operator::{Push, StageContext, UserCall};
-use crate::record::NO_TIMESTAMP;
+use crate::record::{CheckpointId, NO_TIMESTAMP};
+use crate::state::StateError;
 use crate::window::{AlignedWindows, TimeWindow};
 use due_queue::DueQueue;
+use session_copy::SessionCopy;
 use std::rc::Rc;
 use thalweg_state::{Key, KeyHash, PrefetchSlab, PrefetchTable};
 
@@ -82,11 +91,16 @@ pub(crate) struct SessionWindows<T, S: KeySelector<T>, A: AggregateFunction<T>, 
     late: LateRecords<T>,
     sides: SideOutputs,
     watermark: i64,
+    /// Sessions that end after this are open for the fast path: those after the watermark, or none while a checkpoint is
+    /// written.
+    open_after_ms: i64,
     index: PrefetchTable<Entry>,
     sessions: PrefetchSlab<Session<S::Key, A::Accumulator>>,
     queue: DueQueue,
     /// The time that is being served, its numbers, and the next of them.
     serving: Option<(i64, Vec<u32>, usize)>,
+    copying: Option<SessionCopy>,
+    checkpoints: Piece,
     stage: Rc<StageContext>,
     node: NodeId,
 }
@@ -162,7 +176,7 @@ where
         let sides = context.open_sides(node)?;
         let stage = context.stage.clone();
         let late = LateRecords::new(late, stage.clone(), node);
-        Ok(SessionWindows {
+        let mut windows = SessionWindows {
             selector,
             aggregate,
             emit,
@@ -171,13 +185,179 @@ where
             late,
             sides,
             watermark: i64::MIN,
+            open_after_ms: i64::MIN,
             index: PrefetchTable::new(),
             sessions: PrefetchSlab::new(),
             queue: DueQueue::new(gap_ms),
             serving: None,
+            copying: None,
+            checkpoints: context.piece(node, PIECE),
             stage,
             node,
-        })
+        };
+        windows.restore(context)?;
+        Ok(windows)
+    }
+
+    /// Goes on from a checkpoint, if there is one.
+    fn restore(&mut self, context: &BuildContext) -> Result {
+        let mut scheduled = Vec::new();
+        let header = self.header();
+        let SessionWindows { sessions, index, .. } = self;
+        let take = |entry: TableEntry<S::Key, A::Accumulator>| {
+            let TableEntry { hash, times: [start_ms, end_ms, scheduled_ms], .. } = entry;
+            let TableEntry { key, accumulator, .. } = entry;
+            let session = Session { key, start_ms, end_ms, scheduled_ms, accumulator };
+            let number = sessions.insert(session);
+            index.insert_unique(hash, (hash.as_u32(), number), rehash);
+            scheduled.push((scheduled_ms, number));
+        };
+        let Some((watermark, _)) = restore_pieces(context, self.node, &header, take)? else {
+            return Ok(());
+        };
+        (self.watermark, self.open_after_ms) = (watermark, watermark);
+        // In order of time, as the queue likes it.
+        scheduled.sort_unstable();
+        for (at_ms, number) in scheduled {
+            if at_ms < i64::MAX {
+                self.queue.push(at_ms, number);
+            }
+        }
+        Ok(())
+    }
+
+    fn header(&self) -> TableHeader {
+        TableHeader {
+            kind: TableKind::Sessions,
+            max_parallelism: self.stage.max_parallelism,
+            windows: None,
+            watermark: self.watermark,
+            next_end_ms: i64::MAX,
+        }
+    }
+
+    /// Writes up to so many sessions that the checkpoint at hand lacks; delivers it when it lacks none.
+    #[cold]
+    fn copy(&mut self, budget: usize) {
+        // Also keeps the core from sleeping before all is written.
+        self.stage.task.worked(1);
+        while let Some(notice) = self.checkpoints.next_notice() {
+            if self.copying.as_ref().is_some_and(|c| notice == Notice::Aborted(c.checkpoint)) {
+                return self.end_copy();
+            }
+        }
+        let Some(copy) = &mut self.copying else { return };
+        match copy.write(budget, &self.sessions) {
+            Ok(false) => {}
+            Ok(true) => {
+                if let Some(copy) = self.copying.take() {
+                    self.checkpoints.deliver(copy.checkpoint, copy.finish());
+                }
+                self.end_copy();
+            }
+            Err(error) => self.give_up_copy(error),
+        }
+    }
+
+    #[cold]
+    fn give_up_copy(&mut self, error: StateError) {
+        if let Some(copy) = self.copying.take() {
+            self.checkpoints.decline(copy.checkpoint, error.into());
+        }
+        self.end_copy();
+    }
+
+    fn end_copy(&mut self) {
+        self.copying = None;
+        self.open_after_ms = self.watermark;
+    }
+
+    /// Writes sessions that are about to change.
+    fn copy_first(&mut self, numbers: &[u32]) {
+        let SessionWindows { copying: Some(copy), sessions, .. } = self else { return };
+        let mut numbers = numbers.iter();
+        if let Err(error) = numbers.try_for_each(|number| copy.before_change(*number, sessions)) {
+            self.give_up_copy(error);
+        }
+    }
+
+    /// Writes the sessions of a key that touch a window.
+    fn copy_touched(&mut self, hash: u32, record: &T, (start_ms, end_ms): (i64, i64)) {
+        let SessionWindows { selector, index, sessions, .. } = self;
+        let mut touched = Vec::new();
+        selector.with_key(record, |key| {
+            index.find(KeyHash::from_u32(hash), |entry| {
+                if entry.0 == hash
+                    && let Some(session) = sessions.get(entry.1)
+                    && session.touches(start_ms, end_ms)
+                    && session.key == *key
+                {
+                    touched.push(entry.1);
+                }
+                false
+            });
+        });
+        self.copy_first(&touched);
+    }
+
+    /// Puts an element into the open session of its key that it touches, or opens one; false if that is not enough.
+    #[inline(always)]
+    fn apply_to_open<const IS_COPYING: bool>(
+        &mut self,
+        hash: u32,
+        record: &T,
+        timestamp: i64,
+    ) -> bool {
+        let SessionWindows { selector, aggregate, index, sessions, queue, copying, .. } = self;
+        let open_after_ms = if IS_COPYING { self.watermark } else { self.open_after_ms };
+        let key_hash = KeyHash::from_u32(hash);
+        let (start_ms, end_ms) = (timestamp, timestamp.saturating_add(self.gap_ms));
+        let call = UserCall::begin(&self.stage, self.node);
+        let is_done = selector.with_key(record, |key| {
+            let mut touched = Touched::None;
+            // Looks at all entries of the hash, and takes none.
+            index.find(key_hash, |entry| {
+                if entry.0 == hash
+                    && let Some(session) = sessions.get(entry.1)
+                    && session.touches(start_ms, end_ms)
+                    && session.key == *key
+                {
+                    touched = match touched {
+                        Touched::None => Touched::One(entry.1),
+                        _ => Touched::Several,
+                    };
+                }
+                false
+            });
+            match touched {
+                Touched::One(number) => {
+                    let Some(session) = sessions.get_mut(number) else { return false };
+                    let last_ms = session.last_ms().max(end_ms - 1);
+                    let is_open = last_ms > open_after_ms && session.scheduled_ms <= last_ms;
+                    if is_open {
+                        session.extend(start_ms, end_ms);
+                        aggregate.add(&mut session.accumulator, record);
+                    }
+                    is_open
+                }
+                Touched::None if end_ms - 1 > open_after_ms && !is_misfit(timestamp) => {
+                    let mut accumulator = aggregate.create_accumulator();
+                    aggregate.add(&mut accumulator, record);
+                    let (key, scheduled_ms) = (key.clone(), end_ms - 1);
+                    let session = Session { key, start_ms, end_ms, scheduled_ms, accumulator };
+                    let number = sessions.insert(session);
+                    if IS_COPYING && let Some(copy) = copying {
+                        copy.leave_out(number);
+                    }
+                    index.insert_unique(key_hash, (hash, number), rehash);
+                    queue.push(scheduled_ms, number);
+                    true
+                }
+                _ => false,
+            }
+        });
+        call.end();
+        is_done
     }
 
     /// An element that joins several sessions, or one that has fired, or that comes late.
@@ -192,6 +372,12 @@ where
             return self.stage.fail(self.node, AlignedWindows::misfit(timestamp).into());
         }
         let (start_ms, end_ms) = (timestamp, timestamp.saturating_add(self.gap_ms));
+        if self.copying.is_some() {
+            self.copy_touched(hash, &record, (start_ms, end_ms));
+            if self.apply_to_open::<true>(hash, &record, timestamp) {
+                return;
+            }
+        }
         let key = self.selector.with_key(&record, Clone::clone);
         let touched = self.take_touched(hash, &key, start_ms, end_ms);
         let cleanup_ms = (end_ms - 1).saturating_add(self.lateness_ms);
@@ -212,6 +398,9 @@ where
         let scheduled_ms = session.scheduled_ms;
         // A new number also for what was there before: the queue knows it by that from now on.
         let number = self.sessions.insert(session);
+        if let Some(copy) = &mut self.copying {
+            copy.leave_out(number);
+        }
         self.index.insert_unique(KeyHash::from_u32(hash), (hash, number), rehash);
         if scheduled_ms < i64::MAX {
             self.queue.push(scheduled_ms, number);
@@ -340,8 +529,31 @@ where
         self.index.is_deep() || self.sessions.allocation_bytes() > DEEP_BYTES
     }
 
+    fn maintain(&mut self) -> Result {
+        if self.copying.is_some() {
+            self.copy(STEP);
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, checkpoint: CheckpointId) {
+        debug_assert!(self.serving.is_none(), "a barrier comes when nothing is firing");
+        while self.copying.is_some() {
+            // The one before is wanted as well, and there is one at a time.
+            self.copy(usize::MAX);
+        }
+        self.copying = Some(SessionCopy::begin(checkpoint, &self.header(), &self.sessions));
+        self.open_after_ms = i64::MAX;
+        if self.sessions.is_empty() {
+            self.copy(usize::MAX);
+        }
+    }
+
     fn advance(&mut self, watermark: i64) -> bool {
         self.watermark = watermark;
+        if self.copying.is_none() {
+            self.open_after_ms = watermark;
+        }
         self.queue.next_ms() <= watermark && self.queue.next_ms() != i64::MAX
     }
 
@@ -353,6 +565,9 @@ where
                 self.queue.take(self.watermark).map(|(due_ms, numbers)| (due_ms, numbers, 0))
             });
             let Some((due_ms, numbers, mut at)) = taken else { return true };
+            if self.copying.is_some() {
+                self.copy_first(&numbers[at..numbers.len().min(at + left)]);
+            }
             while at < numbers.len() && left > 0 {
                 if let Some(number) = numbers.get(at + AHEAD) {
                     self.sessions.hint(*number);
@@ -385,52 +600,7 @@ where
 {
     #[inline(always)]
     fn apply<D: Push<E::Out>>(&mut self, hash: u32, record: T, timestamp: i64, next: &mut D) {
-        let SessionWindows { selector, aggregate, index, sessions, queue, .. } = self;
-        let (watermark, key_hash) = (self.watermark, KeyHash::from_u32(hash));
-        let (start_ms, end_ms) = (timestamp, timestamp.saturating_add(self.gap_ms));
-        let call = UserCall::begin(&self.stage, self.node);
-        let is_done = selector.with_key(&record, |key| {
-            let mut touched = Touched::None;
-            // Looks at all entries of the hash, and takes none.
-            index.find(key_hash, |entry| {
-                if entry.0 == hash
-                    && let Some(session) = sessions.get(entry.1)
-                    && session.touches(start_ms, end_ms)
-                    && session.key == *key
-                {
-                    touched = match touched {
-                        Touched::None => Touched::One(entry.1),
-                        _ => Touched::Several,
-                    };
-                }
-                false
-            });
-            match touched {
-                Touched::One(number) => {
-                    let Some(session) = sessions.get_mut(number) else { return false };
-                    let last_ms = session.last_ms().max(end_ms - 1);
-                    let is_open = last_ms > watermark && session.scheduled_ms <= last_ms;
-                    if is_open {
-                        session.extend(start_ms, end_ms);
-                        aggregate.add(&mut session.accumulator, &record);
-                    }
-                    is_open
-                }
-                Touched::None if end_ms - 1 > watermark && !is_misfit(timestamp) => {
-                    let mut accumulator = aggregate.create_accumulator();
-                    aggregate.add(&mut accumulator, &record);
-                    let (key, scheduled_ms) = (key.clone(), end_ms - 1);
-                    let session = Session { key, start_ms, end_ms, scheduled_ms, accumulator };
-                    let number = sessions.insert(session);
-                    index.insert_unique(key_hash, (hash, number), rehash);
-                    queue.push(scheduled_ms, number);
-                    true
-                }
-                _ => false,
-            }
-        });
-        call.end();
-        if !is_done {
+        if !self.apply_to_open::<false>(hash, &record, timestamp) {
             self.apply_slowly((hash, record, timestamp), next);
         }
     }

@@ -1,0 +1,227 @@
+//! Where the checkpoints of a job are: a directory, or the memory of the process.
+//!
+//! ```text
+//! DIRECTORY/LOCK, ROOT, files/, manifests/     the stores of keyed operators (thalweg_state::StateRoot)
+//! DIRECTORY/checkpoints/00000000000000000007.chk     a complete checkpoint (metadata.rs)
+//! ```
+//!
+//! 1. A checkpoint is complete when its metadata file has its name, durably: what it refers to was durable before.
+//! 2. It is given up by removing that name, durably, before any of its files.
+//! 3. Which one a job goes on from is found by [`CheckpointStore::latest`]: the newest, or an older one if that is damaged and no
+//!    sink can have committed a newer.
+//!
+//! **Invariants**
+//! - One job of one process at a time: the lock of the `StateRoot` is held as long as this lives.
+//! - Ids are never used again: [`CheckpointStore::last_id`] counts damaged ones too.
+
+use super::metadata::{CheckpointMetadata, MetadataError};
+use crate::record::CheckpointId;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use thalweg_io::IoError;
+use thalweg_io::crash_point;
+use thalweg_io::storage::{Storage, create_durable_dir_all};
+use thalweg_state::{StateRoot, StoreError};
+
+const SUFFIX: &str = "chk";
+
+/// Where removing a checkpoint can be made to crash.
+pub(crate) mod crash_points {
+    pub(crate) const BEFORE_UNLINK: &str = "ckpt.before_unlink";
+    pub(crate) const AFTER_UNLINK: &str = "ckpt.after_unlink";
+}
+
+/// Checkpoints cannot be kept here, or none of those that are here can be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CheckpointStoreError {
+    #[error("the checkpoint directory {}: {source}", directory.display())]
+    Io { directory: PathBuf, source: IoError },
+    #[error("the checkpoint directory {}: {source}", directory.display())]
+    Root { directory: PathBuf, source: StoreError },
+    #[error(
+        "checkpoint {newest} in {} cannot be used: {source}. Checkpoint {older} is whole, but sinks may have committed \
+         results behind it, which would come twice: set `allow_repeated_commits` to go on from it all the same",
+        directory.display()
+    )]
+    BehindCommit {
+        directory: PathBuf,
+        newest: CheckpointId,
+        older: CheckpointId,
+        source: Box<MetadataError>,
+    },
+    #[error(
+        "none of the {count} checkpoints in {} can be used; the newest: {source}. Set `restore = \"nothing\"` to begin anew",
+        directory.display()
+    )]
+    NoneUsable { directory: PathBuf, count: usize, source: Box<MetadataError> },
+    #[error(
+        "the checkpoints in {} are of the job '{found}', not of '{expected}'; give each job a directory of its own",
+        directory.display()
+    )]
+    OtherJob { directory: PathBuf, expected: String, found: String },
+}
+
+/// See the module docs.
+#[derive(Debug)]
+pub(crate) struct CheckpointStore {
+    storage: Arc<dyn Storage>,
+    directory: PathBuf,
+    root: Arc<StateRoot>,
+}
+
+impl CheckpointStore {
+    /// Takes the directory, and makes it if there is none.
+    pub(crate) fn open(
+        storage: Arc<dyn Storage>,
+        directory: &Path,
+    ) -> Result<Self, CheckpointStoreError> {
+        let checkpoints = directory.join("checkpoints");
+        let io = |source| CheckpointStoreError::Io { directory: directory.to_path_buf(), source };
+        create_durable_dir_all(&*storage, &checkpoints).map_err(io)?;
+        let root = StateRoot::open(directory, storage.clone()).map_err(|source| {
+            CheckpointStoreError::Root { directory: directory.to_path_buf(), source }
+        })?;
+        Ok(CheckpointStore { storage, directory: directory.to_path_buf(), root })
+    }
+
+    /// A checkpoint that is kept.
+    pub(crate) fn load(&self, id: CheckpointId) -> Result<CheckpointMetadata, MetadataError> {
+        CheckpointMetadata::read(&*self.storage, &self.path(id))
+    }
+
+    /// Where the stores of keyed operators are.
+    pub(crate) fn root(&self) -> &Arc<StateRoot> {
+        &self.root
+    }
+
+    /// All that have a name, oldest first.
+    pub(crate) fn list(&self) -> Result<Vec<CheckpointId>, CheckpointStoreError> {
+        let paths = self.storage.list(&self.directory.join("checkpoints"));
+        let paths = paths.map_err(|source| self.io(source))?;
+        let mut ids: Vec<CheckpointId> = paths.iter().filter_map(|path| id_of(path)).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// The highest id that has a name; 0 if none has.
+    pub(crate) fn last_id(&self) -> Result<u64, CheckpointStoreError> {
+        Ok(self.list()?.last().map_or(0, |id| id.0))
+    }
+
+    /// Makes a checkpoint complete; the bytes of its metadata.
+    pub(crate) fn save(&self, metadata: &CheckpointMetadata) -> Result<u64, MetadataError> {
+        metadata.write(&self.storage, &self.path(CheckpointId(metadata.checkpoint)))
+    }
+
+    /// The checkpoint to go on from, if there is one, and the older ones that are kept. Those that are newer are removed, as
+    /// their files are given up by going on from an older one.
+    pub(crate) fn latest(
+        &self,
+        job_name: &str,
+        allow_repeated_commits: bool,
+    ) -> Result<Option<(CheckpointMetadata, VecDeque<CheckpointId>)>, CheckpointStoreError> {
+        let mut ids = self.list()?;
+        let count = ids.len();
+        let mut damage: Option<(CheckpointId, MetadataError)> = None;
+        while let Some(id) = ids.pop() {
+            match CheckpointMetadata::read(&*self.storage, &self.path(id)) {
+                Ok(found) => {
+                    return self
+                        .accept(found, damage, job_name, allow_repeated_commits, ids)
+                        .map(Some);
+                }
+                Err(error) => {
+                    tracing::warn!(checkpoint = id.0, "a checkpoint cannot be used: {error}");
+                    damage.get_or_insert((id, error));
+                }
+            }
+        }
+        match damage {
+            None => Ok(None),
+            Some((_, source)) => {
+                let (directory, source) = (self.directory.clone(), Box::new(source));
+                Err(CheckpointStoreError::NoneUsable { directory, count, source })
+            }
+        }
+    }
+
+    fn accept(
+        &self,
+        found: CheckpointMetadata,
+        damage: Option<(CheckpointId, MetadataError)>,
+        job_name: &str,
+        allow_repeated_commits: bool,
+        older: Vec<CheckpointId>,
+    ) -> Result<(CheckpointMetadata, VecDeque<CheckpointId>), CheckpointStoreError> {
+        let directory = self.directory.clone();
+        if found.job_name != job_name {
+            let (expected, found) = (job_name.to_owned(), found.job_name);
+            return Err(CheckpointStoreError::OtherJob { directory, expected, found });
+        }
+        let id = CheckpointId(found.checkpoint);
+        if let Some((newest, source)) = damage {
+            if found.commits && !allow_repeated_commits {
+                let source = Box::new(source);
+                return Err(CheckpointStoreError::BehindCommit {
+                    directory,
+                    newest,
+                    older: id,
+                    source,
+                });
+            }
+            tracing::warn!(
+                checkpoint = id.0,
+                damaged = newest.0,
+                "goes on from an older checkpoint"
+            );
+            for newer in self.list()?.into_iter().filter(|other| *other > id) {
+                self.remove(newer)?;
+            }
+        }
+        let retained = older.into_iter().chain([id]).collect();
+        Ok((found, retained))
+    }
+
+    /// Removes the name of a checkpoint, durably.
+    pub(crate) fn remove(&self, id: CheckpointId) -> Result<(), CheckpointStoreError> {
+        let path = self.path(id);
+        crash_point(crash_points::BEFORE_UNLINK);
+        let removed = self.storage.remove(&path).and_then(|()| {
+            crash_point(crash_points::AFTER_UNLINK);
+            self.storage.sync_dir(&self.directory.join("checkpoints"))
+        });
+        match removed {
+            Err(error) if error.is_not_found() => Ok(()),
+            removed => removed.map_err(|source| self.io(source)),
+        }
+    }
+
+    /// Removes all checkpoints and all stores.
+    pub(crate) fn clear(&self) -> Result<(), CheckpointStoreError> {
+        for id in self.list()? {
+            self.remove(id)?;
+        }
+        let root =
+            |source| CheckpointStoreError::Root { directory: self.directory.clone(), source };
+        for store in self.root.stores().map_err(root)? {
+            self.root.remove_store(&store.store).map_err(root)?;
+        }
+        Ok(())
+    }
+
+    fn path(&self, id: CheckpointId) -> PathBuf {
+        self.directory.join("checkpoints").join(format!("{:020}.{SUFFIX}", id.0))
+    }
+
+    fn io(&self, source: IoError) -> CheckpointStoreError {
+        CheckpointStoreError::Io { directory: self.directory.clone(), source }
+    }
+}
+
+/// Files that are still being written have another ending.
+fn id_of(path: &Path) -> Option<CheckpointId> {
+    let is_named = path.extension().is_some_and(|extension| extension == SUFFIX);
+    let digits = path.file_stem().filter(|_| is_named)?.to_str()?;
+    digits.parse().ok().map(CheckpointId)
+}

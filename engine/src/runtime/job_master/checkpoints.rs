@@ -1,0 +1,324 @@
+//! The checkpoints of a job, over all its attempts: carries out what the coordinator says.
+//!
+//! 1. [`Checkpoints::open`]: takes the directory, and finds what the job goes on from.
+//! 2. For each attempt [`begin`](Checkpoints::begin) makes a coordinator of its tasks.
+//! 3. Reports of tasks and the clock go to the coordinator, whose [`Action`]s are done here: orders to cores, files by the
+//!    saver, failures to the job master.
+//! 4. When an attempt is over, [`end`](Checkpoints::end) waits for what is being saved; then the next one goes on from the newest
+//!    complete checkpoint.
+//!
+//! **Invariants**
+//! - Files are written and removed by the saver alone, off the control thread; a job is over only when it has done.
+//! - No attempt begins while a checkpoint of another one is being saved.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::BoxError;
+use crate::checkpoint::coordinator::{Action, CheckpointFailure, Coordinator, Gathered};
+use crate::checkpoint::metadata::{CheckpointMetadata, OperatorDescription};
+use crate::checkpoint::settings::CheckpointSettings;
+use crate::checkpoint::snapshot::{RestoredState, SnapshotPiece};
+use crate::checkpoint::store::{CheckpointStore, CheckpointStoreError};
+use crate::config::Restore;
+use crate::operator::keyed_store::stores_of;
+use crate::operator::pieces::Report;
+use crate::record::CheckpointId;
+use crate::runtime::deployment::{JobId, TaskId, TaskOrder};
+use crate::runtime::dispatcher::ControlSender;
+use crate::runtime::state_files::{CheckpointedState, FilesPlace, storage_of};
+use crate::runtime::submission::Submission;
+use crate::runtime::threads::RuntimeThreads;
+use thalweg_io::Spawner as _;
+use thalweg_io::storage::{MemoryStorage, Storage};
+
+/// Linux shows 15 characters of it.
+const THREAD_NAME: &str = "thalweg-saver";
+
+/// See the module docs.
+pub(super) struct Checkpoints {
+    settings: CheckpointSettings,
+    job_name: String,
+    operators: Vec<OperatorDescription>,
+    /// Has the job sinks that commit?
+    commits: bool,
+    store: Arc<CheckpointStore>,
+    saver: Saver,
+    coordinator: Option<Coordinator>,
+    /// The highest id and what is kept, between attempts.
+    history: (u64, VecDeque<CheckpointId>),
+    /// What the next attempt goes on from.
+    restored: Option<Arc<RestoredState>>,
+    /// What the saver was given and has not done.
+    outstanding: usize,
+}
+
+/// What the job master is to do.
+pub(super) enum Demand {
+    Order(TaskOrder),
+    BeginBarrier,
+    Completed(CheckpointId),
+    Warn(CheckpointFailure),
+    Fail(CheckpointFailure),
+}
+
+impl Checkpoints {
+    /// Takes the directory; `None` if the job has no checkpoints.
+    pub(super) fn open(
+        submission: &Submission,
+        job: JobId,
+        (place, control): (FilesPlace, &ControlSender),
+    ) -> Result<Option<Self>, CheckpointStoreError> {
+        let Some(settings) = CheckpointSettings::of(&submission.configuration) else {
+            return Ok(None);
+        };
+        let (storage, directory): (Arc<dyn Storage>, PathBuf) = match &settings.directory {
+            None => (Arc::new(MemoryStorage::new()), PathBuf::from("checkpoints-in-memory")),
+            Some(directory) => (storage_of(place, directory), directory.clone()),
+        };
+        let store = Arc::new(CheckpointStore::open(storage, &directory)?);
+        let job_name = submission.name.clone();
+        let last_id = store.last_id()?;
+        let found = match settings.restore {
+            Restore::Latest => store.latest(&job_name, settings.allow_repeated_commits)?,
+            Restore::Nothing => {
+                store.clear()?;
+                None
+            }
+        };
+        let (restored, retained) = match found {
+            Some((metadata, retained)) => (Some(Arc::new(metadata.into_restored())), retained),
+            None => (None, VecDeque::new()),
+        };
+        let saver =
+            Saver { job, control: control.clone(), is_inline: place == FilesPlace::Simulated };
+        let nodes = submission.explain.stream_graph.nodes();
+        let operators = nodes.iter().map(|node| OperatorDescription {
+            id: node.operator_id,
+            name: node.name.clone(),
+            uid: node.uid.clone(),
+            parallelism: node.parallelism,
+            max_parallelism: node.max_parallelism,
+        });
+        Ok(Some(Checkpoints {
+            operators: operators.collect(),
+            commits: submission.commits(),
+            settings,
+            job_name,
+            store,
+            saver,
+            coordinator: None,
+            history: (last_id, retained),
+            restored,
+            outstanding: 0,
+        }))
+    }
+
+    /// Keyed state as the next attempt finds it: what the checkpoints that are kept refer to.
+    pub(super) fn keyed_state(&self) -> Result<CheckpointedState, BoxError> {
+        let (root, retained) =
+            (self.store.root().clone(), self.history.1.iter().copied().collect());
+        let mut stores = BTreeSet::new();
+        for id in &self.history.1 {
+            stores.append(&mut stores_of(&self.store.load(*id)?.into_restored())?);
+        }
+        Ok(CheckpointedState { root, retained, stores })
+    }
+
+    pub(super) fn settings(&self) -> &CheckpointSettings {
+        &self.settings
+    }
+
+    /// What the next attempt goes on from.
+    pub(super) fn restored(&self) -> Option<Arc<RestoredState>> {
+        self.restored.clone()
+    }
+
+    /// The tasks of an attempt run; each comes with whether it has a source.
+    pub(super) fn begin(&mut self, tasks: impl IntoIterator<Item = (TaskId, bool)>, now_ns: u64) {
+        let history = std::mem::take(&mut self.history);
+        self.coordinator = Some(Coordinator::new(self.settings.clone(), history, tasks, now_ns));
+    }
+
+    /// The tasks of the attempt are gone. True if nothing of it is left, and the next one may begin; else it is to be asked again
+    /// after [`on_saved`](Self::on_saved).
+    pub(super) fn end(&mut self) -> Result<bool, BoxError> {
+        if self.outstanding > 0 {
+            return Ok(false);
+        }
+        let Some(coordinator) = self.coordinator.take() else { return Ok(true) };
+        self.history = coordinator.into_history();
+        self.restored = match self.history.1.back() {
+            None => None,
+            Some(_) => {
+                let found =
+                    self.store.latest(&self.job_name, self.settings.allow_repeated_commits)?;
+                found.map(|(metadata, retained)| {
+                    self.history.1 = retained;
+                    Arc::new(metadata.into_restored())
+                })
+            }
+        };
+        Ok(true)
+    }
+
+    /// When [`on_time`](Self::on_time) wants to be called next.
+    pub(super) fn next_ns(&self) -> Option<u64> {
+        self.coordinator.as_ref()?.next_ns()
+    }
+
+    pub(super) fn on_time(&mut self, now_ms: i64, now_ns: u64) -> Vec<Demand> {
+        self.with(now_ms, |coordinator| coordinator.on_time(now_ns))
+    }
+
+    /// Somebody wants a checkpoint now.
+    pub(super) fn want(&mut self) {
+        self.coordinator.iter_mut().for_each(Coordinator::want);
+    }
+
+    /// A task reports.
+    pub(super) fn on_report(
+        &mut self,
+        task: TaskId,
+        report: Report,
+        (now_ms, now_ns): (i64, u64),
+    ) -> Vec<Demand> {
+        self.with(now_ms, |coordinator| match report {
+            Report::Ready(snapshot) => coordinator.on_snapshot(task, snapshot),
+            Report::Declined(declined) => coordinator.on_declined(declined, now_ns),
+            Report::InputEnded => {
+                coordinator.on_input_ended(task);
+                coordinator.on_time(now_ns)
+            }
+        })
+    }
+
+    /// A task has come to its end.
+    pub(super) fn on_finished(&mut self, task: TaskId, now_ms: i64) -> Vec<Demand> {
+        self.with(now_ms, |coordinator| coordinator.on_finished(task))
+    }
+
+    /// The saver reports.
+    pub(super) fn on_saved(
+        &mut self,
+        done: SaverDone,
+        (now_ms, now_ns): (i64, u64),
+    ) -> Vec<Demand> {
+        self.outstanding -= 1;
+        let SaverDone(Some((id, result))) = done else { return Vec::new() };
+        self.with(now_ms, |coordinator| coordinator.on_saved(id, result, now_ns))
+    }
+
+    /// Adds the control plane's own pieces to the checkpoint that has just begun.
+    pub(super) fn add(&mut self, pieces: Vec<SnapshotPiece>) {
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.add(pieces);
+        }
+    }
+
+    fn with(
+        &mut self,
+        now_ms: i64,
+        act: impl FnOnce(&mut Coordinator) -> Vec<Action>,
+    ) -> Vec<Demand> {
+        let Some(coordinator) = &mut self.coordinator else { return Vec::new() };
+        let actions = act(coordinator);
+        actions.into_iter().flat_map(|action| self.carry_out(action, now_ms)).collect()
+    }
+
+    fn carry_out(&mut self, action: Action, now_ms: i64) -> Vec<Demand> {
+        match action {
+            Action::Order(order @ TaskOrder::Completed(id)) => {
+                vec![Demand::Completed(id), Demand::Order(order)]
+            }
+            Action::Order(order) => vec![Demand::Order(order)],
+            Action::BeginBarrier(_) => vec![Demand::BeginBarrier],
+            Action::Fail(failure) => vec![Demand::Fail(failure)],
+            Action::Warn(failure) => vec![Demand::Warn(failure)],
+            Action::Save(gathered) => {
+                self.save(gathered, now_ms);
+                Vec::new()
+            }
+            Action::Discard(id) => {
+                self.have_done(move |store| {
+                    if let Err(error) = store.remove(id) {
+                        tracing::warn!(checkpoint = id.0, "an old checkpoint remains: {error}");
+                    }
+                    SaverDone(None)
+                });
+                vec![Demand::Order(TaskOrder::Released(id))]
+            }
+        }
+    }
+
+    fn save(&mut self, gathered: Gathered, now_ms: i64) {
+        let Gathered { checkpoint, is_final, pieces, .. } = gathered;
+        let metadata = CheckpointMetadata {
+            job_name: self.job_name.clone(),
+            checkpoint: checkpoint.0,
+            taken_at_ms: now_ms,
+            is_final,
+            commits: self.commits,
+            operators: CheckpointMetadata::operators(&self.operators, pieces),
+        };
+        self.have_done(move |store| {
+            let result = store.save(&metadata).map(drop).map_err(|error| error.to_string());
+            SaverDone(Some((checkpoint, result)))
+        });
+    }
+
+    fn have_done(&mut self, work: impl FnOnce(&CheckpointStore) -> SaverDone + Send + 'static) {
+        self.outstanding += 1;
+        self.saver.run(self.store.clone(), work);
+    }
+
+    /// Is nothing of it under way?
+    pub(super) fn is_quiet(&self) -> bool {
+        self.outstanding == 0
+    }
+
+    /// The job is over: its checkpoints are not needed.
+    pub(super) fn remove_all(self) {
+        if let Err(error) = self.store.clear() {
+            tracing::warn!(job = %self.job_name, "checkpoints of a job that is over remain: {error}");
+        }
+    }
+}
+
+/// Writes and removes metadata files, off the control thread.
+#[derive(Clone)]
+struct Saver {
+    job: JobId,
+    control: ControlSender,
+    /// In a simulation there is one thread.
+    is_inline: bool,
+}
+
+/// The saver has done a piece of work: a checkpoint was saved, or not; `None` for others.
+#[derive(Debug)]
+pub(crate) struct SaverDone(pub(crate) Option<(CheckpointId, Result<(), String>)>);
+
+impl Saver {
+    fn run(
+        &self,
+        store: Arc<CheckpointStore>,
+        work: impl FnOnce(&CheckpointStore) -> SaverDone + Send + 'static,
+    ) {
+        let Saver { job, control, is_inline } = self.clone();
+        let reply = control.clone();
+        let body = move || {
+            let done = work(&store);
+            // Who is told that it is done may take the directory again.
+            drop(store);
+            reply.saved(job, done);
+        };
+        if is_inline {
+            body();
+        } else if let Err(error) = RuntimeThreads.spawn(THREAD_NAME, Box::new(body)) {
+            // The checkpoint times out, or a file remains until the next start.
+            tracing::error!("no thread for the files of a checkpoint: {error}");
+            control.saved(job, SaverDone(None));
+        }
+    }
+}

@@ -52,6 +52,7 @@ pub(crate) fn plan_settings(name: &str, configuration: &Configuration) -> PlanSe
         parallelism: configuration.parallelism(),
         max_parallelism: configuration.max_parallelism(),
         chaining_enabled: configuration.chaining(),
+        ..PlanSettings::default()
     }
 }
 

@@ -59,8 +59,32 @@ pub(crate) struct KeyedStore {
     failure: Option<BoxError>,
     has_warned: bool,
     task: Rc<TaskContext>,
+    place: Place,
     /// Dropped last.
     _files: Arc<StateFiles>,
+}
+
+/// Whose store it is.
+#[derive(Clone, Debug)]
+struct Place {
+    operator: Box<str>,
+    subtask: usize,
+}
+
+/// The keyed state of an operator cannot be opened or restored.
+#[derive(Debug, thiserror::Error)]
+#[error("the keyed state of operator '{operator}' (subtask {}) cannot be opened: {source}", subtask + 1)]
+pub(crate) struct KeyedStateError {
+    operator: Box<str>,
+    subtask: usize,
+    source: StateError,
+}
+
+impl Place {
+    fn refused(&self, source: StateError) -> KeyedStateError {
+        let Place { operator, subtask } = self.clone();
+        KeyedStateError { operator, subtask, source }
+    }
 }
 
 /// What a store does for checkpoints.
@@ -301,7 +325,8 @@ impl BuildContext {
     /// stays in memory.
     ///
     /// # Errors
-    /// [`PieceError`] if the piece of the checkpoint cannot be used; what opening or restoring a store returns.
+    /// [`PieceError`] if the piece of the checkpoint cannot be used; [`KeyedStateError`] with what opening or restoring a store
+    /// returns.
     pub(crate) fn open_keyed_store(&self, node: NodeId) -> Result<Option<KeyedStore>> {
         let Some(files) = &self.job.state_files else { return Ok(None) };
         let (subtask, parallelism) = (narrow(self.stage.subtask), narrow(self.stage.parallelism));
@@ -311,13 +336,16 @@ impl BuildContext {
         let begin = self.store_begin(node, key_groups)?;
         let is_loading = !matches!(begin, StoreBegin::Empty);
         let task = self.stage.task.clone();
+        let place =
+            Place { operator: self.stage.names.get(node).into(), subtask: self.stage.subtask };
         let store = files.open_store(StoreRequest {
             name: format!("{operator}-{subtask}"),
             key_groups,
             max_parallelism,
             begin,
             waker: Waker::from(task.core.waker.clone()),
-        })?;
+        });
+        let store = store.map_err(|error| place.refused(error))?;
         let stored = (store.options().name().to_owned(), key_groups.start, key_groups.end);
         let checkpoints = self.has_checkpoints().then(|| {
             let piece = self.piece(node, PIECE);
@@ -331,6 +359,7 @@ impl BuildContext {
             failure: None,
             has_warned: false,
             task,
+            place,
             _files: files.clone(),
         }))
     }
@@ -382,10 +411,13 @@ pub(crate) fn open_rows<K: Key>(
     registrar: StateRegistrar,
     store: Option<&KeyedStore>,
     table: &str,
-) -> Result<RowStore<K>, StateError> {
+) -> Result<RowStore<K>> {
     match store {
-        None => RowStore::new(registrar),
-        Some(store) => RowStore::new_in(registrar, &store.store, table),
+        None => Ok(RowStore::new(registrar)?),
+        Some(store) => {
+            let rows = RowStore::new_in(registrar, &store.store, table);
+            Ok(rows.map_err(|error| store.place.refused(error))?)
+        }
     }
 }
 
@@ -393,10 +425,12 @@ pub(crate) fn open_rows<K: Key>(
 pub(crate) fn open_flat<K: Key, S: StateValue>(
     store: Option<&KeyedStore>,
     table: &str,
-) -> Result<FlatStore<K, S>, StateError> {
+) -> Result<FlatStore<K, S>, KeyedStateError> {
     match store {
         None => Ok(FlatStore::new()),
-        Some(store) => FlatStore::new_in(&store.store, table),
+        Some(store) => {
+            FlatStore::new_in(&store.store, table).map_err(|error| store.place.refused(error))
+        }
     }
 }
 
@@ -406,10 +440,11 @@ pub(crate) fn open_timers<K: Key>(
     store: Option<&KeyedStore>,
     table: &str,
     rows: &mut RowStore<K>,
-) -> Result<KeyedTimers, StateError> {
+) -> Result<KeyedTimers, KeyedStateError> {
     match store {
         Some(store) if store.checkpoints.is_some() => {
-            KeyedTimers::new_in(&store.store, table, rows)
+            let timers = KeyedTimers::new_in(&store.store, table, rows);
+            timers.map_err(|error| store.place.refused(error))
         }
         _ => Ok(KeyedTimers::new()),
     }

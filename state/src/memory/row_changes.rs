@@ -71,7 +71,7 @@ impl<K: Key> RowStore<K> {
             rows.set_page_supply(supply);
         }
         let tracking = Tracking::new(table);
-        rows.epoch_tag = tracking.current_tag();
+        rows.epoch_tag = tracking.change_tag();
         let is_full = tracking.is_full;
         rows.tracking = Some(Box::new(tracking));
         while is_full && rows.restore_step()? {}
@@ -98,7 +98,7 @@ impl<K: Key> RowStore<K> {
         let Some(tracking) = &mut self.tracking else { return Ok(None) };
         tracking.check(&self.operator)?;
         let ended = tracking.barrier();
-        self.epoch_tag = tracking.current_tag();
+        self.epoch_tag = tracking.change_tag();
         Ok(Some(ended))
     }
 
@@ -136,10 +136,11 @@ impl<K: Key> RowStore<K> {
 
     /// Lists all rows in the current epoch, with all states, where epochs are full.
     fn list_all_if_full(&mut self) {
-        let RowStore { arena, tracking: Some(tracking), epoch_tag, .. } = self else { return };
+        let RowStore { arena, tracking: Some(tracking), .. } = self else { return };
         if !tracking.is_full {
             return;
         }
+        let tag = tracking.current_tag();
         for row in 0..arena.len() {
             // SAFETY: the row is below the arena's length.
             let place = unsafe { arena.at(row) };
@@ -148,10 +149,11 @@ impl<K: Key> RowStore<K> {
             if !header.is_live() || header.is_unread() {
                 continue;
             }
+            debug_assert!(header.tag() == EpochTag::NONE, "the epoch before is finished");
             header.dirty = header.presence;
-            if header.tag() == EpochTag::NONE && header.presence != 0 {
+            if header.presence != 0 {
                 tracking.list_now(row);
-                header.set_tag(*epoch_tag);
+                header.set_tag(tag);
             }
         }
     }

@@ -48,7 +48,7 @@ pub struct RowStore<K: Key> {
     /// Whether a state has a TTL, so that rows are to be purged.
     has_ttl: bool,
     /// What marks rows that change now; `NONE` where nothing is attached, so that no row looks
-    /// like one of another epoch.
+    /// like one of another epoch, and where epochs are full, so that changes need no mark.
     pub(super) epoch_tag: EpochTag,
     /// What there is to do for the persistent tier; `None` where nothing is attached.
     pub(super) tracking: Option<Box<Tracking>>,
@@ -453,7 +453,7 @@ impl<K: Key> RowStore<K> {
             // Not indexed: an insertion into the index panicked. The row is dropped with the store.
             return;
         }
-        if self.epoch_tag != EpochTag::NONE {
+        if self.tracking.is_some() {
             // SAFETY: indexed rows are live, and this one still is.
             unsafe { self.archive_removal(row) };
         }

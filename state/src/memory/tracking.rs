@@ -103,9 +103,14 @@ impl Tracking {
         }
     }
 
-    /// What marks rows that change now.
+    /// What marks rows of the current epoch.
     pub(super) fn current_tag(&self) -> EpochTag {
         EpochTag::of(self.store.current_epoch())
+    }
+
+    /// What marks rows that change now: nothing where the barrier lists all of them.
+    pub(super) fn change_tag(&self) -> EpochTag {
+        if self.is_full { EpochTag::NONE } else { self.current_tag() }
     }
 
     /// How many epochs have ended and are not finished.
@@ -137,7 +142,7 @@ impl Tracking {
         self.recent.count = 0;
     }
 
-    /// Lists a row in the current epoch, with the others that are listed for it.
+    /// Lists a row in the current epoch at once.
     pub(super) fn list_now(&mut self, row: u32) {
         self.changed.insert(row, &mut self.spare);
     }

@@ -10,6 +10,7 @@ use crate::testing;
 use crate::testing::attempts::{Attempt, Attempts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use thalweg_io::storage::{
     ArmedFault, FaultKind, FaultProfile, FaultStorage, PosixStorage, Storage,
 };
@@ -177,4 +178,43 @@ fn pieces_that_cannot_be_used_are_refused() {
     assert!(newer.contains("version 9"), "{newer}");
     let other = damage(|bytes| bytes[8] ^= 1);
     assert!(other.contains("(String,u16,u16)"), "{other}");
+}
+
+/// State of another type than the checkpoint has is refused, and names operator, state and both types.
+#[test]
+fn changed_keyed_state_is_refused() {
+    for backend in BACKENDS {
+        let is_changed = Arc::new(AtomicBool::new(false));
+        let of_job = is_changed.clone();
+        let mut attempts = Attempts::new(1, backend, move |env: &StreamExecutionEnvironment| {
+            let numbers = env.from_source(testing::input_once::<(u64, u64)>(), "in");
+            let keyed = numbers.key_by(|(key, _)| *key);
+            let is_changed = of_job.load(Ordering::Relaxed);
+            let texts = match is_changed {
+                false => keyed
+                    .scan(0_u64, |sum, (_, n)| {
+                        *sum += n;
+                        sum.to_string()
+                    })
+                    .boxed(),
+                true => keyed
+                    .scan(String::new(), |text, (_, n)| {
+                        *text += &n.to_string();
+                        text.clone()
+                    })
+                    .boxed(),
+            };
+            texts.uid("sums").name("sums").sink_to(testing::output()).name("out");
+        });
+        let mut attempt = attempts.begin(None, 0);
+        attempt.pipe(("in", 0), (1_u64, 5_u64), 0);
+        let state = attempt.checkpoint(1);
+        drop(attempt);
+        attempts.retain(&state);
+        is_changed.store(true, Ordering::Relaxed);
+        let failure = attempts.try_begin(Some(&state), 0).err().unwrap().to_string();
+        for part in ["operator 'sums' (subtask 1)", "'value'", "u64", "String"] {
+            assert!(failure.contains(part), "{part} in: {failure}");
+        }
+    }
 }

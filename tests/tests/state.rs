@@ -270,20 +270,15 @@ fn wrong_descriptors_fail_the_job_by_name() {
     assert!(error.contains(both), "{error}");
 }
 
-/// A map has neither keys nor a context to use operator state with.
+/// A map has no keys.
 #[derive(Clone)]
-struct Stateful(bool);
+struct Unkeyed;
 
-impl MapFunction for Stateful {
+impl MapFunction for Unkeyed {
     type In = u64;
     type Out = u64;
     fn open(&mut self, context: &mut RuntimeContext<'_>) -> thalweg::Result<()> {
-        if self.0 {
-            context.broadcast_state(MapStateDescriptor::<u64, u64>::new("rules"))?;
-        } else {
-            let sum = ReducingStateDescriptor::<u64>::new("sum", |a, b| *a += b);
-            context.reducing_state(sum)?;
-        }
+        context.reducing_state(ReducingStateDescriptor::<u64>::new("sum", |a, b| *a += b))?;
         Ok(())
     }
     fn map(&mut self, n: u64) -> thalweg::Result<u64> {
@@ -291,20 +286,33 @@ impl MapFunction for Stateful {
     }
 }
 
+/// A sink has no context to use operator state with.
+#[derive(Clone)]
+struct Stateful;
+
+impl Sink<u64> for Stateful {
+    fn open(&mut self, context: &mut RuntimeContext<'_>) -> thalweg::Result<()> {
+        context.broadcast_state(MapStateDescriptor::<u64, u64>::new("rules"))?;
+        Ok(())
+    }
+    fn write(&mut self, _: u64, _: i64) -> thalweg::Result<()> {
+        Ok(())
+    }
+}
+
 #[test]
 fn state_where_there_is_none_fails_the_job_by_name() {
-    for (is_operator_state, expected) in [
-        (
-            true,
-            "operator state 'rules' was asked for by operator 'stateful', whose function is given no context",
-        ),
-        (false, "state 'sum' was asked for by operator 'stateful', which is not on a keyed stream"),
-    ] {
-        let env = StreamExecutionEnvironment::new();
-        env.set_parallelism(1);
-        let mapped = env.from_elements([1]).map_with(Stateful(is_operator_state)).name("stateful");
-        let _ = mapped.collect();
-        let error = env.execute("stateful").unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}");
-    }
+    let env = StreamExecutionEnvironment::new();
+    env.set_parallelism(1);
+    let _ = env.from_elements([1]).map_with(Unkeyed).name("stateful").collect();
+    let error = env.execute("keyed state").unwrap_err().to_string();
+    let expected =
+        "state 'sum' was asked for by operator 'stateful', which is not on a keyed stream";
+    assert!(error.contains(expected), "{error}");
+    let env = StreamExecutionEnvironment::new();
+    env.set_parallelism(1);
+    env.from_elements([1]).sink_to(Stateful).name("stateful");
+    let error = env.execute("operator state").unwrap_err().to_string();
+    let expected = "operator state 'rules' was asked for by operator 'stateful', whose function is given no context";
+    assert!(error.contains(expected), "{error}");
 }

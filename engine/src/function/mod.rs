@@ -7,6 +7,7 @@
 //! **Invariants**
 //! - `open` comes before the first record, `close` after the last, also when the job fails or is cancelled (then errors of
 //!   `close` are logged, not reported).
+//! - What checkpoints call (`snapshot_state` and `notify_checkpoint_*`, see [`SnapshotContext`]) comes between two records.
 //! - A method that returns an error fails the job with the operator, the subtask and the record named.
 
 mod aggregate;

@@ -18,8 +18,9 @@ use thalweg_state::{
 /// The place of a function in the job, its metrics and its state.
 ///
 /// Keyed state is for functions on keyed streams; a descriptor `with_ttl` makes it expire. Operator
-/// state is for functions whose calls are given a context: process functions and broadcast process
-/// functions.
+/// state is for process functions and broadcast process functions, whose calls are given a context, and
+/// for `map_with`, `filter_with`, `flat_map_with` and their kin on two streams, which read it in `open`
+/// and bring it up to date in `snapshot_state`. Both are in the job's checkpoints.
 pub struct RuntimeContext<'a> {
     stage: &'a StageContext,
     node: NodeId,

@@ -3,6 +3,7 @@
 mod async_io;
 mod broadcast_connected;
 mod chain;
+mod checkpointing;
 mod connected;
 pub(crate) mod environment;
 mod interval_join;
@@ -20,6 +21,7 @@ mod windowed;
 
 pub use broadcast_connected::{BroadcastConnectedStreams, KeyedBroadcastConnectedStreams};
 pub use chain::{Boxed, Chain};
+pub use checkpointing::Checkpointing;
 pub use connected::{ConnectedStreams, KeyedConnectedStreams};
 pub use environment::StreamExecutionEnvironment;
 pub use interval_join::{IntervalJoin, IntervalJoined};

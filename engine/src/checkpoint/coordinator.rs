@@ -258,7 +258,9 @@ impl Coordinator {
     pub(crate) fn on_declined(&mut self, declined: Declined, now_ns: u64) -> Vec<Action> {
         let mut actions = Vec::new();
         let Declined { checkpoint, operator, subtask, cause } = declined;
-        if self.pending.as_ref().is_some_and(|pending| pending.checkpoint == checkpoint) {
+        // Once it is being saved all tasks have delivered, and only the disk can fail it.
+        let is_open = |pending: &Pending| pending.checkpoint == checkpoint && !pending.is_saving;
+        if self.pending.as_ref().is_some_and(is_open) {
             let cause = FailureCause::Declined { operator, subtask, cause: cause.to_string() };
             self.abort(cause, now_ns, &mut actions);
         }
@@ -340,14 +342,8 @@ impl Coordinator {
             None => Action::Warn(CheckpointFailure { checkpoint, cause }),
         });
     }
-
-    /// Is the last checkpoint complete?
-    pub(crate) fn is_over(&self) -> bool {
-        self.is_over
-    }
-
-    /// The checkpoints that are kept, oldest first.
-    pub(crate) fn retained(&self) -> &VecDeque<CheckpointId> {
-        &self.retained
-    }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

@@ -85,14 +85,14 @@ impl CheckpointStore {
         Ok(CheckpointStore { storage, directory: directory.to_path_buf(), root })
     }
 
+    /// A checkpoint that is kept.
+    pub(crate) fn load(&self, id: CheckpointId) -> Result<CheckpointMetadata, MetadataError> {
+        CheckpointMetadata::read(&*self.storage, &self.path(id))
+    }
+
     /// Where the stores of keyed operators are.
     pub(crate) fn root(&self) -> &Arc<StateRoot> {
         &self.root
-    }
-
-    /// The storage that all its files are in.
-    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
-        &self.storage
     }
 
     /// All that have a name, oldest first.

@@ -4,11 +4,11 @@
 //! |---|---|---|---|---|
 //! | `from_elements`, `from_iter` | an iterator | no | yes | by skipping |
 //! | `from_sequence` | a range of numbers | yes | yes | yes |
-//! | `from_parallel` | an iterator a subtask | yes | yes | no |
+//! | `from_parallel` | an iterator a subtask | yes | yes | by skipping |
 //! | [`source::DataGeneratorSource`] | a function of the record's number, at a rate | yes | if counted | yes |
 //! | [`source::FileSource`] | lines or CSV of files | by file | unless followed | yes |
 //! | [`source::channel`] | what the program sends | no | with the last sender | no |
-//! | [`SourceFunction`](source::SourceFunction) | what code on a thread of its own emits | either | as it likes | no |
+//! | [`SourceFunction`](source::SourceFunction) | what code on a thread of its own emits | either | as it likes | if it says positions |
 //! | [`source::SocketSource`] | lines over TCP | no | with the connection | no |
 //!
 //! | sink | writes |
@@ -32,6 +32,9 @@ mod generator;
 mod job_tests;
 mod parallel;
 mod print;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod resume_tests;
 mod sequence;
 mod socket;
 mod source_function;
@@ -63,6 +66,7 @@ pub mod source {
         Cancelled, Canceller, FnSourceFunction, FunctionReader, FunctionSource, SourceFunction,
         SourceFunctionContext, SourceFunctionPanicked,
     };
+    pub use super::splits::{SubtaskSplit, SubtaskSplitError};
     pub use thalweg_io::file::Compression;
 }
 

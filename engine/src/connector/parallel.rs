@@ -1,14 +1,19 @@
 //! Sources written as closures, called once a subtask: `from_parallel`, `from_reader`.
+//!
+//! A reader of `from_parallel` makes its own split: which subtask of how many it is, and how many items it has emitted. It
+//! goes on by leaving out so many, which is a replay only if the closure gives the same items again.
 
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::splits::{SubtaskSplit, SubtaskSplitError};
 use crate::Result;
 use crate::function::{
     Boundedness, InputStatus, NoSplit, ReaderContext, Source, SourceCollector, SourceReader,
 };
 
-/// Each reader emits the items of what a closure makes for it. No splits, so nothing is replayed after a failure but the whole.
+/// Each reader emits the items of what a closure makes for it. After a failure it leaves out what was emitted, so the closure
+/// should make the same items each time.
 pub struct ParallelIteratorSource<F> {
     make: F,
 }
@@ -32,35 +37,68 @@ where
     I: IntoIterator<Item: Send + 'static, IntoIter: 'static>,
 {
     type Out = I::Item;
-    type Split = NoSplit;
+    type Split = SubtaskSplit;
     type Reader = ParallelIteratorReader<I::IntoIter>;
 
     fn create_reader(&self, context: &ReaderContext) -> Result<Self::Reader> {
-        Ok(ParallelIteratorReader { items: (self.make)(context).into_iter() })
+        let items = (self.make)(context).into_iter();
+        let split = SubtaskSplit::start(context);
+        Ok(ParallelIteratorReader { items, split, to_skip: 0, refusal: None })
     }
 }
 
 /// Reads a [`ParallelIteratorSource`].
 pub struct ParallelIteratorReader<I> {
     items: I,
+    /// Its position is how many items were emitted.
+    split: SubtaskSplit,
+    /// Items that were emitted before the checkpoint.
+    to_skip: u64,
+    refusal: Option<SubtaskSplitError>,
 }
+
+/// Items that are left out at a time, before other tasks of the core have their turn.
+const SKIP_BATCH: u64 = 4_096;
 
 impl<I: Iterator<Item: 'static> + 'static> SourceReader for ParallelIteratorReader<I> {
     type Out = I::Item;
-    type Split = NoSplit;
+    type Split = SubtaskSplit;
 
     fn poll_batch(
         &mut self,
         max: usize,
         out: &mut SourceCollector<'_, I::Item>,
     ) -> Result<InputStatus> {
+        if let Some(refusal) = self.refusal.take() {
+            return Err(refusal.into());
+        }
+        if self.to_skip > 0 {
+            let count = self.to_skip.min(SKIP_BATCH);
+            self.to_skip -= count;
+            self.items.by_ref().take(count as usize).for_each(drop);
+            return Ok(InputStatus::MoreAvailable);
+        }
         for _ in 0..max {
             match self.items.next() {
-                Some(item) => out.collect(item),
+                Some(item) => {
+                    self.split.position += 1;
+                    out.collect(item);
+                }
                 None => return Ok(InputStatus::EndOfInput),
             }
         }
         Ok(InputStatus::MoreAvailable)
+    }
+
+    fn add_splits(&mut self, splits: Vec<SubtaskSplit>) {
+        match self.split.go_on(splits) {
+            Ok(()) => self.to_skip = self.split.position,
+            Err(refusal) => self.refusal = Some(refusal),
+        }
+    }
+
+    fn snapshot(&self) -> Vec<SubtaskSplit> {
+        vec![self.split]
     }
 }
 
@@ -146,15 +184,44 @@ mod tests {
         }
     }
 
+    struct Countdown(u32);
+
+    impl SourceReader for Countdown {
+        type Out = u32;
+        type Split = NoSplit;
+        fn poll_batch(
+            &mut self,
+            _: usize,
+            out: &mut SourceCollector<'_, u32>,
+        ) -> Result<InputStatus> {
+            out.collect(self.0);
+            self.0 -= 1;
+            Ok(if self.0 > 0 { InputStatus::MoreAvailable } else { InputStatus::EndOfInput })
+        }
+    }
+
+    #[test]
+    fn the_position_of_another_subtask_is_refused() {
+        let source = ParallelIteratorSource::new(|_: &ReaderContext| 0..10);
+        let split = SubtaskSplit { subtask: 1, parallelism: 2, position: 4 };
+        let mut driver = SourceDriver::with_splits(&source, vec![split]);
+        let error = driver.poll(8).unwrap_err().to_string();
+        assert!(error.contains("the position of subtask 2 of 2 of a source"), "{error}");
+        assert!(
+            error.ends_with("this is subtask 1 of 1; go on with the parallelism of the checkpoint")
+        );
+    }
+
     #[test]
     fn a_reader_of_ones_own_may_fail() {
         let source = ReaderSource::new(|context: &ReaderContext| match context.subtask_index {
-            0 => Ok(ParallelIteratorReader { items: 0..3 }),
+            0 => Ok(Countdown(3)),
             _ => Err("no second port".into()),
         });
         let source = source.unbounded().non_parallel();
         assert!(source.is_non_parallel() && source.boundedness() == Boundedness::Unbounded);
-        assert_eq!(SourceDriver::start(&source, 1).unwrap().drain(2).unwrap(), [0, 1, 2]);
+        assert_eq!(SourceDriver::start(&source, 1).unwrap().drain(2).unwrap(), [3, 2, 1]);
+        assert!(!source.is_replayable());
         assert!(SourceDriver::start_all(&source, 2).is_err());
     }
 }

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use super::source_function::FunctionReader;
 use super::source_function::{Canceller, FunctionSource, SourceFunction, SourceFunctionContext};
+use super::splits::SubtaskSplit;
 use crate::Result;
-use crate::function::{Boundedness, NoSplit, ReaderContext, Source};
+use crate::function::{Boundedness, ReaderContext, Source};
 use crate::sync::{Mutex, lock};
 
 /// What happens when the other side closes the connection or it breaks.
@@ -118,7 +119,7 @@ impl SocketSource {
 
 impl Source for SocketSource {
     type Out = String;
-    type Split = NoSplit;
+    type Split = SubtaskSplit;
     type Reader = FunctionReader<SocketFunction>;
 
     fn boundedness(&self) -> Boundedness {
@@ -127,6 +128,10 @@ impl Source for SocketSource {
 
     fn is_non_parallel(&self) -> bool {
         true
+    }
+
+    fn is_replayable(&self) -> bool {
+        false
     }
 
     fn create_reader(&self, context: &ReaderContext) -> Result<Self::Reader> {

@@ -11,8 +11,12 @@
 //!    with that cause.
 //! 3. When the job ends before, `collect` fails with [`Cancelled`], the canceller is called, and the thread is waited for.
 //!
+//! A function that says with each record where it goes on behind it ([`SourceFunctionContext::collect_at`]) is in
+//! checkpoints by the last such position that has left the reader.
+//!
 //! **Invariants**
 //! - The outcome is set before the queue ends.
+//! - The position of the reader is that of the last record emitted: what is in the queue is made again.
 //! - An error after the cancellation is a consequence of it and not reported.
 
 use std::collections::VecDeque;
@@ -21,9 +25,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::channel::queue::{Left, Queue, Refused};
+use super::splits::{SubtaskSplit, SubtaskSplitError};
 use crate::function::{
-    Boundedness, InputStatus, NoSplit, ReaderContext, Source, SourceCollector, SourceReader,
-    UserFunction,
+    Boundedness, InputStatus, ReaderContext, Source, SourceCollector, SourceReader, UserFunction,
 };
 use crate::record::NO_TIMESTAMP;
 use crate::runtime::core_loop_panic::caught;
@@ -45,7 +49,7 @@ const STOP_WAIT: Duration = Duration::from_secs(2);
 /// gives a [`canceller`](Self::canceller) that ends the blocking call. A thread that has not returned two seconds later is left to
 /// itself, with an error in the log.
 ///
-/// What such a source emits cannot be replayed: at-most-once after a failure.
+/// What such a source emits is not replayed after a failure (at-most-once), unless it [says so](Self::is_replayable).
 ///
 /// # Examples
 /// ```
@@ -88,6 +92,51 @@ pub trait SourceFunction: Send + 'static {
         None
     }
 
+    /// Does it say with each record where it goes on ([`collect_at`](SourceFunctionContext::collect_at)), and can it
+    /// [go on](Self::restore) there with the same records? Then checkpoints have its position. Default: no.
+    fn is_replayable(&self) -> bool {
+        false
+    }
+
+    /// Goes on at a position that it said itself. Called on the source's thread, after `open`, if the job goes on from a
+    /// checkpoint that has one.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// #[derive(Clone)]
+    /// struct Squares { next: u64 }
+    /// impl SourceFunction for Squares {
+    ///     type Out = u64;
+    ///     fn is_replayable(&self) -> bool {
+    ///         true
+    ///     }
+    ///     fn restore(&mut self, position: u64) -> thalweg::Result<()> {
+    ///         self.next = position;
+    ///         Ok(())
+    ///     }
+    ///     fn run(&mut self, ctx: &SourceFunctionContext<u64>) -> thalweg::Result<()> {
+    ///         for n in self.next..4 {
+    ///             ctx.collect_at(n * n, thalweg::record::NO_TIMESTAMP, n + 1)?;
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// let squares = env.from_source_function(Squares { next: 0 }).collect();
+    /// env.execute("squares")?;
+    /// assert_eq!(squares.take(), [0, 1, 4, 9]);
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Any error fails the job.
+    fn restore(&mut self, _position: u64) -> Result<()> {
+        Ok(())
+    }
+
     /// Emits records until there are no more or the job is cancelled.
     ///
     /// # Errors
@@ -128,12 +177,18 @@ pub struct SourceFunctionContext<T> {
 }
 
 struct Shared<T> {
-    queue: Arc<Queue<(T, i64)>>,
+    queue: Arc<Queue<Item<T>>>,
     stop: Mutex<Stop>,
     stopped: Condvar,
     /// Set by the thread before the queue ends, taken by the reader after it has seen the end.
     outcome: Mutex<Option<Result<()>>>,
 }
+
+/// A record, its timestamp, and where the function goes on behind it.
+type Item<T> = (T, i64, u64);
+
+/// The position of a record that says none.
+const NO_POSITION: u64 = u64::MAX;
 
 #[derive(Default)]
 struct Stop {
@@ -163,7 +218,18 @@ impl<T> SourceFunctionContext<T> {
     /// # Errors
     /// As [`collect`](Self::collect).
     pub fn collect_with_timestamp(&self, record: T, timestamp_ms: i64) -> Result<(), Cancelled> {
-        self.shared.queue.push_blocking((record, timestamp_ms)).map_err(|_| Cancelled)
+        self.collect_at(record, timestamp_ms, NO_POSITION)
+    }
+
+    /// Emits a record that was made at `timestamp_ms`, and says where the function [goes on](SourceFunction::restore)
+    /// behind it, which is below `u64::MAX`; blocks while the job is behind. For functions that are
+    /// [replayable](SourceFunction::is_replayable), which emit all their records so.
+    ///
+    /// # Errors
+    /// As [`collect`](Self::collect).
+    pub fn collect_at(&self, record: T, timestamp_ms: i64, position: u64) -> Result<(), Cancelled> {
+        let item = (record, timestamp_ms, position);
+        self.shared.queue.push_blocking(item).map_err(|_| Cancelled)
     }
 
     /// Emits a record unless the job is behind, and says whether it did; the record is dropped if not.
@@ -171,7 +237,7 @@ impl<T> SourceFunctionContext<T> {
     /// # Errors
     /// As [`collect`](Self::collect).
     pub fn try_collect(&self, record: T) -> Result<bool, Cancelled> {
-        match self.shared.queue.try_push((record, NO_TIMESTAMP)) {
+        match self.shared.queue.try_push((record, NO_TIMESTAMP, NO_POSITION)) {
             Ok(()) => Ok(true),
             Err(Refused::Full(_)) => Ok(false),
             Err(Refused::Closed(_)) => Err(Cancelled),
@@ -297,7 +363,7 @@ where
 
 impl<F: SourceFunction + UserFunction> Source for FunctionSource<F> {
     type Out = F::Out;
-    type Split = NoSplit;
+    type Split = SubtaskSplit;
     type Reader = FunctionReader<F>;
 
     fn boundedness(&self) -> Boundedness {
@@ -308,7 +374,12 @@ impl<F: SourceFunction + UserFunction> Source for FunctionSource<F> {
         !self.is_parallel
     }
 
+    fn is_replayable(&self) -> bool {
+        lock(&self.function).is_replayable()
+    }
+
     fn create_reader(&self, context: &ReaderContext) -> Result<FunctionReader<F>> {
+        let split = SubtaskSplit::start(context);
         let queue = Queue::new(self.capacity);
         queue.set_receiving_core(Some(context.waker.clone()));
         let shared = Arc::new(Shared {
@@ -323,8 +394,18 @@ impl<F: SourceFunction + UserFunction> Source for FunctionSource<F> {
             parallelism: context.parallelism,
             operator_name: context.operator_name.clone(),
         };
-        let unstarted = Some((lock(&self.function).clone(), context));
-        Ok(FunctionReader { shared, unstarted, thread: None, batch: VecDeque::new() })
+        let function = lock(&self.function).clone();
+        let is_replayable = function.is_replayable();
+        Ok(FunctionReader {
+            shared,
+            unstarted: Some((function, context)),
+            thread: None,
+            batch: VecDeque::new(),
+            is_replayable,
+            split,
+            has_position: false,
+            refusal: None,
+        })
     }
 }
 
@@ -333,7 +414,13 @@ pub struct FunctionReader<F: SourceFunction> {
     shared: Arc<Shared<F::Out>>,
     unstarted: Option<(F, SourceFunctionContext<F::Out>)>,
     thread: Option<NamedThread>,
-    batch: VecDeque<(F::Out, i64)>,
+    batch: VecDeque<Item<F::Out>>,
+    is_replayable: bool,
+    /// With the position of the last record emitted that said one.
+    split: SubtaskSplit,
+    /// One has, in this attempt or before.
+    has_position: bool,
+    refusal: Option<SubtaskSplitError>,
 }
 
 impl<F: SourceFunction> FunctionReader<F> {
@@ -343,8 +430,9 @@ impl<F: SourceFunction> FunctionReader<F> {
             1 => context.operator_name.clone(),
             count => format!("{} {}/{count}", context.operator_name, context.subtask_index + 1),
         };
+        let start = self.has_position.then_some(self.split.position);
         let thread = spawn_named(&name, move || {
-            let outcome = caught(|| run_through(&mut function, &context))
+            let outcome = caught(|| run_through(&mut function, &context, start))
                 .unwrap_or_else(|message| Err(SourceFunctionPanicked { message }.into()));
             let dropped = caught(move || drop(function));
             let outcome = match (outcome, dropped) {
@@ -393,8 +481,12 @@ impl<F: SourceFunction> FunctionReader<F> {
 fn run_through<F: SourceFunction>(
     function: &mut F,
     context: &SourceFunctionContext<F::Out>,
+    start: Option<u64>,
 ) -> Result<()> {
     let ran = function.open(context).and_then(|()| {
+        if let Some(position) = start {
+            function.restore(position)?;
+        }
         let canceller = function.canceller();
         let mut stop = lock(&context.shared.stop);
         if stop.requested {
@@ -424,7 +516,7 @@ fn first_error(first: Result<()>, second: Result<()>) -> Result<(), BoxError> {
 
 impl<F: SourceFunction> SourceReader for FunctionReader<F> {
     type Out = F::Out;
-    type Split = NoSplit;
+    type Split = SubtaskSplit;
 
     fn wakes_core(&self) -> bool {
         true
@@ -435,17 +527,37 @@ impl<F: SourceFunction> SourceReader for FunctionReader<F> {
         max: usize,
         out: &mut SourceCollector<'_, F::Out>,
     ) -> Result<InputStatus> {
+        if let Some(refusal) = self.refusal.take() {
+            return Err(refusal.into());
+        }
         if self.unstarted.is_some() {
             self.start()?;
         }
         let left = self.shared.queue.take_batch(max, &mut self.batch);
-        for (record, timestamp_ms) in self.batch.drain(..) {
+        let mut last_position = NO_POSITION;
+        for (record, timestamp_ms, position) in self.batch.drain(..) {
+            last_position = position;
             out.collect_with_timestamp(record, timestamp_ms);
+        }
+        if last_position != NO_POSITION {
+            (self.split.position, self.has_position) = (last_position, true);
         }
         match left {
             Left::More => Ok(InputStatus::MoreAvailable),
             Left::Nothing => Ok(InputStatus::NothingAvailable),
             Left::Ended => self.outcome(),
+        }
+    }
+
+    fn add_splits(&mut self, splits: Vec<SubtaskSplit>) {
+        self.has_position |= !splits.is_empty();
+        self.refusal = self.split.go_on(splits).err();
+    }
+
+    fn snapshot(&self) -> Vec<SubtaskSplit> {
+        match self.is_replayable && self.has_position {
+            true => vec![self.split],
+            false => Vec::new(),
         }
     }
 

@@ -1,9 +1,13 @@
 //! The enumerator of sources whose splits are known at the start: each reader gets its own, then the end.
+//!
+//! Its state in checkpoints is whether it has assigned them, and those that came back.
 
 use std::collections::VecDeque;
 
 use crate::Result;
-use crate::function::{EnumeratorContext, SourceSplit, SplitEnumerator};
+use crate::function::{
+    ArchivedState, EnumeratorContext, ReaderContext, SourceSplit, SplitEnumerator,
+};
 
 /// Hands the split made for subtask i to reader i.
 ///
@@ -48,6 +52,79 @@ impl<S: SourceSplit, F: FnOnce(usize) -> Vec<S> + Send> SplitEnumerator<S> for F
 
     fn add_splits_back(&mut self, splits: Vec<S>, _subtask_index: usize) {
         self.returned.extend(splits);
+    }
+
+    fn snapshot_state(&self) -> Result<ArchivedState> {
+        let returned = self.returned.iter().map(|split| Ok(split.to_archived()?.into_vec()));
+        let state: Stored = (self.make.is_none(), returned.collect::<Result<_>>()?);
+        Ok(ArchivedState::of(&state)?)
+    }
+
+    fn restore_state(&mut self, state: &ArchivedState) -> Result<()> {
+        let Some((is_assigned, returned)) = state.get::<Stored>()? else { return Ok(()) };
+        if is_assigned {
+            self.make = None;
+        }
+        let returned = returned.iter().map(|bytes| Ok(S::from_archived(bytes)?));
+        self.returned = returned.collect::<Result<_>>()?;
+        Ok(())
+    }
+}
+
+/// Were the splits assigned, and archives of those that came back.
+type Stored = (bool, Vec<Vec<u8>>);
+
+/// The split of readers that know their part by their index: how far a reader has come. It makes its split itself.
+#[thalweg::record]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubtaskSplit {
+    /// Which reader, from 0.
+    pub subtask: u64,
+    /// Of how many.
+    pub parallelism: u64,
+    /// Where it goes on; what that means is the reader's own affair.
+    pub position: u64,
+}
+
+impl SourceSplit for SubtaskSplit {
+    fn split_id(&self) -> String {
+        format!("{} of {}", self.subtask, self.parallelism)
+    }
+}
+
+/// A reader was given the position of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the checkpoint has the position of subtask {} of {} of a source whose records are made by subtask, and this is subtask \
+     {} of {}; go on with the parallelism of the checkpoint",
+    from.subtask + 1, from.parallelism, to.subtask + 1, to.parallelism
+)]
+pub struct SubtaskSplitError {
+    /// Of the checkpoint.
+    pub from: SubtaskSplit,
+    /// The reader's own.
+    pub to: SubtaskSplit,
+}
+
+impl SubtaskSplit {
+    /// A reader's own, from its start.
+    pub(crate) fn start(context: &ReaderContext) -> Self {
+        let (subtask, parallelism) = (context.subtask_index as u64, context.parallelism as u64);
+        SubtaskSplit { subtask, parallelism, position: 0 }
+    }
+
+    /// Goes on from a checkpoint.
+    ///
+    /// # Errors
+    /// If it was of other readers.
+    pub(crate) fn go_on(&mut self, splits: Vec<Self>) -> Result<(), SubtaskSplitError> {
+        for split in splits {
+            if (split.subtask, split.parallelism) != (self.subtask, self.parallelism) {
+                return Err(SubtaskSplitError { from: split, to: *self });
+            }
+            *self = split;
+        }
+        Ok(())
     }
 }
 

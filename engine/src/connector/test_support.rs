@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::function::{
-    Assignment, EnumeratorContext, InputStatus, ReaderContext, RuntimeContext, Sink, SinkStatus,
-    Source, SourceCollector, SourceControls, SourceReader, SplitEnumerator,
+    ArchivedState, Assignment, EnumeratorContext, InputStatus, ReaderContext, RuntimeContext, Sink,
+    SinkStateContext, SinkStatus, Source, SourceCollector, SourceControls, SourceReader,
+    SplitEnumerator,
 };
 use crate::graph::NodeId;
 use crate::metrics::JobMetrics;
@@ -101,6 +102,22 @@ impl<S: Source> SourceDriver<S> {
         driver.reader.add_splits(splits);
         driver.reader.no_more_splits();
         driver
+    }
+
+    /// The only reader, going on from a checkpoint that has these splits and this state of the enumerator.
+    pub(crate) fn restore(
+        source: &S,
+        splits: Vec<S::Split>,
+        state: Option<ArchivedState>,
+    ) -> Result<Self> {
+        let mut driver = Self::new(source, 0, 1)?;
+        driver.reader.add_splits(splits);
+        driver.enumerator = source.create_enumerator()?;
+        if let (Some(enumerator), Some(state)) = (&mut driver.enumerator, state) {
+            enumerator.restore_state(&state)?;
+            driver.discover()?;
+        }
+        Ok(driver)
     }
 
     fn give(&mut self, assignment: Assignment<S::Split>) {
@@ -198,6 +215,15 @@ impl<K> SinkDriver<K> {
     where
         K: Sink<T>,
     {
+        Self::open_with(sink, &without_checkpoints(subtask, parallelism))
+    }
+
+    /// Opens it with what a checkpoint has of it.
+    pub(crate) fn open_with<T>(sink: K, state: &SinkStateContext<'_>) -> Result<Self>
+    where
+        K: Sink<T>,
+    {
+        let (subtask, parallelism) = (state.subtask_index, state.parallelism);
         let core = CoreHandle::new(CoreServices::default());
         let names = Arc::new(OperatorNames(vec!["test sink".to_owned()]));
         let task = TaskContext::new(core);
@@ -210,6 +236,7 @@ impl<K> SinkDriver<K> {
             NodeId(0),
             OpenStates::default(),
         ))?;
+        driver.sink.initialize_state(state)?;
         Ok(driver)
     }
 
@@ -233,6 +260,22 @@ impl<K> SinkDriver<K> {
             std::thread::yield_now();
         }
         self.sink.close()
+    }
+}
+
+/// For a sink of a job that takes none.
+pub(crate) fn without_checkpoints<'a>(
+    subtask_index: usize,
+    parallelism: usize,
+) -> SinkStateContext<'a> {
+    SinkStateContext {
+        operator_name: "test sink",
+        subtask_index,
+        parallelism,
+        has_checkpoints: false,
+        restored_checkpoint: None,
+        pieces: &[],
+        is_read: Cell::new(false),
     }
 }
 

@@ -11,6 +11,7 @@
 //! - One pass reads at most one buffer of each input and then lets the producer above have its turn.
 
 use crate::Result;
+use crate::config::CheckpointMode;
 use crate::exchange::channel::{Buffer, Polled, Reader};
 use crate::exchange::valve::Valve;
 use crate::operator::build::BuildContext;
@@ -178,6 +179,9 @@ impl<P: Ports> Gate<P> {
         let restored = context.restored_values(stage.head, PIECE)?;
         let own = (restored.len() == stage.parallelism).then_some(stage.subtask);
         valve.restore(&restored, own);
+        if context.job.checkpoints == Some(CheckpointMode::AtLeastOnce) {
+            valve.never_hold();
+        }
         let piece = context.piece(stage.head, PIECE);
         Ok(Gate { ports, nested, valve, pending, first: 0, stage, piece })
     }

@@ -4,7 +4,8 @@
 //! and subtasks lie behind them, and [`combined`] for the two sides of a `connect`.
 //!
 //! Barriers: the first one holds its input back, the last one lets all go and passes on; a newer checkpoint gives up an
-//! older one; an input that has ended counts as aligned.
+//! older one; an input that has ended counts as aligned. Where results may count twice after a restart no input is held: the
+//! last barrier passes on, and what came behind the first ones counts to both sides of it.
 //!
 //! **Invariants**
 //! - The output watermark never falls.
@@ -51,6 +52,8 @@ pub(crate) struct Valve {
     aligning: Option<Barrier>,
     last_barrier: Option<Barrier>,
     end_sent: bool,
+    /// Does an input wait behind its barrier?
+    holds: bool,
 }
 
 impl Valve {
@@ -66,7 +69,7 @@ impl Valve {
 
     fn over(inputs: usize, merge: Merge) -> Self {
         let inputs = vec![Input::default(); inputs];
-        Valve { inputs, merge, aligning: None, last_barrier: None, end_sent: false }
+        Valve { inputs, merge, aligning: None, last_barrier: None, end_sent: false, holds: true }
     }
 
     /// What of it a checkpoint keeps: event time. Barriers that are under way are of that checkpoint's future.
@@ -88,10 +91,15 @@ impl Valve {
         }
     }
 
+    /// No input waits behind its barrier.
+    pub(crate) fn never_hold(&mut self) {
+        self.holds = false;
+    }
+
     /// Must this input not be read just now?
     #[inline]
     pub(crate) fn is_held(&self, input: usize) -> bool {
-        self.inputs[input].held
+        self.inputs[input].held && self.holds
     }
 
     /// Takes a control from `input` and gives what must go on to `emit`, in order.

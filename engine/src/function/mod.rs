@@ -10,6 +10,7 @@
 //! - A method that returns an error fails the job with the operator, the subtask and the record named.
 
 mod aggregate;
+mod archived_state;
 mod async_io;
 mod broadcast;
 mod broadcast_context;
@@ -25,10 +26,12 @@ mod runtime_context;
 mod sink;
 mod source;
 mod stateless;
+pub mod two_phase;
 mod unkeyed;
 mod window;
 
 pub use aggregate::{AggregateFunction, Count};
+pub use archived_state::{ArchivedState, ArchivedStateError};
 pub(crate) use async_io::{Answer, Message, Settings, Ticket};
 pub use async_io::{AsyncError, AsyncFunction, AsyncOptions, AsyncRetry, ResultFuture};
 pub use broadcast::{BroadcastProcessFunction, KeyedBroadcastProcessFunction};
@@ -48,13 +51,18 @@ pub use output_tag::OutputTag;
 pub use process::{KeyedCoProcessFunction, KeyedProcessFunction, ProcessContext, ProcessFunction};
 pub use runtime_context::RuntimeContext;
 pub(crate) use runtime_context::StateOfWindows;
-pub use sink::{FnSink, Sink, SinkStatus};
+pub use sink::{FnSink, Sink, SinkGuarantee, SinkPromise, SinkStateContext, SinkStatus};
+pub(crate) use sink::{SINK_PIECE, UnreadSinkState};
 pub(crate) use source::{Assignment, SourceControls};
 pub use source::{
     Boundedness, EnumeratorContext, InputStatus, NoSplit, ReaderContext, Source, SourceCollector,
     SourceReader, SourceSplit, SplitEnumerator,
 };
 pub use stateless::{FilterFunction, FlatMapFunction, MapFunction};
+pub use two_phase::{
+    CheckpointCommitter, CommitterContext, FileCommitter, Recovery, TransactionContext,
+    TransactionError, TwoPhase, TwoPhaseCommitSink, WriteAhead, WriteAheadBatch, WriteAheadSink,
+};
 pub use unkeyed::{ContextError, UnkeyedTimerService};
 pub use window::{ProcessAllWindowFunction, ProcessWindowFunction, WindowContext};
 

@@ -1,8 +1,30 @@
 //! Where streams end.
+//!
+//! A sink takes part in checkpoints like this:
+//!
+//! 1. It is opened, and [`Sink::initialize_state`] tells it what the checkpoint that the job goes on from has of it, and
+//!    whether there are checkpoints at all.
+//! 2. At a barrier [`Sink::snapshot_state`] gives what belongs into the checkpoint. All records before the barrier have
+//!    been written by then, none behind it.
+//! 3. When the checkpoint is complete, [`Sink::notify_checkpoint_complete`] comes: a transaction that was closed at its
+//!    barrier, or earlier, may be committed. A notification may be missing (a later one stands for all before it).
+//! 4. The end of input comes behind a last checkpoint that is complete. [`Sink::finish`] is asked until all is out.
+//!
+//! Most sinks need none of it. Those that publish exactly once are best made of
+//! [`TwoPhaseCommitSink`](super::TwoPhaseCommitSink) or [`WriteAheadSink`](super::WriteAheadSink), which know these steps.
+//!
+//! **Invariants**
+//! - A checkpoint holds the sink's state as of its barrier: the state is taken before anything behind the barrier comes.
+//! - State that a checkpoint has is read, or the job is refused: what is pending in it is never forgotten.
 
 use crate::Result;
-use crate::function::RuntimeContext;
-use crate::record::Control;
+use crate::checkpoint::snapshot::RestoredPiece;
+use crate::function::{ArchivedState, RuntimeContext};
+use crate::operator::pieces::{PieceError, from_bytes};
+use crate::record::{Barrier, CheckpointId, Control};
+use crate::state::StateValue;
+use std::cell::Cell;
+use std::time::Duration;
 
 /// How a sink stands to the records it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,16 +35,62 @@ pub enum SinkStatus {
     Full,
 }
 
+/// What a sink promises of records that come again after a restart. With the sources and the checkpoints this decides
+/// how often a record counts, which `explain` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SinkGuarantee {
+    /// Nothing: they are written again.
+    #[default]
+    Any,
+    /// Written again they change nothing: an upsert by key, an insertion into a set.
+    Idempotent,
+    /// They are sent when their checkpoint is complete. A crash between sending and remembering that sends them again.
+    WriteAhead,
+    /// As [`WriteAhead`](Self::WriteAhead), and sending and remembering are one step, or sending twice changes nothing.
+    AtomicWriteAhead,
+    /// They are in a transaction that is committed when their checkpoint is complete.
+    TwoPhase,
+}
+
+/// What planning knows of a sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkPromise {
+    /// What it promises of records that come again.
+    pub guarantee: SinkGuarantee,
+    /// After which time the system behind it gives an open transaction up.
+    pub transaction_timeout: Option<Duration>,
+}
+
+impl SinkPromise {
+    /// A promise without time limit.
+    #[must_use]
+    pub fn of(guarantee: SinkGuarantee) -> Self {
+        SinkPromise { guarantee, transaction_timeout: None }
+    }
+}
+
 /// Takes the records of a stream out of the engine. Each subtask has its own.
 ///
 /// `write` never waits: a sink that may be full buffers what one batch brings and says so in `poll_ready`.
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a sink for records of type `{T}`")]
 pub trait Sink<T>: 'static {
+    /// What it promises of records that come again after a restart. Asked when the sink joins a plan, before `open`.
+    fn promise(&self) -> SinkPromise {
+        SinkPromise::default()
+    }
     /// Called once on the sink's core, before the first record.
     ///
     /// # Errors
     /// Any error fails the job before a record is read.
     fn open(&mut self, _context: &mut RuntimeContext<'_>) -> Result<()> {
+        Ok(())
+    }
+    /// Called once after `open`: are there checkpoints, and what has the one that the job goes on from?
+    ///
+    /// # Errors
+    /// Any error fails the job before a record is read.
+    fn initialize_state(&mut self, _context: &SinkStateContext<'_>) -> Result<()> {
         Ok(())
     }
     /// Takes one record; `timestamp_ms` is [`NO_TIMESTAMP`](crate::record::NO_TIMESTAMP) for none.
@@ -52,7 +120,30 @@ pub trait Sink<T>: 'static {
     fn on_control(&mut self, _control: Control) -> Result<()> {
         Ok(())
     }
-    /// Called once at the end of input: everything written must be out when it has answered `Ready`.
+    /// The barrier of a checkpoint has come: what belongs into that? The records before it must be safe in the answer, or
+    /// in the system behind the sink.
+    ///
+    /// # Errors
+    /// Any error fails the job, which goes on from the checkpoint before.
+    fn snapshot_state(&mut self, _barrier: Barrier) -> Result<ArchivedState> {
+        Ok(ArchivedState::none())
+    }
+    /// A checkpoint is complete, and all before it that were not given up. [`poll_ready`](Self::poll_ready) follows.
+    ///
+    /// # Errors
+    /// Any error fails the job, which goes on from that checkpoint.
+    fn notify_checkpoint_complete(&mut self, _checkpoint: CheckpointId) -> Result<()> {
+        Ok(())
+    }
+    /// A checkpoint was given up; what it would have had, a later one has.
+    ///
+    /// # Errors
+    /// Any error fails the job.
+    fn notify_checkpoint_aborted(&mut self, _checkpoint: CheckpointId) -> Result<()> {
+        Ok(())
+    }
+    /// Called at the end of input, after [`poll_ready`](Self::poll_ready): everything written must be out when it has
+    /// answered `Ready`. Where there are checkpoints the last one may not have been notified yet.
     ///
     /// # Errors
     /// Any error fails the job.
@@ -66,6 +157,88 @@ pub trait Sink<T>: 'static {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
+}
+
+/// What a sink learns in [`Sink::initialize_state`].
+#[derive(Debug)]
+pub struct SinkStateContext<'a> {
+    pub(crate) operator_name: &'a str,
+    pub(crate) subtask_index: usize,
+    pub(crate) parallelism: usize,
+    pub(crate) has_checkpoints: bool,
+    pub(crate) restored_checkpoint: Option<CheckpointId>,
+    /// Of all subtasks there were; an empty one is that of a subtask without state.
+    pub(crate) pieces: &'a [RestoredPiece],
+    pub(crate) is_read: Cell<bool>,
+}
+
+/// The name of a sink's piece.
+pub(crate) const SINK_PIECE: &str = "sink";
+
+impl SinkStateContext<'_> {
+    /// Does the job take checkpoints? Otherwise nothing is ever notified, and what is written must be out at the end of
+    /// input.
+    pub fn has_checkpoints(&self) -> bool {
+        self.has_checkpoints
+    }
+
+    /// The checkpoint that the job goes on from; `None` if it begins anew.
+    pub fn restored_checkpoint(&self) -> Option<CheckpointId> {
+        self.restored_checkpoint
+    }
+
+    /// Which of the parallel instances this is, from 0.
+    pub fn subtask_index(&self) -> usize {
+        self.subtask_index
+    }
+
+    /// How many parallel instances there are; the checkpoint may be of more or fewer.
+    pub fn parallelism(&self) -> usize {
+        self.parallelism
+    }
+
+    /// The operator's name.
+    pub fn operator_name(&self) -> &str {
+        self.operator_name
+    }
+
+    /// Does this instance take over what was that of instance `subtask_index` of an earlier attempt? Each is taken over
+    /// by exactly one.
+    pub fn takes_over(&self, subtask_index: usize) -> bool {
+        subtask_index % self.parallelism == self.subtask_index
+    }
+
+    /// What all instances had in the checkpoint: index and state, in order. Instances without state are left out.
+    ///
+    /// # Errors
+    /// If a state is damaged, or of another type than `V`.
+    pub fn states<V: StateValue>(&self) -> Result<Vec<(usize, V)>> {
+        self.is_read.set(true);
+        let pieces = self.pieces.iter().filter(|piece| !piece.bytes.is_empty());
+        let values = pieces.map(|piece| {
+            let value = from_bytes(&piece.bytes).map_err(|cause| {
+                PieceError::new(self.operator_name, piece.subtask, SINK_PIECE, cause)
+            })?;
+            Ok((piece.subtask, value))
+        });
+        values.collect()
+    }
+
+    /// Is there state in the checkpoint that the sink has not asked for?
+    pub(crate) fn has_unread_state(&self) -> bool {
+        !self.is_read.get() && self.pieces.iter().any(|piece| !piece.bytes.is_empty())
+    }
+}
+
+/// The checkpoint has state of a sink that takes none.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "checkpoint {checkpoint} has state of sink '{operator}', which may hold transactions that wait for their commit, and \
+     the sink takes no state now; use the sink that the checkpoint was made with, or begin without the checkpoint"
+)]
+pub(crate) struct UnreadSinkState {
+    pub(crate) operator: String,
+    pub(crate) checkpoint: CheckpointId,
 }
 
 /// A sink made of a closure; `sink_to(|record| ...)`.

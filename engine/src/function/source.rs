@@ -16,14 +16,18 @@
 //! - A split belongs to the enumerator or to one reader at any time.
 //! - `poll_batch` never waits; a reader that must wait answers [`InputStatus::NothingAvailable`].
 //! - A reader's progress lies in its splits ([`SourceReader::snapshot`]), so a split that is given back goes on where it stopped.
+//! - In a checkpoint a split is with its reader, with the enumerator, or read to its end: what was assigned before the
+//!   checkpoint began is in the reader's snapshot, what is assigned later is read behind the barrier.
 
 use crate::Result;
+use crate::function::ArchivedState;
 use crate::operator::Push;
 use crate::operator::source_splits::SourceSplits;
 use crate::record::{Control, StreamStatus};
 use crate::runtime::{CoreServices, CoreWaker};
 use crate::state::{Schema, SchemaBuilder, StateError, StateValue};
 use rkyv::util::AlignedVec;
+use std::any::TypeId;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -123,7 +127,15 @@ pub trait Source: Send + Sync + 'static {
         false
     }
 
-    /// Called on the control plane when the job starts; `None` where no splits are assigned.
+    /// Does a reader that is given a split of a checkpoint go on exactly there, with the same records? If not, records
+    /// are lost when the job goes on from a checkpoint, and `explain` says so. Default: yes for sources with splits, no
+    /// for those that have none ([`NoSplit`]).
+    fn is_replayable(&self) -> bool {
+        TypeId::of::<Self::Split>() != TypeId::of::<NoSplit>()
+    }
+
+    /// Called on the control plane when the job starts; `None` where no splits are assigned. If the job goes on from a
+    /// checkpoint, [`SplitEnumerator::restore_state`] follows.
     ///
     /// # Errors
     /// Any error fails the job before a record is read.
@@ -212,6 +224,30 @@ pub trait SplitEnumerator<S: SourceSplit>: Send {
 
     /// A reader failed: these splits are to be read by somebody else.
     fn add_splits_back(&mut self, splits: Vec<S>, subtask_index: usize);
+
+    /// What belongs into a checkpoint: which splits were found and not assigned, and which were assigned. Those that
+    /// readers hold are in the checkpoint by themselves.
+    ///
+    /// Default: nothing. Then the engine keeps the ids of all splits that were assigned, and passes over those when the
+    /// enumerator, which begins anew, finds and assigns them again; so ids must be stable. That is enough for enumerators
+    /// whose splits are the same each time, or keep existing.
+    ///
+    /// # Errors
+    /// Any error fails the checkpoint.
+    fn snapshot_state(&self) -> Result<ArchivedState> {
+        Ok(ArchivedState::none())
+    }
+
+    /// Goes on from what [`snapshot_state`](Self::snapshot_state) gave, before the first [`discover`](Self::discover).
+    /// Splits that were assigned must not be assigned again. Not called where that gave nothing.
+    ///
+    /// # Errors
+    /// Any error fails the job before a record is read.
+    fn restore_state(&mut self, _state: &ArchivedState) -> Result<()> {
+        Err("the enumerator has a state in the checkpoint and cannot restore one; implement `restore_state` where you \
+             implement `snapshot_state`"
+            .into())
+    }
 }
 
 /// What an enumerator decides; carried to the readers by the engine.

@@ -6,6 +6,7 @@
 
 use crate::Result;
 use crate::checkpoint::snapshot::RestoredState;
+use crate::config::CheckpointMode;
 use crate::exchange::channel::Writer;
 use crate::exchange::gate::{ConsumeTwo, Gate, Inputs, OnePort, TwoPorts};
 use crate::exchange::router::OwnLane;
@@ -122,8 +123,8 @@ pub(crate) struct JobBlueprint {
     pub(crate) alignment: AlignmentGroups,
     /// By node.
     pub(crate) operator_ids: Vec<OperatorId>,
-    /// Are there checkpoints?
-    pub(crate) has_checkpoints: bool,
+    /// What a restart may repeat; `None` if there are no checkpoints.
+    pub(crate) checkpoints: Option<CheckpointMode>,
     /// What the job goes on from; `None` if it begins anew.
     pub(crate) restored: Option<Arc<RestoredState>>,
 }

@@ -97,6 +97,22 @@ pub(crate) trait LogicTwo<A, B>: KeyedLogic {
         timestamp: i64,
         next: &mut D,
     );
+    /// As [`Logic::has_unloaded`].
+    fn has_unloaded(&self) -> bool {
+        false
+    }
+    /// As [`Logic::request`], for a record of the first input.
+    fn request_first(&mut self, _hash: u32, _record: &A) -> Result<()> {
+        Ok(())
+    }
+    /// As [`Logic::request`], for a record of the second input.
+    fn request_second(&mut self, _hash: u32, _record: &B) -> Result<()> {
+        Ok(())
+    }
+    /// Reads what was requested.
+    fn load_requested(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Timers or windows that fire in one step.
@@ -204,17 +220,19 @@ impl<L: KeyedLogic, D: Push<L::Out>> KeyedOperator<L, D> {
 impl<L, D> KeyedOperator<L, D> {
     /// Reads the state of a batch's keys that lies on disk. Should that fail, so does the job.
     #[cold]
-    fn load<T>(&mut self, columns: &Columns<'_, T>)
-    where
-        L: Logic<T>,
-    {
+    fn load<T>(
+        &mut self,
+        columns: &Columns<'_, T>,
+        request: impl Fn(&mut L, u32, &T) -> Result<()>,
+        load_requested: fn(&mut L) -> Result<()>,
+    ) {
         let mut result = Ok(());
         columns.for_each_ref(|hash, record| {
             if result.is_ok() {
-                result = self.logic.request(hash, record);
+                result = request(&mut self.logic, hash, record);
             }
         });
-        if let Err(cause) = result.and_then(|()| self.logic.load_requested()) {
+        if let Err(cause) = result.and_then(|()| load_requested(&mut self.logic)) {
             self.stage.fail(self.stage.head, cause);
         }
     }
@@ -224,7 +242,7 @@ impl<T: 'static, L: Logic<T>, D: Push<L::Out>> Consume<T> for KeyedOperator<L, D
     #[inline(never)]
     fn consume(&mut self, columns: Columns<'_, T>) {
         if self.logic.has_unloaded() {
-            self.load(&columns);
+            self.load(&columns, L::request, L::load_requested);
         }
         let KeyedOperator { logic, next, stage, .. } = self;
         let hashes = columns.hashes();
@@ -265,6 +283,9 @@ impl<A: 'static, B: 'static, L: LogicTwo<A, B>, D: Push<L::Out>> ConsumeTwo<A, B
 {
     #[inline(never)]
     fn consume_first(&mut self, columns: Columns<'_, A>) {
+        if self.0.logic.has_unloaded() {
+            self.0.load(&columns, L::request_first, L::load_requested);
+        }
         let KeyedOperator { logic, next, stage, .. } = &mut self.0;
         columns.for_each(&stage.position, |_, hash, record, timestamp| {
             logic.apply_first(hash, record, timestamp, next);
@@ -272,6 +293,9 @@ impl<A: 'static, B: 'static, L: LogicTwo<A, B>, D: Push<L::Out>> ConsumeTwo<A, B
     }
     #[inline(never)]
     fn consume_second(&mut self, columns: Columns<'_, B>) {
+        if self.0.logic.has_unloaded() {
+            self.0.load(&columns, L::request_second, L::load_requested);
+        }
         let KeyedOperator { logic, next, stage, .. } = &mut self.0;
         columns.for_each(&stage.position, |_, hash, record, timestamp| {
             logic.apply_second(hash, record, timestamp, next);

@@ -87,4 +87,13 @@ where
             function.0.process_broadcast_element(record, &mut context, &mut out)
         });
     }
+    fn has_unloaded(&self) -> bool {
+        self.host.rows.has_unloaded()
+    }
+    fn request_first(&mut self, hash: u32, record: &P::In) -> Result<()> {
+        self.host.request(&mut self.selectors, hash, record)
+    }
+    fn load_requested(&mut self) -> Result<()> {
+        Ok(self.host.rows.load_requested()?)
+    }
 }

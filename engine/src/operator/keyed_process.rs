@@ -17,7 +17,7 @@ use crate::operator::keyed_services::KeyedServices;
 use crate::operator::keyed_store::{KeyedStore, open_rows};
 use crate::operator::opened::{OpenStates, Opened};
 use crate::operator::side_outputs::SideOutputs;
-use crate::record::NO_TIMESTAMP;
+use crate::record::{CheckpointId, NO_TIMESTAMP};
 use thalweg_state::{DueTimer, Key, KeyHash, RowStore, StateRegistrar};
 
 /// What the timers of a keyed function call; the same for one and two inputs.
@@ -88,7 +88,8 @@ impl<P, K: Key> Host<P, K> {
             OpenStates { keyed: Some(&mut registrar), operator: Some(&mut services.states) };
         let function = Opened::open_with(function, (&stage, node), states, open, close)?;
         let store = context.open_keyed_store(node)?;
-        let rows = open_rows(registrar, store.as_ref(), "rows")?;
+        let mut rows = open_rows(registrar, store.as_ref(), "rows")?;
+        services.restore(context, node, (store.as_ref(), &mut rows))?;
         Ok(Host { function, rows, services, store })
     }
 
@@ -120,6 +121,17 @@ impl<P, K: Key> Host<P, K> {
         if let Err(cause) = result {
             function.fail(cause);
         }
+    }
+
+    /// Says that a record of this key is coming.
+    pub(super) fn request<T, S: KeySelector<T, Key = K>>(
+        &mut self,
+        selector: &mut S,
+        hash: u32,
+        record: &T,
+    ) -> Result<()> {
+        let (rows, hash) = (&mut self.rows, KeyHash::from_u32(hash));
+        Ok(selector.with_key(record, |key| rows.request(hash, key))?)
     }
 
     /// Calls user code at a timer.
@@ -209,9 +221,17 @@ impl<F: OnTimer, S: 'static> KeyedLogic for KeyedProcess<F, S> {
         self.host.rows.is_deep()
     }
     fn maintain(&mut self) -> Result {
-        match &mut self.host.store {
+        let Host { rows, services, store, .. } = &mut self.host;
+        match store {
             None => Ok(()),
-            Some(store) => store.maintain(&mut [&mut self.host.rows]),
+            Some(store) => store.maintain(&mut [&mut services.with_timers(rows)]),
+        }
+    }
+    fn snapshot(&mut self, checkpoint: CheckpointId) {
+        let Host { rows, services, store, .. } = &mut self.host;
+        services.snapshot(checkpoint);
+        if let Some(store) = store {
+            store.snapshot(checkpoint, &mut [&mut services.with_timers(rows)]);
         }
     }
     fn advance(&mut self, watermark: i64) -> bool {
@@ -257,8 +277,7 @@ where
         self.host.rows.has_unloaded()
     }
     fn request(&mut self, hash: u32, record: &P::In) -> Result<()> {
-        let (rows, hash) = (&mut self.host.rows, KeyHash::from_u32(hash));
-        Ok(self.selectors.with_key(record, |key| rows.request(hash, key))?)
+        self.host.request(&mut self.selectors, hash, record)
     }
     fn load_requested(&mut self) -> Result<()> {
         Ok(self.host.rows.load_requested()?)
@@ -302,5 +321,17 @@ where
         self.host.call(&mut self.selectors.1, row, |function, record, context| {
             function.0.process_element2(record, context, &mut Collector::new(next, timestamp))
         });
+    }
+    fn has_unloaded(&self) -> bool {
+        self.host.rows.has_unloaded()
+    }
+    fn request_first(&mut self, hash: u32, record: &P::In1) -> Result<()> {
+        self.host.request(&mut self.selectors.0, hash, record)
+    }
+    fn request_second(&mut self, hash: u32, record: &P::In2) -> Result<()> {
+        self.host.request(&mut self.selectors.1, hash, record)
+    }
+    fn load_requested(&mut self) -> Result<()> {
+        Ok(self.host.rows.load_requested()?)
     }
 }

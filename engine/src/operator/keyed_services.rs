@@ -1,9 +1,20 @@
 //! What keyed functions share with their operator: timers, time, side outputs, operator state.
+//!
+//! In checkpoints: the timers are a table of the operator's store, the watermark is a piece of its own.
 
+use crate::Result;
 use crate::function::TimeDomain;
+use crate::graph::NodeId;
+use crate::operator::build::BuildContext;
+use crate::operator::keyed_store::{KeyedStore, TimedRows, open_timers};
+use crate::operator::pieces::{Piece, PieceError};
 use crate::operator::side_outputs::SideOutputs;
+use crate::record::CheckpointId;
 use crate::runtime::CoreHandle;
-use thalweg_state::{DueTimer, KeyedTimers, OperatorStateStore, RowCursor, RowId};
+use thalweg_state::{DueTimer, Key, KeyedTimers, OperatorStateStore, RowCursor, RowId, RowStore};
+
+/// The table of the timers.
+const TIMERS: &str = "timers";
 
 /// Timers of both domains, the watermark, the side outputs, the state that belongs to no key.
 pub(crate) struct KeyedServices {
@@ -11,6 +22,8 @@ pub(crate) struct KeyedServices {
     pub(crate) watermark: i64,
     pub(crate) sides: SideOutputs,
     pub(crate) states: OperatorStateStore,
+    /// `None` until [`restore`](KeyedServices::restore).
+    time: Option<OperatorTime>,
     core: CoreHandle,
 }
 
@@ -21,8 +34,40 @@ impl KeyedServices {
             watermark: i64::MIN,
             states: OperatorStateStore::new(sides.operator()),
             sides,
+            time: None,
             core,
         }
+    }
+
+    /// Opens the timers, which pin `rows`, and goes on from where the checkpoint is. To be called once the rows are open.
+    ///
+    /// # Errors
+    /// What the store returns; [`PieceError`] if the piece of the watermark cannot be used.
+    pub(crate) fn restore<K: Key>(
+        &mut self,
+        context: &BuildContext,
+        node: NodeId,
+        (store, rows): (Option<&KeyedStore>, &mut RowStore<K>),
+    ) -> Result {
+        self.timers = open_timers(store, TIMERS, rows)?;
+        let (time, watermark) = OperatorTime::open(context, node)?;
+        (self.time, self.watermark) = (Some(time), watermark);
+        Ok(())
+    }
+
+    /// A barrier has come.
+    pub(crate) fn snapshot(&self, checkpoint: CheckpointId) {
+        if let Some(time) = &self.time {
+            time.snapshot(checkpoint, self.watermark);
+        }
+    }
+
+    /// The timers and the rows that they pin, as a table of the operator's store.
+    pub(crate) fn with_timers<'a, K: Key>(
+        &'a mut self,
+        rows: &'a mut RowStore<K>,
+    ) -> TimedRows<'a, K> {
+        TimedRows { rows, timers: &mut self.timers }
     }
 
     /// Event time has reached `watermark`: is a timer due?
@@ -75,5 +120,33 @@ impl KeyedServices {
     /// When the clock next fires a timer; `i64::MAX` for never.
     pub(crate) fn next_processing_time_ms(&mut self) -> i64 {
         self.timers.next_ms(TimeDomain::ProcessingTime).unwrap_or(i64::MAX)
+    }
+}
+
+/// The watermark of an operator, in checkpoints.
+pub(crate) struct OperatorTime {
+    piece: Piece,
+}
+
+/// The name of its piece.
+const WATERMARK: &str = "watermark";
+
+impl OperatorTime {
+    /// Registers the piece, and gives the watermark to begin with: the operator's own, or, where there were more or fewer
+    /// subtasks, the least of all.
+    ///
+    /// # Errors
+    /// [`PieceError`] if a piece of the checkpoint cannot be used.
+    pub(crate) fn open(context: &BuildContext, node: NodeId) -> Result<(Self, i64), PieceError> {
+        let watermarks = context.restored_values::<i64>(node, WATERMARK)?;
+        let is_same = watermarks.len() == context.stage.parallelism;
+        let own = watermarks.get(context.stage.subtask).filter(|_| is_same);
+        let watermark = own.or(watermarks.iter().min()).copied().unwrap_or(i64::MIN);
+        Ok((OperatorTime { piece: context.piece(node, WATERMARK) }, watermark))
+    }
+
+    /// A barrier has come.
+    pub(crate) fn snapshot(&self, checkpoint: CheckpointId, watermark: i64) {
+        self.piece.deliver_value(checkpoint, &watermark);
     }
 }

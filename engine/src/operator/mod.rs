@@ -35,6 +35,9 @@ pub(crate) mod map;
 pub(crate) mod opened;
 pub(crate) mod pieces;
 pub(crate) mod process;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod restart_tests;
 pub(crate) mod scan;
 pub(crate) mod side_outputs;
 pub(crate) mod sink;

@@ -254,6 +254,12 @@ impl Piece {
         self.read < self.task.pieces.notice_count.get()
     }
 
+    /// [`next_notice`](Self::next_notice), at the price of a comparison where there is none.
+    #[inline]
+    pub(crate) fn next_notice_if_any(&mut self) -> Option<Notice> {
+        if self.has_notice() { self.next_notice() } else { None }
+    }
+
     /// The next notice for this part.
     pub(crate) fn next_notice(&mut self) -> Option<Notice> {
         let notices = self.task.pieces.notices.borrow();
@@ -321,7 +327,7 @@ const VALUE_HEADER_BYTES: usize = 16;
 const VALUE_VERSION: u64 = 1;
 
 /// The bytes of a value: version, fingerprint of its type, archive.
-fn to_bytes<T: StateValue>(value: &T) -> Result<Vec<u8>, StateError> {
+pub(crate) fn to_bytes<T: StateValue>(value: &T) -> Result<Vec<u8>, StateError> {
     let mut bytes = AlignedVec::new();
     bytes.extend_from_slice(&VALUE_VERSION.to_le_bytes());
     bytes.extend_from_slice(&SchemaDescription::of::<T>().fingerprint().0.to_le_bytes());
@@ -329,7 +335,7 @@ fn to_bytes<T: StateValue>(value: &T) -> Result<Vec<u8>, StateError> {
     Ok(bytes.into_vec())
 }
 
-fn from_bytes<T: StateValue>(bytes: &[u8]) -> Result<T, PieceCause> {
+pub(crate) fn from_bytes<T: StateValue>(bytes: &[u8]) -> Result<T, PieceCause> {
     let word = |at: usize| {
         let word = bytes.get(at..)?.first_chunk::<8>()?;
         Some(u64::from_le_bytes(*word))
@@ -359,6 +365,17 @@ pub(crate) struct PieceError {
     cause: PieceCause,
 }
 
+impl PieceError {
+    pub(crate) fn new(
+        operator: &str,
+        subtask: usize,
+        name: &'static str,
+        cause: PieceCause,
+    ) -> Self {
+        PieceError { operator: operator.into(), subtask, name, cause }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PieceCause {
     #[error(
@@ -379,6 +396,19 @@ pub(crate) enum PieceCause {
     /// What the part itself has found.
     #[error(transparent)]
     Part(BoxError),
+}
+
+/// The value of one piece; `operator` is for errors.
+///
+/// # Errors
+/// [`PieceError`] where the piece is damaged, or is a value of another type.
+pub(crate) fn value_of<T: StateValue>(
+    operator: &str,
+    name: &'static str,
+    piece: &RestoredPiece,
+) -> Result<T, PieceError> {
+    let (operator, subtask) = (operator.into(), piece.subtask);
+    from_bytes(&piece.bytes).map_err(|cause| PieceError { operator, subtask, name, cause })
 }
 
 impl BuildContext {
@@ -426,13 +456,8 @@ impl BuildContext {
         node: NodeId,
         name: &'static str,
     ) -> Result<Vec<T>, PieceError> {
-        let pieces = self.restored(node, name).iter();
-        let values = pieces.map(|piece| (piece.subtask, from_bytes(&piece.bytes)));
         let operator = self.stage.names.get(node);
-        let values = values.map(|(subtask, value)| {
-            value.map_err(|cause| PieceError { operator: operator.into(), subtask, name, cause })
-        });
-        values.collect()
+        self.restored(node, name).iter().map(|piece| value_of(operator, name, piece)).collect()
     }
 
     /// This subtask's share in the splits of a source.
@@ -460,6 +485,6 @@ impl BuildContext {
 
     /// Are there checkpoints?
     pub(crate) fn has_checkpoints(&self) -> bool {
-        self.job.has_checkpoints
+        self.job.checkpoints.is_some()
     }
 }

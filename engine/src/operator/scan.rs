@@ -10,6 +10,7 @@ use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedLogic, Logic};
 use crate::operator::keyed_store::{KeyedStore, open_flat};
 use crate::operator::{Push, StageContext, UserCall};
+use crate::record::CheckpointId;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use thalweg_state::{FlatStore, Key, KeyHash, StateValue};
@@ -56,6 +57,11 @@ where
         match &mut self.store {
             None => Ok(()),
             Some(store) => store.maintain(&mut [&mut self.table]),
+        }
+    }
+    fn snapshot(&mut self, checkpoint: CheckpointId) {
+        if let Some(store) = &mut self.store {
+            store.snapshot(checkpoint, &mut [&mut self.table]);
         }
     }
 }

@@ -1,17 +1,24 @@
-//! The end of a chain: a user's sink.
+//! The end of a chain: a user's sink, and its part in checkpoints.
+//!
+//! 1. When it is built the sink gets what the checkpoint has of it.
+//! 2. At a barrier its state is delivered, before anything behind the barrier is written.
+//! 3. Notices of what became of checkpoints reach it when it is driven.
+//! 4. At the end of input it is asked until all is out; that takes the notice of the last checkpoint.
+//!
+//! **Invariant**: a sink is `Done` only when it has answered `Ready` to [`Sink::finish`].
 
 use crate::Result;
-use crate::function::{Sink, SinkStatus};
+use crate::function::{
+    RuntimeContext, SINK_PIECE, Sink, SinkStateContext, SinkStatus, UnreadSinkState,
+};
 use crate::graph::NodeId;
 use crate::operator::build::BuildContext;
 use crate::operator::opened::Opened;
-use crate::operator::pieces::Piece;
+use crate::operator::pieces::{Notice, Piece};
 use crate::operator::{Flow, Push};
-use crate::record::Control;
+use crate::record::{Barrier, Control};
+use std::cell::Cell;
 use std::marker::PhantomData;
-
-/// The name of a sink's piece.
-const PIECE: &str = "sink";
 
 /// Feeds a [`Sink`]; asks it once a batch whether it can take more.
 pub(crate) struct SinkOperator<T, S> {
@@ -33,8 +40,20 @@ enum State {
 impl<T: 'static, S: Sink<T>> SinkOperator<T, S> {
     pub(crate) fn open(sink: S, context: &BuildContext, node: NodeId) -> Result<Self> {
         let stage = &context.stage;
-        let sink = Opened::open(sink, stage, node, |sink, context| sink.open(context), S::close)?;
-        let piece = context.piece(node, PIECE);
+        let state = state_context(context, node);
+        let open = |sink: &mut S, context: &mut RuntimeContext<'_>| {
+            sink.open(context)?;
+            sink.initialize_state(&state)?;
+            match state.restored_checkpoint {
+                Some(checkpoint) if state.has_unread_state() => {
+                    let operator = state.operator_name.to_owned();
+                    Err(UnreadSinkState { operator, checkpoint }.into())
+                }
+                _ => Ok(()),
+            }
+        };
+        let sink = Opened::open(sink, stage, node, open, S::close)?;
+        let piece = context.piece(node, SINK_PIECE);
         Ok(SinkOperator { sink, state: State::Open, written: 0, piece, _record: PhantomData })
     }
 
@@ -50,6 +69,36 @@ impl<T: 'static, S: Sink<T>> SinkOperator<T, S> {
             next_timer_ms.set(next_timer_ms.get().min(at_ms));
         }
         Some(status)
+    }
+
+    fn snapshot(&mut self, barrier: Barrier) {
+        if let Some(state) = self.sink.call(|sink| sink.snapshot_state(barrier)) {
+            self.piece.deliver(barrier.checkpoint, state.into_bytes());
+        }
+    }
+
+    /// Tells the sink what became of checkpoints.
+    #[cold]
+    fn read_notices(&mut self) {
+        while let Some(notice) = self.piece.next_notice() {
+            self.sink.call(|sink| match notice {
+                Notice::Completed(checkpoint) => sink.notify_checkpoint_complete(checkpoint),
+                Notice::Aborted(checkpoint) => sink.notify_checkpoint_aborted(checkpoint),
+                Notice::Released(_) => Ok(()),
+            });
+        }
+    }
+
+    /// The end has come: is all out?
+    fn finish(&mut self) -> Option<SinkStatus> {
+        if self.poll_ready(true)? == SinkStatus::Full {
+            return Some(SinkStatus::Full);
+        }
+        match self.sink.call(Sink::finish)? {
+            SinkStatus::Ready => Some(SinkStatus::Ready),
+            // It may have found out now that it waits for a certain time.
+            SinkStatus::Full => self.poll_ready(true).map(|_| SinkStatus::Full),
+        }
     }
 
     fn publish_count(&mut self) {
@@ -69,7 +118,7 @@ impl<T: 'static, S: Sink<T>> Push<T> for SinkOperator<T, S> {
     fn control(&mut self, control: Control) {
         self.sink.call(|sink| sink.on_control(control));
         match control {
-            Control::Barrier(barrier) => self.piece.deliver(barrier.checkpoint, Vec::new()),
+            Control::Barrier(barrier) => self.snapshot(barrier),
             Control::End => self.state = State::Finishing,
             Control::Watermark(_) | Control::Status(_) => {}
         }
@@ -78,9 +127,12 @@ impl<T: 'static, S: Sink<T>> Push<T> for SinkOperator<T, S> {
     #[inline]
     fn drive(&mut self, dry: bool) -> Flow {
         self.publish_count();
+        if self.piece.has_notice() {
+            self.read_notices();
+        }
         let status = match self.state {
             State::Open => self.poll_ready(dry),
-            State::Finishing => self.sink.call(Sink::finish),
+            State::Finishing => self.finish(),
             State::Done => return Flow::Done,
         };
         match (status, self.state) {
@@ -92,5 +144,18 @@ impl<T: 'static, S: Sink<T>> Push<T> for SinkOperator<T, S> {
             // Full, or failed: then the task stops after this run.
             _ => Flow::Blocked,
         }
+    }
+}
+
+fn state_context(context: &BuildContext, node: NodeId) -> SinkStateContext<'_> {
+    let stage = &context.stage;
+    SinkStateContext {
+        operator_name: stage.names.get(node),
+        subtask_index: stage.subtask,
+        parallelism: stage.parallelism,
+        has_checkpoints: context.has_checkpoints(),
+        restored_checkpoint: context.job.restored.as_ref().map(|restored| restored.checkpoint),
+        pieces: context.restored(node, SINK_PIECE),
+        is_read: Cell::new(false),
     }
 }

@@ -73,7 +73,7 @@ impl<S> SplitMailbox<S> {
     }
 
     /// The assignments that belong behind at most so many barriers.
-    fn take(&self, barriers: u64) -> VecDeque<Assignment<S>> {
+    pub(crate) fn take(&self, barriers: u64) -> VecDeque<Assignment<S>> {
         if !self.has_mail.load(Ordering::Relaxed) || !self.has_mail.swap(false, Ordering::Acquire) {
             return VecDeque::new();
         }
@@ -291,6 +291,10 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
     /// Sends one control, downstream being ready. False when there is none to send.
     #[cold]
     fn send_control(&mut self) -> bool {
+        if self.stage.task.pieces.has_barrier() {
+            // What was assigned before the checkpoint began belongs into the reader's snapshot.
+            self.exchange_splits();
+        }
         let pieces = &self.stage.task.pieces;
         let control = match self.controls.next() {
             Some(control) => control,

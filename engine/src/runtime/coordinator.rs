@@ -3,12 +3,18 @@
 //! **Invariants**
 //! - One coordinator a source and job; it is called from one control thread at a time.
 //! - What an enumerator decides is posted to the readers' mailboxes before the call returns.
+//! - A split is assigned once, also across restarts: an enumerator that keeps no state of its own finds its splits again,
+//!   and those whose ids are in the checkpoint are passed over.
 
 use crate::Result;
-use crate::function::{EnumeratorContext, Source, SourceSplit, SplitEnumerator};
+use crate::function::{
+    ArchivedState, Assignment, EnumeratorContext, Source, SourceSplit, SplitEnumerator,
+};
 use crate::graph::NodeId;
+use crate::operator::pieces::{PieceCause, from_bytes, to_bytes};
 use crate::operator::source::SplitMailbox;
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,8 +45,13 @@ impl SourceCoordinatorFactory {
             let erased =
                 mailboxes.iter().map(|m| Box::new(m.clone()) as Box<dyn Any + Send + Sync>);
             let erased = erased.collect();
-            let coordinator: Box<dyn SourceCoordinator> =
-                Box::new(Coordinator { enumerator, mailboxes });
+            let keeps_state = !enumerator.snapshot_state()?.is_none();
+            let coordinator: Box<dyn SourceCoordinator> = Box::new(Coordinator {
+                enumerator,
+                mailboxes,
+                assigned: (!keeps_state).then(BTreeSet::new),
+                assigned_before: BTreeSet::new(),
+            });
             Ok(Some((coordinator, erased)))
         }))
     }
@@ -62,11 +73,32 @@ pub(crate) trait SourceCoordinator: Send {
     fn discovery_interval(&self) -> Option<Duration>;
     /// A reader asks for a split.
     fn on_request(&mut self, subtask: usize) -> Result<()>;
+    /// The enumerator's state, for a checkpoint that [begins](Self::begin_barrier) in the same breath.
+    fn snapshot(&self) -> Result<Vec<u8>>;
+    /// Goes on from a checkpoint; before the first discovery.
+    fn restore(&mut self, bytes: &[u8]) -> Result<()>;
+    /// What is assigned from now on is read behind the barrier that is ordered next.
+    fn begin_barrier(&self);
 }
 
 struct Coordinator<S: SourceSplit> {
     enumerator: Box<dyn SplitEnumerator<S>>,
     mailboxes: Vec<Arc<SplitMailbox<S>>>,
+    /// Ids of all splits that were ever assigned; `None` where the enumerator keeps state itself.
+    assigned: Option<BTreeSet<String>>,
+    /// Of those, the ones of the checkpoint that are not found again yet: their readers have them.
+    assigned_before: BTreeSet<String>,
+}
+
+/// The enumerator's state, and the ids of the splits that were assigned if it has none.
+type Stored = (Vec<u8>, Vec<String>);
+
+/// An enumerator cannot go on from a checkpoint.
+#[derive(Debug, thiserror::Error)]
+#[error("the state of the split enumerator cannot be restored: {cause}")]
+struct EnumeratorStateError {
+    #[source]
+    cause: PieceCause,
 }
 
 impl<S: SourceSplit> Coordinator<S> {
@@ -77,9 +109,23 @@ impl<S: SourceSplit> Coordinator<S> {
         let mut context = EnumeratorContext::new(self.mailboxes.len());
         code(&mut *self.enumerator, &mut context)?;
         for (subtask, assignment) in context.assignments {
-            self.mailboxes[subtask].post(assignment);
+            if let Some(assignment) = self.admit(assignment) {
+                self.mailboxes[subtask].post(assignment);
+            }
         }
         Ok(())
+    }
+
+    /// The assignment without splits that readers have from the checkpoint.
+    fn admit(&mut self, assignment: Assignment<S>) -> Option<Assignment<S>> {
+        let Some(assigned) = &mut self.assigned else { return Some(assignment) };
+        let mut splits = match assignment {
+            Assignment::Splits(splits) => splits,
+            Assignment::NoMore => return Some(assignment),
+        };
+        splits.retain(|split| !self.assigned_before.remove(&split.split_id()));
+        assigned.extend(splits.iter().map(SourceSplit::split_id));
+        (!splits.is_empty()).then_some(Assignment::Splits(splits))
     }
 }
 
@@ -93,4 +139,30 @@ impl<S: SourceSplit> SourceCoordinator for Coordinator<S> {
     fn on_request(&mut self, subtask: usize) -> Result<()> {
         self.call(|enumerator, context| enumerator.handle_split_request(subtask, context))
     }
+    fn snapshot(&self) -> Result<Vec<u8>> {
+        let state = self.enumerator.snapshot_state()?.into_bytes();
+        let assigned = self.assigned.iter().flatten().cloned().collect();
+        let stored: Stored = (state, assigned);
+        Ok(to_bytes(&stored)?)
+    }
+    fn restore(&mut self, bytes: &[u8]) -> Result<()> {
+        let (state, assigned): Stored =
+            from_bytes(bytes).map_err(|cause| EnumeratorStateError { cause })?;
+        let state = ArchivedState::from_bytes(state);
+        if !state.is_none() {
+            self.enumerator.restore_state(&state)?;
+        }
+        if let Some(all) = &mut self.assigned {
+            self.assigned_before = assigned.iter().cloned().collect();
+            all.extend(assigned);
+        }
+        Ok(())
+    }
+    fn begin_barrier(&self) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.begin_barrier());
+    }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

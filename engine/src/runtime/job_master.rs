@@ -154,12 +154,13 @@ impl JobMaster {
         self.cores.clear();
         self.sources = Sources::default();
         let restored = self.checkpoints.as_ref().and_then(Checkpoints::restored);
-        let restored = restored.map(|restored| restored.checkpoint);
+        let restored_id = restored.as_ref().map(|restored| restored.checkpoint);
         self.state.count(|statistics| {
-            statistics.restored = restored;
-            statistics.latest = statistics.latest.max(restored);
+            statistics.restored = restored_id;
+            statistics.latest = statistics.latest.max(restored_id);
         });
-        match self.sources.open(&self.submission, id, &self.control, now_ns) {
+        match self.sources.open((&self.submission, id), restored.as_deref(), &self.control, now_ns)
+        {
             Ok(()) => self.deploy(manager),
             Err(failure) => self.fail(failure, manager),
         }
@@ -181,7 +182,7 @@ impl JobMaster {
             wakers: manager.wakers(),
             mailboxes: self.sources.take_mailboxes(),
             state_files,
-            has_checkpoints: self.checkpoints.is_some(),
+            checkpoints: self.checkpoints.as_ref().map(|c| c.settings().mode),
             restored: self.checkpoints.as_ref().and_then(Checkpoints::restored),
         };
         let blueprint = Arc::new(job_blueprint(&self.submission, &physical, around));
@@ -196,7 +197,14 @@ impl JobMaster {
     fn state_files(&self, manager: &TaskManager) -> Result<Option<Arc<StateFiles>>, BoxError> {
         let Submission { configuration, explain, .. } = &self.submission;
         let keyed_operators = explain.stream_graph.nodes().iter().filter(|node| node.keyed).count();
-        StateFiles::of_job(configuration, self.id(), keyed_operators, manager.files())
+        let place = manager.files();
+        match &self.checkpoints {
+            None => StateFiles::of_job(configuration, self.id(), keyed_operators, place),
+            Some(checkpoints) => {
+                let state = checkpoints.keyed_state()?;
+                StateFiles::in_checkpoints(configuration, keyed_operators, state, place)
+            }
+        }
     }
 
     /// Writes down what is about to be deployed, before the first report about it can come.
@@ -472,7 +480,7 @@ impl JobMaster {
                 Demand::Fail(failure) => {
                     self.fail(blame::job(&self.state.name, failure.into()), manager);
                 }
-                Demand::BeginBarrier(_) => {}
+                Demand::BeginBarrier => self.begin_barrier(manager),
                 Demand::Completed(id) => self.state.count(|statistics| {
                     statistics.completed += 1;
                     statistics.latest = Some(id);
@@ -490,6 +498,21 @@ impl JobMaster {
                         let _ = manager.order(*core, self.state.id, order);
                     }
                 }
+            }
+        }
+    }
+
+    /// Adds what the enumerators have to the checkpoint that begins.
+    fn begin_barrier(&mut self, manager: &TaskManager) {
+        match self.sources.begin_barrier(&self.submission) {
+            Ok(pieces) => {
+                if let Some(checkpoints) = &mut self.checkpoints {
+                    checkpoints.add(pieces);
+                }
+            }
+            Err(refusal) => {
+                let failure = self.sources.failure(&self.submission, refusal);
+                self.fail(failure, manager);
             }
         }
     }

@@ -35,7 +35,8 @@
 //!   empty page handed **back** (a blocked producer waits for it), a mailbox message, a command.
 //! - The unparker is bound before the flag is first raised, and dropped on its own core.
 
-use std::task::Waker;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use crate::sync::atomic::{AtomicBool, Ordering, fence};
@@ -98,12 +99,12 @@ impl CoreWaker {
     pub fn wake_if_sleeping(&self) {
         fence(Ordering::SeqCst);
         if self.flag.asleep.load(Ordering::Relaxed) {
-            self.wake();
+            self.get_up();
         }
     }
 
     #[cold]
-    fn wake(&self) {
+    fn get_up(&self) {
         if self.flag.asleep.swap(false, Ordering::AcqRel) {
             match lock(&self.unparker).as_ref() {
                 Some(Unparker::Thread(thread)) => thread.unpark(),
@@ -163,12 +164,20 @@ impl CoreWaker {
     }
 }
 
+/// For those who know wakers alone: stores and files.
+impl Wake for CoreWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_if_sleeping();
+    }
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_if_sleeping();
+    }
+}
+
 #[cfg(test)]
 #[cfg(loom)]
 mod loom_models {
     //! Loom runs every interleaving and every value a relaxed load may see; a lost wake-up is a deadlock it reports.
-
-    use std::sync::Arc;
 
     use loom::sync::atomic::AtomicUsize;
 
@@ -244,7 +253,6 @@ mod loom_models {
 #[cfg(test)]
 #[cfg(not(loom))]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::AtomicU64;
 
     use super::*;

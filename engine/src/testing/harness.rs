@@ -4,7 +4,7 @@
 //! side output that is asked for.
 
 use super::driver::{TestDriver, TestDriverBuilder};
-use super::input::input;
+use super::input::input_once;
 use super::output::{OutputEvent, output};
 use crate::api::{Chain, DataStream};
 use crate::error::{Error, JobFailure};
@@ -383,7 +383,7 @@ impl OperatorHarnessBuilder {
     {
         let OperatorHarnessBuilder { driver, sides } = self;
         let driver = driver.build(|env| {
-            let first = env.from_source(input::<In>(), FIRST).boxed();
+            let first = env.from_source(input_once::<In>(), FIRST).boxed();
             end(write(first), sides);
         })?;
         Ok(OperatorHarness { driver, _records: PhantomData })
@@ -406,8 +406,8 @@ impl OperatorHarnessBuilder {
     {
         let OperatorHarnessBuilder { driver, sides } = self;
         let driver = driver.build(|env| {
-            let first = env.from_source(input::<In>(), FIRST).boxed();
-            let second = env.from_source(input::<In2>(), SECOND).boxed();
+            let first = env.from_source(input_once::<In>(), FIRST).boxed();
+            let second = env.from_source(input_once::<In2>(), SECOND).boxed();
             end(write(first, second), sides);
         })?;
         Ok(OperatorHarness { driver, _records: PhantomData })

@@ -4,6 +4,8 @@
 //!    [`output`](super::output) take a share of it.
 //! 2. When the job's tasks are built, on whatever core, readers and sinks enter it with name and subtask.
 //! 3. The driver finds them by name.
+//! 4. When a task is dropped its reader or sink leaves; the port stays, and when the job is made anew the next attempt's
+//!    reader or sink enters it.
 //!
 //! **Invariant**: a name belongs to one source, or to one sink; a second one of that name fails the job when it is built.
 
@@ -11,13 +13,15 @@ use crate::Result;
 use crate::sync::{Mutex, lock};
 use std::any::{Any, TypeId, type_name};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What is entered by operators of one kind.
 pub(super) trait Port: Any + Send + Sync {
     /// For the driver, which knows the type of its records.
     fn as_any(&self) -> &dyn Any;
+    /// For those that share it.
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
 /// An operator's ports, by subtask.
@@ -26,6 +30,8 @@ pub(super) struct Ports<P: ?Sized> {
     owner: u64,
     record: (TypeId, &'static str),
     pub(super) by_subtask: BTreeMap<usize, Arc<P>>,
+    /// Subtasks whose reader or sink is gone.
+    left: BTreeSet<usize>,
     /// The subtask whose turn it is.
     pub(super) turn: usize,
 }
@@ -41,7 +47,7 @@ impl<P: ?Sized> Registry<P> {
         Registry { kind, named: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Enters what `make` makes, given the ports that are there already.
+    /// Enters what `make` makes, given the ports that are there already, also that of the same subtask in an earlier attempt.
     pub(super) fn enter<T: 'static>(
         &self,
         (owner, name, subtask): (u64, &str, usize),
@@ -49,21 +55,27 @@ impl<P: ?Sized> Registry<P> {
     ) -> Result<Arc<P>> {
         let mut named = lock(&self.named);
         let record = (TypeId::of::<T>(), type_name::<T>());
-        let fresh = || Ports { owner, record, by_subtask: BTreeMap::new(), turn: 0 };
+        let fresh =
+            || Ports { owner, record, by_subtask: BTreeMap::new(), left: BTreeSet::new(), turn: 0 };
         let ports = named.entry(name.to_owned()).or_insert_with(fresh);
-        if ports.owner != owner {
+        let is_taken = ports.by_subtask.contains_key(&subtask) && !ports.left.contains(&subtask);
+        if ports.owner != owner || is_taken {
             let kind = self.kind;
             return Err(
                 format!("two test {kind}s are named '{name}'; give each its own name").into()
             );
         }
-        // A later attempt of the job finds what the first one entered.
-        if let Some(port) = ports.by_subtask.get(&subtask) {
-            return Ok(port.clone());
-        }
         let port = make(&ports.by_subtask);
         ports.by_subtask.insert(subtask, port.clone());
+        ports.left.remove(&subtask);
         Ok(port)
+    }
+
+    /// The reader or sink of a subtask is gone.
+    pub(super) fn leave(&self, name: &str, subtask: usize) {
+        if let Some(ports) = lock(&self.named).get_mut(name) {
+            ports.left.insert(subtask);
+        }
     }
 
     /// Calls `code` with the ports of a name; an error says what is there instead.

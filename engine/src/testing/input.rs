@@ -1,9 +1,15 @@
 //! [`input`]: a source that a test feeds.
+//!
+//! What is injected is kept, and a reader's position in it is in checkpoints: a job that is restarted reads on from there, or
+//! from the start.
+//!
+//! **Invariant**: element n of a subtask is the n-th that was injected, in every attempt.
 
 use super::hub::{Hub, Port};
 use crate::Result;
+use crate::connector::source::{SubtaskSplit, SubtaskSplitError};
 use crate::function::{
-    Boundedness, InputStatus, NoSplit, ReaderContext, Source, SourceCollector, SourceReader,
+    Boundedness, InputStatus, ReaderContext, Source, SourceCollector, SourceReader,
 };
 use crate::record::StreamStatus;
 use crate::runtime::CoreWaker;
@@ -11,14 +17,14 @@ use crate::sync::{Mutex, lock};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// A source whose elements a [`TestDriver`](super::TestDriver) injects, by the source's name. Belongs into the closure
 /// that writes the driver's job.
 ///
 /// It has the job's parallelism, and gives records to its subtasks in turn; `set_parallelism(1)` on the stream makes it
-/// one. It ends when the test says so.
+/// one. It ends when the test says so. It keeps all that is injected, so that it can be read again after a restart; for
+/// records that are not `Clone` there is [`input_once`].
 ///
 /// # Examples
 ///
@@ -32,14 +38,20 @@ use std::sync::Arc;
 /// test.pipe("words", ["to".to_owned(), "be".to_owned()]);
 /// assert_eq!(test.outputs::<usize>("lengths"), [2, 2]);
 /// ```
-pub fn input<T: Send + 'static>() -> TestInput<T> {
-    TestInput { share: Hub::share(), _record: PhantomData }
+pub fn input<T: Clone + Send + 'static>() -> TestInput<T> {
+    TestInput { share: Hub::share(), clone: Some(T::clone) }
+}
+
+/// [`input`] for records that are not `Clone`: what was read once is gone, and a restart goes on behind it.
+pub fn input_once<T: Send + 'static>() -> TestInput<T> {
+    TestInput { share: Hub::share(), clone: None }
 }
 
 /// See [`input`].
 pub struct TestInput<T> {
     share: Option<(Arc<Hub>, u64)>,
-    _record: PhantomData<fn() -> T>,
+    /// `None`: records can be read once.
+    clone: Option<fn(&T) -> T>,
 }
 
 impl<T> fmt::Debug for TestInput<T> {
@@ -61,16 +73,49 @@ enum Element<T> {
     Control(InputControl),
 }
 
-/// One subtask's elements, from the test to its reader.
+/// One subtask's elements, from the test to its readers.
 pub(super) struct InputQueue<T> {
-    elements: Mutex<VecDeque<Element<T>>>,
-    waker: Arc<CoreWaker>,
+    log: Mutex<Log<T>>,
+    /// The core of the reader there is now.
+    waker: Mutex<Arc<CoreWaker>>,
+}
+
+struct Log<T> {
+    elements: VecDeque<Element<T>>,
+    /// The position of the first of them.
+    first: u64,
+    clone: Option<fn(&T) -> T>,
+}
+
+impl<T> Log<T> {
+    /// The element at a position, or the first there is behind it.
+    fn read(&mut self, position: &mut u64) -> Option<Element<T>> {
+        *position = (*position).max(self.first);
+        let Some(clone) = self.clone else {
+            let element = self.elements.pop_front()?;
+            self.first += 1;
+            *position += 1;
+            return Some(element);
+        };
+        let index = usize::try_from(*position - self.first).ok()?;
+        let element = match self.elements.get(index)? {
+            Element::Record(record, timestamp_ms) => Element::Record(clone(record), *timestamp_ms),
+            Element::Control(control) => Element::Control(*control),
+        };
+        *position += 1;
+        Some(element)
+    }
 }
 
 impl<T> InputQueue<T> {
+    fn new(clone: Option<fn(&T) -> T>, waker: Arc<CoreWaker>) -> Self {
+        let log = Log { elements: VecDeque::new(), first: 0, clone };
+        InputQueue { log: Mutex::new(log), waker: Mutex::new(waker) }
+    }
+
     fn push(&self, element: Element<T>) {
-        lock(&self.elements).push_back(element);
-        self.waker.wake_if_sleeping();
+        lock(&self.log).elements.push_back(element);
+        lock(&self.waker).wake_if_sleeping();
     }
 
     pub(super) fn push_record(&self, record: T, timestamp_ms: i64) {
@@ -81,12 +126,13 @@ impl<T> InputQueue<T> {
 /// An [`InputQueue`] of whatever type.
 pub(super) trait InputPort: Port {
     fn push_control(&self, control: InputControl);
-    /// For its reader, which knows the type of its records.
-    fn queue(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
 impl<T: Send + 'static> Port for InputQueue<T> {
     fn as_any(&self) -> &dyn Any {
+        self
+    }
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
     }
 }
@@ -95,18 +141,19 @@ impl<T: Send + 'static> InputPort for InputQueue<T> {
     fn push_control(&self, control: InputControl) {
         self.push(Element::Control(control));
     }
-    fn queue(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
 }
 
 impl<T: Send + 'static> Source for TestInput<T> {
     type Out = T;
-    type Split = NoSplit;
+    type Split = SubtaskSplit;
     type Reader = TestInputReader<T>;
 
     fn boundedness(&self) -> Boundedness {
         Boundedness::Unbounded
+    }
+
+    fn is_replayable(&self) -> bool {
+        self.clone.is_some()
     }
 
     fn create_reader(&self, context: &ReaderContext) -> Result<TestInputReader<T>> {
@@ -115,22 +162,32 @@ impl<T: Send + 'static> Source for TestInput<T> {
                         driver's job"
                 .into());
         };
-        let queue = Arc::new(InputQueue::<T> {
-            elements: Mutex::new(VecDeque::new()),
-            waker: context.waker.clone(),
-        });
-        let place = (*owner, &context.operator_name[..], context.subtask_index);
-        let port = hub.inputs.enter::<T>(place, |_| queue)?;
-        match port.queue().downcast::<InputQueue<T>>() {
-            Ok(queue) => Ok(TestInputReader { queue }),
-            Err(_) => unreachable!("a source has one type of records"),
-        }
+        let (subtask, operator_name) = (context.subtask_index, context.operator_name.clone());
+        let mut entered = None;
+        hub.inputs.enter::<T>((*owner, &operator_name, subtask), |ports| {
+            let before =
+                ports.get(&subtask).and_then(|port| port.clone().into_any().downcast().ok());
+            let waker = context.waker.clone();
+            let queue: Arc<InputQueue<T>> =
+                before.unwrap_or_else(|| Arc::new(InputQueue::new(self.clone, waker.clone())));
+            *lock(&queue.waker) = waker;
+            entered = Some(queue.clone());
+            queue
+        })?;
+        let queue = entered.ok_or("the port was not made")?;
+        let (hub, split) = (hub.clone(), SubtaskSplit::start(context));
+        Ok(TestInputReader { queue, hub, operator_name, split, refusal: None })
     }
 }
 
 /// Reads a [`TestInput`].
 pub struct TestInputReader<T> {
     queue: Arc<InputQueue<T>>,
+    hub: Arc<Hub>,
+    operator_name: String,
+    /// Its position is that of the next element.
+    split: SubtaskSplit,
+    refusal: Option<SubtaskSplitError>,
 }
 
 impl<T> fmt::Debug for TestInputReader<T> {
@@ -139,9 +196,16 @@ impl<T> fmt::Debug for TestInputReader<T> {
     }
 }
 
+impl<T> Drop for TestInputReader<T> {
+    fn drop(&mut self) {
+        let subtask = usize::try_from(self.split.subtask).unwrap_or(usize::MAX);
+        self.hub.inputs.leave(&self.operator_name, subtask);
+    }
+}
+
 impl<T: Send + 'static> SourceReader for TestInputReader<T> {
     type Out = T;
-    type Split = NoSplit;
+    type Split = SubtaskSplit;
 
     fn wakes_core(&self) -> bool {
         true
@@ -149,8 +213,11 @@ impl<T: Send + 'static> SourceReader for TestInputReader<T> {
 
     /// Up to the next control, which must leave before the records behind it.
     fn poll_batch(&mut self, max: usize, out: &mut SourceCollector<'_, T>) -> Result<InputStatus> {
+        if let Some(refusal) = self.refusal.take() {
+            return Err(refusal.into());
+        }
         for _ in 0..max {
-            let Some(element) = lock(&self.queue.elements).pop_front() else {
+            let Some(element) = lock(&self.queue.log).read(&mut self.split.position) else {
                 return Ok(InputStatus::NothingAvailable);
             };
             match element {
@@ -167,5 +234,13 @@ impl<T: Send + 'static> SourceReader for TestInputReader<T> {
             break;
         }
         Ok(InputStatus::MoreAvailable)
+    }
+
+    fn add_splits(&mut self, splits: Vec<SubtaskSplit>) {
+        self.refusal = self.split.go_on(splits).err();
+    }
+
+    fn snapshot(&self) -> Vec<SubtaskSplit> {
+        vec![self.split]
     }
 }

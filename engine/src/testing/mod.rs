@@ -45,6 +45,9 @@
 //! - Misuse of the driver (names, types) panics at the caller's line. What goes wrong in the job never does: it is told by
 //!   [`TestDriver::failure`].
 
+#[cfg(test)]
+#[cfg(not(loom))]
+pub(crate) mod attempts;
 mod clock;
 mod driver;
 mod harness;
@@ -54,5 +57,5 @@ mod output;
 
 pub use driver::{TestDriver, TestDriverBuilder};
 pub use harness::{NoInput, OperatorHarness, OperatorHarnessBuilder};
-pub use input::{TestInput, TestInputReader, input};
+pub use input::{TestInput, TestInputReader, input, input_once};
 pub use output::{OutputEvent, TestOutput, output};

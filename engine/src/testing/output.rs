@@ -49,20 +49,36 @@ pub enum OutputEvent<T> {
 /// );
 /// ```
 pub fn output<T: Send + 'static>() -> TestOutput<T> {
-    TestOutput { share: Hub::share(), events: None, _record: PhantomData }
+    TestOutput { share: Hub::share(), opened: None, _record: PhantomData }
 }
 
 /// See [`output`].
 pub struct TestOutput<T> {
     share: Option<(Arc<Hub>, u64)>,
     /// Where a subtask writes, once it is open.
-    events: Option<(OutputEvents<T>, usize)>,
+    opened: Option<Opened<T>>,
     _record: PhantomData<fn(T)>,
 }
 
+struct Opened<T> {
+    hub: Arc<Hub>,
+    operator_name: String,
+    subtask: usize,
+    events: OutputEvents<T>,
+}
+
+/// For the subtasks: a clone is not open.
 impl<T> Clone for TestOutput<T> {
     fn clone(&self) -> Self {
-        TestOutput { share: self.share.clone(), events: self.events.clone(), _record: PhantomData }
+        TestOutput { share: self.share.clone(), opened: None, _record: PhantomData }
+    }
+}
+
+impl<T> Drop for TestOutput<T> {
+    fn drop(&mut self) {
+        if let Some(opened) = &self.opened {
+            opened.hub.outputs.leave(&opened.operator_name, opened.subtask);
+        }
     }
 }
 
@@ -92,6 +108,11 @@ impl<T> OutputEvents<T> {
         OutputEvents(Arc::new(Mutex::new(joined)))
     }
 
+    /// A subtask of a new attempt begins, before any of that attempt runs.
+    fn begin_anew(&self, parallelism: usize) {
+        lock(&self.0).valve = Valve::new(parallelism);
+    }
+
     pub(super) fn take(&self) -> Vec<OutputEvent<T>> {
         std::mem::take(&mut lock(&self.0).events)
     }
@@ -118,6 +139,9 @@ impl<T: Send + 'static> Port for OutputEvents<T> {
     fn as_any(&self) -> &dyn Any {
         self
     }
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
 }
 
 impl<T: Send + 'static> OutputPort for OutputEvents<T> {}
@@ -130,28 +154,33 @@ impl<T: Send + 'static> Sink<T> for TestOutput<T> {
                 .into());
         };
         let (subtask, parallelism) = (context.subtask_index(), context.parallelism());
-        let place = (*owner, context.operator_name(), subtask);
-        let port = hub.outputs.enter::<T>(place, |others| {
+        let operator_name = context.operator_name().to_owned();
+        let mut entered = None;
+        hub.outputs.enter::<T>((*owner, &operator_name, subtask), |others| {
             let other = others.values().next().and_then(|other| other.as_any().downcast_ref());
-            let joined: OutputEvents<T> =
+            let events: OutputEvents<T> =
                 other.map_or_else(|| OutputEvents::new(parallelism), Clone::clone);
-            Arc::new(joined)
+            if others.contains_key(&subtask) {
+                events.begin_anew(parallelism);
+            }
+            entered = Some(events.clone());
+            Arc::new(events)
         })?;
-        let events = port.as_any().downcast_ref::<OutputEvents<T>>();
-        self.events = events.map(|events| (events.clone(), subtask));
+        let hub = hub.clone();
+        self.opened = entered.map(|events| Opened { hub, operator_name, subtask, events });
         Ok(())
     }
 
     fn write(&mut self, record: T, timestamp_ms: i64) -> Result<()> {
-        if let Some((events, _)) = &self.events {
-            events.record(record, timestamp_ms);
+        if let Some(opened) = &self.opened {
+            opened.events.record(record, timestamp_ms);
         }
         Ok(())
     }
 
     fn on_control(&mut self, control: Control) -> Result<()> {
-        if let Some((events, subtask)) = &self.events {
-            events.control(*subtask, control);
+        if let Some(opened) = &self.opened {
+            opened.events.control(opened.subtask, control);
         }
         Ok(())
     }

@@ -200,6 +200,12 @@ impl LsmStore {
         self.tier.borrow().restored_checkpoint()
     }
 
+    /// The checkpoints that the store had when it was opened, the oldest first; those that are not
+    /// needed any more are to be [released](Self::release_checkpoint).
+    pub fn opened_with(&self) -> Vec<CheckpointId> {
+        self.tier.borrow().opened_with().to_vec()
+    }
+
     /// The epoch in which changes happen that the next barrier ends.
     pub fn current_epoch(&self) -> Epoch {
         self.tier.borrow().current_epoch()

@@ -46,6 +46,8 @@ pub(super) struct LsmTier {
     root: Arc<StateRoot>,
     layout: PartitionLayout,
     restored: Option<CheckpointId>,
+    /// Those that the manifest had when the store was opened, the oldest first.
+    opened_with: Box<[CheckpointId]>,
     registry: TableRegistry,
     tables: Vec<OpenTable>,
     epochs: VecDeque<OpenEpoch>,
@@ -123,6 +125,7 @@ impl LsmTier {
         let files = root.files().of_store(store);
         check_files(&files, &contents)?;
         let registry = TableRegistry::new(store, contents.tables.clone());
+        let opened_with = contents.checkpoints.keys().copied().collect();
         let manifest = ManifestLog::new(files.clone(), root.manifest_path(store), contents);
         let layout = PartitionLayout::new(options.key_groups, options.max_parallelism);
         let gauges = Arc::new(Gauges::new());
@@ -136,6 +139,7 @@ impl LsmTier {
             layout,
             retained_checkpoints: options.retained_checkpoints,
             compaction: options.compaction(),
+            is_full: options.full_checkpoints,
             commands: inbox,
             outbox: Outbox::new(sender, options.waker.clone()),
             gauges: Arc::clone(&gauges),
@@ -159,6 +163,7 @@ impl LsmTier {
             root,
             layout,
             restored: checkpoint,
+            opened_with,
             registry,
             tables: Vec::new(),
             epochs,
@@ -175,6 +180,10 @@ impl LsmTier {
 
     pub(super) fn restored_checkpoint(&self) -> Option<CheckpointId> {
         self.restored
+    }
+
+    pub(super) fn opened_with(&self) -> &[CheckpointId] {
+        &self.opened_with
     }
 
     pub(super) fn options(&self) -> &LsmOptions {
@@ -449,6 +458,10 @@ impl Tier for LsmTier {
 
     fn page_supply(&self) -> Option<PageSupply> {
         self.page_supply.clone()
+    }
+
+    fn is_full(&self) -> bool {
+        self.options.full_checkpoints
     }
 
     /// Tables share what caches leave of the budget in proportion to what they use, so that all of

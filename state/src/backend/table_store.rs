@@ -213,6 +213,11 @@ impl TableStore {
         self.tier.borrow().readable_epoch()
     }
 
+    /// Whether each epoch is to have all rows; see [`Tier::is_full`].
+    pub(crate) fn is_full(&self) -> bool {
+        self.tier.borrow().is_full()
+    }
+
     /// Where the resident table gets huge pages from.
     pub(crate) fn page_supply(&self) -> Option<PageSupply> {
         self.tier.borrow().page_supply()

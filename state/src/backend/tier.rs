@@ -71,6 +71,12 @@ pub(crate) trait Tier: fmt::Debug {
         None
     }
 
+    /// Whether each epoch is to have all rows of a table, whether they changed or not; then none has to
+    /// say that something is gone.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// Tells what time it is; records that have expired by then need not be given nor kept.
     fn set_now_ms(&mut self, now_ms: i64);
 }

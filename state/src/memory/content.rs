@@ -8,6 +8,7 @@
 //! **Invariants**
 //! - After `archive` returned `Ok`, the records written so far, oldest first, give the content back
 //!   when they are loaded in order of their sub-keys.
+//! - What is archived [in full](FieldWriter::is_full) is new again afterwards: nothing lies below.
 //! - A field that became absent is not archived: the row store writes that the state is gone. The
 //!   next content of the field is new, and says so by `RemoveState` before its own records where
 //!   the row may lie below.
@@ -29,6 +30,8 @@ pub(crate) struct FieldWriter<'a, 'r> {
     is_below: bool,
     /// The state's TTL: a record expires this long after its last update.
     ttl_ms: Option<i64>,
+    /// Whether all of the content is to be written, each time.
+    is_full: bool,
 }
 
 impl<'a, 'r> FieldWriter<'a, 'r> {
@@ -39,7 +42,18 @@ impl<'a, 'r> FieldWriter<'a, 'r> {
         is_below: bool,
         ttl_ms: Option<i64>,
     ) -> Self {
-        FieldWriter { row, buffer, state, is_below, ttl_ms }
+        FieldWriter { row, buffer, state, is_below, ttl_ms, is_full: false }
+    }
+
+    /// The same, where all of the content is to be written, or not.
+    pub(crate) fn full(self, is_full: bool) -> Self {
+        FieldWriter { is_full, ..self }
+    }
+
+    /// Whether all of the content is to be written, as if none of it ever was; so it will be the next
+    /// time.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Whether anything of the row may lie below.

@@ -61,6 +61,9 @@ impl ArchivedPart {
         chunk_count: usize,
         out: &mut FieldWriter<'_, '_>,
     ) -> ArchivedPart {
+        if out.is_full() {
+            return ArchivedPart::default();
+        }
         let room = (u32::MAX - self.next_chunk) as usize;
         if !self.begins_anew.get() && chunk_count <= room {
             return self.clone();
@@ -69,6 +72,11 @@ impl ArchivedPart {
             out.remove_state();
         }
         ArchivedPart { begins_anew: Cell::new(false), ..ArchivedPart::default() }
+    }
+
+    /// The part after an archive that went on as far as this.
+    pub(super) fn after_archive(self, out: &FieldWriter<'_, '_>) -> ArchivedPart {
+        if out.is_full() { ArchivedPart::default() } else { self }
     }
 
     /// Writes a chunk; the caller makes sure that there are fewer than 2^32.
@@ -149,7 +157,7 @@ impl<V: StateValue> Content for ListContent<V> {
         for chunk in self.elements[archived.archived_count..].chunks(chunk_elements::<V>()) {
             archived.put_chunk(None, chunk.iter(), out)?;
         }
-        self.archived = archived;
+        self.archived = archived.after_archive(out);
         Ok(())
     }
 

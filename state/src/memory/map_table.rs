@@ -256,7 +256,7 @@ impl<UK: Key, UV> MapTable<UK, UV> {
         out: &mut FieldWriter<'_, '_>,
         put: impl Fn(&mut FieldWriter<'_, '_>, &UK, &UV) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
-        if self.is_new {
+        if self.is_new || out.is_full() {
             if out.is_below() {
                 out.remove_state();
             }
@@ -267,7 +267,7 @@ impl<UK: Key, UV> MapTable<UK, UV> {
             let changed = changes.changed().filter_map(|bucket| self.table.get_bucket(bucket));
             changed.into_iter().try_for_each(|(key, value)| put(out, key, value))?;
         }
-        self.is_new = false;
+        self.is_new = out.is_full();
         self.changes = OnceCell::new();
         Ok(())
     }

@@ -72,23 +72,29 @@ impl<K: Key> RowStore<K> {
         }
         let tracking = Tracking::new(table);
         rows.epoch_tag = tracking.current_tag();
+        let is_full = tracking.is_full;
         rows.tracking = Some(Box::new(tracking));
+        while is_full && rows.restore_step()? {}
         Ok(rows)
     }
 
     /// Ends the current epoch and returns it: all changes until now belong to it or to older ones,
     /// all later ones do not. Takes the same short time for any number of changes, unless six ended
-    /// epochs wait for their beats already: then the oldest is finished first. `None` where nothing
-    /// is attached. Rows have to be released by then.
+    /// epochs wait for their beats already: then the oldest is finished first. With
+    /// [full checkpoints](crate::LsmOptions::full_checkpoints) it is a pass over the rows, and no ended
+    /// epoch may wait. `None` where nothing is attached. Rows have to be released by then.
     ///
     /// # Errors
     ///
     /// What went wrong when rows were removed since the last call or beat; those of
     /// [`beat`](Self::beat) where an epoch is to be finished.
     pub fn barrier(&mut self) -> Result<Option<Epoch>, StateError> {
-        while self.tracking.as_ref().is_some_and(|tracking| tracking.ended_count() == ENDED_MAX) {
+        let ended_max =
+            if self.tracking.as_ref().is_some_and(|t| t.is_full) { 1 } else { ENDED_MAX };
+        while self.tracking.as_ref().is_some_and(|tracking| tracking.ended_count() >= ended_max) {
             self.beat(usize::MAX)?;
         }
+        self.list_all_if_full();
         let Some(tracking) = &mut self.tracking else { return Ok(None) };
         tracking.check(&self.operator)?;
         let ended = tracking.barrier();
@@ -126,6 +132,28 @@ impl<K: Key> RowStore<K> {
         let unfinished = self.tracking.as_ref().map_or(0, |tracking| tracking.ended_count());
         let memory = self.make_room(rows_max);
         Ok(Progress { rows, epochs_unfinished: unfinished, memory })
+    }
+
+    /// Lists all rows in the current epoch, with all states, where epochs are full.
+    fn list_all_if_full(&mut self) {
+        let RowStore { arena, tracking: Some(tracking), epoch_tag, .. } = self else { return };
+        if !tracking.is_full {
+            return;
+        }
+        for row in 0..arena.len() {
+            // SAFETY: the row is below the arena's length.
+            let place = unsafe { arena.at(row) };
+            // SAFETY: headers of rows handed out are initialised; no cursor lives.
+            let header = unsafe { header_at_mut(place) };
+            if !header.is_live() || header.is_unread() {
+                continue;
+            }
+            header.dirty = header.presence;
+            if header.tag() == EpochTag::NONE && header.presence != 0 {
+                tracking.list_now(row);
+                header.set_tag(*epoch_tag);
+            }
+        }
     }
 
     /// Archives those of the rows that are still listed in an epoch.

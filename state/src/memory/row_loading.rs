@@ -283,9 +283,10 @@ impl<K: Key> RowStore<K> {
 
     /// What becomes of a row after so many bytes of records were read, or reading failed.
     fn settle_loaded(&mut self, row: u32, loaded_bytes: Option<usize>, kept: Option<u32>) {
+        let is_full = self.tracking.as_ref().is_some_and(|tracking| tracking.is_full);
         let header = self.resident_header(row);
         let (is_found, is_pinned) = (header.presence != 0, header.is_pinned());
-        header.set_archived(is_found);
+        header.set_archived(is_found && !is_full);
         header.set_referenced(true);
         if let Some(loaded_bytes) = loaded_bytes
             && (is_found || is_pinned || kept == Some(row))

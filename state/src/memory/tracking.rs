@@ -11,6 +11,9 @@
 //!    meanwhile are not, since they were archived before user code could change them again.
 //! 4. A row that is removed while something of it may lie below leaves a record at once.
 //!
+//! Where epochs are *full* a barrier lists all rows with all of their states, after the epochs before it were finished;
+//! nothing counts as lying below, so that nothing has to be written as gone. What was restored is loaded at once.
+//!
 //! **Invariants**
 //! - `ended[i]` is the set of epoch `store.oldest_epoch() + i`; `changed` is that of the current one.
 //! - A listed row is in the set of the epoch of its tag. A set may name rows that are not listed in
@@ -56,6 +59,8 @@ pub(super) struct Tracking {
     pub(super) evicted_count: u64,
     /// What is needed to evict rows; `None` where memory is not limited.
     pub(super) residence: Option<Residence>,
+    /// Whether each epoch has all rows; see [`Tier::is_full`](crate::backend::Tier::is_full).
+    pub(super) is_full: bool,
     /// Set while a row or the end of an epoch is written, and where that failed or panicked for
     /// good: part of the row's content has taken its changes for written.
     is_broken: bool,
@@ -81,6 +86,7 @@ impl Tracking {
             residence: store.share_of_budget(0).map(|_| Residence::default()),
             recent: RecentRows { rows: [0; RECENT_ROWS], count: 0 },
             is_broken: false,
+            is_full: store.is_full(),
             has_unloaded: store.has_rows(),
             groups_loaded: 0,
             requested: Vec::new(),
@@ -129,6 +135,11 @@ impl Tracking {
             self.changed.insert(*row, &mut self.spare);
         }
         self.recent.count = 0;
+    }
+
+    /// Lists a row in the current epoch, with the others that are listed for it.
+    pub(super) fn list_now(&mut self, row: u32) {
+        self.changed.insert(row, &mut self.spare);
     }
 
     /// Ends the current epoch.
@@ -211,7 +222,8 @@ impl Tracking {
         let (presence, is_below) = (header.presence, header.is_below());
         let (hash, mut dirty) = (header.hash(), header.dirty);
         self.is_broken = true;
-        let Tracking { store, key_archive, value_archive, .. } = self;
+        let Tracking { store, key_archive, value_archive, is_full, .. } = self;
+        let is_full = *is_full;
         let group = store.group_of(key.group_hash(hash));
         let address = RowAddress { group, hash, key: key_archive.archive(key)? };
         let mut byte_count = 0;
@@ -234,7 +246,8 @@ impl Tracking {
                     continue;
                 }
                 let out =
-                    &mut FieldWriter::new(row, value_archive, field.number, is_below, field.ttl_ms);
+                    FieldWriter::new(row, value_archive, field.number, is_below, field.ttl_ms);
+                let out = &mut out.full(is_full);
                 // SAFETY: the field's offset lies within the row.
                 let field_place = unsafe { place.add(field.offset as usize) };
                 // SAFETY: the presence bit is set, so the field holds a value of its type, which is
@@ -247,7 +260,7 @@ impl Tracking {
         if presence == 0 && is_below && self.keeps_removed() {
             self.removed.insert(epoch, hash, self.key_archive.archive(key)?);
         }
-        header.set_archived(presence != 0);
+        header.set_archived(presence != 0 && !is_full);
         if let Some(residence) = &mut self.residence {
             // SAFETY: by this function's contract.
             let heap = unsafe { heap_of::<K>(place, fields) };

@@ -7,7 +7,7 @@ use thalweg_io::block::FileId;
 use thalweg_io::storage::{WriteFile, parent_directory};
 
 use super::{CheckpointId, StoreFiles};
-use crate::backend::{DeltaBlock, Epoch, PartitionLayout};
+use crate::backend::{BlockBytes, DeltaBlock, Epoch, PartitionLayout};
 use crate::delta::DeltaWriter;
 use crate::manifest::FileMeta;
 
@@ -23,11 +23,14 @@ const EXPECTED_BYTES_MAX: u64 = 8 << 20;
 ///
 /// - `epochs` are in order without gaps, and none but the last few are unfinished by the owner.
 /// - Blocks stay until their epoch is durable. The first `written_count` of `carried` and then of the
-///   oldest epoch are in `writer`'s file.
+///   oldest epoch are in `writer`'s file. Where epochs are full nothing is carried, and the bytes of
+///   blocks go as they are written.
 #[derive(Debug)]
 pub(super) struct Flush {
     files: StoreFiles,
     layout: PartitionLayout,
+    /// Whether an epoch takes the place of all before it.
+    is_full: bool,
     epochs: VecDeque<EpochWork>,
     /// Blocks of epochs that failed, which go in front of the oldest one's.
     carried: Option<Carried>,
@@ -70,17 +73,25 @@ pub(super) struct Flushed {
 #[derive(Debug)]
 pub(super) enum FlushStep {
     Nothing,
-    /// Bytes taken.
-    Wrote(usize),
+    /// Bytes taken, and how many are not held any more.
+    Wrote {
+        byte_count: usize,
+        forgotten_bytes: u64,
+    },
     Durable(Flushed),
-    Failed(EpochEnd, IoError),
+    Failed {
+        end: EpochEnd,
+        error: IoError,
+        forgotten_bytes: u64,
+    },
 }
 
 impl Flush {
-    pub(super) fn new(files: StoreFiles, layout: PartitionLayout) -> Self {
+    pub(super) fn new(files: StoreFiles, layout: PartitionLayout, is_full: bool) -> Self {
         Flush {
             files,
             layout,
+            is_full,
             epochs: VecDeque::new(),
             carried: None,
             writer: None,
@@ -116,7 +127,7 @@ impl Flush {
         if self.failure.is_none()
             && let Some(byte_count) = self.write_next(epoch)
         {
-            return FlushStep::Wrote(byte_count);
+            return FlushStep::Wrote { byte_count, forgotten_bytes: self.forget_written() };
         }
         match (end, self.failure.take()) {
             (None, failure) => {
@@ -157,6 +168,19 @@ impl Flush {
                 None
             }
         }
+    }
+
+    /// Gives the memory of the block that was written last back, if it will not be needed again; how
+    /// much that was.
+    fn forget_written(&mut self) -> u64 {
+        let Some(last) = self.written_count.checked_sub(1).filter(|_| self.is_full) else {
+            return 0;
+        };
+        let block = self.epochs.front_mut().and_then(|oldest| oldest.blocks.get_mut(last));
+        block.map_or(0, |block| {
+            let bytes = std::mem::replace(&mut block.bytes, BlockBytes::from(Vec::new()));
+            bytes.len() as u64
+        })
     }
 
     /// Whether [`Self::step`] has something to do.
@@ -200,13 +224,18 @@ impl Flush {
         blocks.map(|block| block.bytes.len() as u64).sum()
     }
 
-    /// The oldest epoch is not durable: its blocks go in front of the next one's.
-    pub(super) fn carry_oldest(&mut self) {
+    /// The oldest epoch is not durable: its blocks go in front of the next one's, unless that has all
+    /// rows. Returns the bytes of blocks that go.
+    pub(super) fn give_up_oldest(&mut self) -> u64 {
+        if self.is_full {
+            return self.forget_oldest();
+        }
         let mut work = self.end_oldest();
         let first_epoch = work.epoch;
         let carried =
             self.carried.get_or_insert_with(|| Carried { first_epoch, blocks: Vec::new() });
         carried.blocks.append(&mut work.blocks);
+        0
     }
 
     fn end_oldest(&mut self) -> EpochWork {
@@ -217,8 +246,7 @@ impl Flush {
 
     fn fail(&mut self, end: EpochEnd, error: IoError) -> FlushStep {
         self.abandon();
-        self.carry_oldest();
-        FlushStep::Failed(end, error)
+        FlushStep::Failed { end, error, forgotten_bytes: self.give_up_oldest() }
     }
 
     /// Gives up the file that is being written.

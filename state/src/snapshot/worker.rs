@@ -32,6 +32,8 @@ pub(crate) struct WorkerSettings {
     /// Checkpoints beyond so many are released when a new one completes; `None`: only when told.
     pub(crate) retained_checkpoints: Option<usize>,
     pub(crate) compaction: CompactionOptions,
+    /// Whether an epoch takes the place of all before it, so that nothing is merged.
+    pub(crate) is_full: bool,
     pub(crate) commands: Receiver<Command>,
     pub(crate) outbox: Outbox,
     pub(crate) gauges: Arc<Gauges>,
@@ -91,7 +93,7 @@ impl Worker {
         settings.root.refer(settings.files.store(), after.iter().copied());
         let mut garbage = Garbage::default();
         garbage.drop_files(before.difference(&after).copied(), manifest.contents().live.number);
-        let flush = Flush::new(settings.files.clone(), settings.layout);
+        let flush = Flush::new(settings.files.clone(), settings.layout, settings.is_full);
         let compactor = Compactor::new(settings.files.clone(), settings.compaction);
         let background = Background::inline(settings.files.clone());
         Ok(Worker {
@@ -188,8 +190,12 @@ impl Worker {
         self.background.pause(self.flush.has_work());
         match self.flush.step() {
             FlushStep::Nothing => {}
-            FlushStep::Wrote(byte_count) => return Some(byte_count),
-            FlushStep::Failed(end, error) => {
+            FlushStep::Wrote { byte_count, forgotten_bytes } => {
+                self.settings.gauges.subtract_waiting(forgotten_bytes);
+                return Some(byte_count);
+            }
+            FlushStep::Failed { end, error, forgotten_bytes } => {
+                self.settings.gauges.subtract_waiting(forgotten_bytes);
                 self.announce_failure(end, error);
                 return Some(SYNC_BYTES);
             }
@@ -210,6 +216,10 @@ impl Worker {
         crash_point(crash_points::CKPT_FILES_DURABLE);
         let bytes_written = file.as_ref().map_or(0, FileMeta::length_bytes);
         let mut edit = Vec::new();
+        if self.settings.is_full {
+            let live = self.manifest.contents().live.files();
+            edit.extend(live.map(|file| EditRecord::Remove(file.part())));
+        }
         let added = file.map(|file| EditRecord::Add { is_live: true, file });
         edit.extend(added);
         edit.push(EditRecord::Epoch(end.epoch));
@@ -226,7 +236,7 @@ impl Worker {
                 self.announce(end, bytes_written);
             }
             Err(error) => {
-                self.flush.carry_oldest();
+                self.settings.gauges.subtract_waiting(self.flush.give_up_oldest());
                 self.announce_failure(end, error);
             }
         }
@@ -356,13 +366,13 @@ impl Worker {
         if let Some(expected_bytes) = self.flush.ask_for_spare() {
             self.background.give(Chore::Prepare { expected_bytes });
         }
-        let WorkerSettings { root, files, gauges, .. } = &self.settings;
+        let WorkerSettings { root, files, gauges, is_full, .. } = &self.settings;
         while let Some(file) = self.garbage.next_removal(root, files, gauges.reader_version()) {
             self.background.give(Chore::Remove(file));
         }
         gauges.set_garbage_files(self.garbage.file_count());
         let live = &self.manifest.contents().live;
-        while let Some(chore) = self.compactor.start(live, gauges.now_ms()) {
+        while !is_full && let Some(chore) = self.compactor.start(live, gauges.now_ms()) {
             self.background.give(chore);
         }
         match self.background.step() {

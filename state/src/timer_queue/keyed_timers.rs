@@ -135,7 +135,7 @@ impl KeyedTimers {
         let (timer, queue) = (Timer { timestamp_ms, row }, &mut self.queues[domain as usize]);
         let is_new = match &mut self.table {
             None => queue.register(timer),
-            Some(table) => queue.register_with(timer, || table.changes(domain).add_born(timer)),
+            Some(table) => queue.register_with(timer, || table.add_born(domain, timer)),
         };
         if is_new {
             cursor.pin();
@@ -169,7 +169,7 @@ impl KeyedTimers {
     fn gone(&mut self, domain: TimeDomain, timer: Timer, note: u32) -> DueTimer {
         let keeps_pin = match &mut self.table {
             None => false,
-            Some(table) => table.changes(domain).add_gone(timer, note),
+            Some(table) => table.add_gone(domain, timer, note),
         };
         DueTimer { timer, keeps_pin }
     }
@@ -198,10 +198,11 @@ impl KeyedTimers {
         self.queues.iter().all(TimerQueue::is_empty)
     }
 
-    /// Ends the current epoch in constant time and returns it; `None` where timers are kept in
+    /// Ends the current epoch in constant time (with
+    /// [full checkpoints](crate::LsmOptions::full_checkpoints) it copies the timers) and returns it; `None` where timers are kept in
     /// memory alone. [`beat`](Self::beat) is to follow until all is written.
     pub fn barrier(&mut self) -> Option<Epoch> {
-        self.table.as_mut().map(|table| table.barrier())
+        self.table.as_mut().map(|table| table.barrier(&self.queues))
     }
 
     /// Writes about `budget` changes of ended epochs to the table; true when all are written. `rows`

@@ -10,6 +10,9 @@
 //! 3. [`restore`](TimerTable::restore) gives all timers back at once, since they fire without a
 //!    record. The states of their keys are not read for it. Ties of one timestamp may come in another order then: rows have other numbers.
 //!
+//! Where epochs are *full* a barrier copies all timers, 16 bytes each, in the place of the net change, and
+//! nothing is written as gone. What goes while a copy is not written keeps its pin until then.
+//!
 //! **Invariants**
 //! - A timer that is to be written names a pinned row: while it is registered by that registration,
 //!   and once it is gone, by a pin that is undone when its removal is written.
@@ -21,8 +24,8 @@ use std::collections::VecDeque;
 
 use rkyv::rancor::{Error, Source};
 
-use super::changes::TimerChanges;
-use super::{TimeDomain, Timer};
+use super::changes::{ARCHIVED, TimerChanges};
+use super::{TimeDomain, Timer, TimerQueue};
 use crate::backend::{RowAddress, TableStore};
 use crate::codec::{ArchiveBuffer, Record, RecordKind, RowsWriter, StateIndex, decode_row};
 use crate::{Epoch, Key, KeyGroupRange, RowId, RowStore, StateError};
@@ -51,6 +54,11 @@ pub(super) struct TimerTable {
     /// Row and place in the batch of each change, in the order of writing.
     order: Vec<u64>,
     key_archive: ArchiveBuffer,
+    /// Whether each epoch has all timers; see [`Tier::is_full`](crate::backend::Tier::is_full).
+    is_full: bool,
+    /// Rows of timers that are gone since an epoch ended that is not written: their pins are undone
+    /// when it is.
+    kept: Vec<RowId>,
 }
 
 fn changes_of(epoch: Epoch) -> EpochChanges {
@@ -70,6 +78,8 @@ impl TimerTable {
     pub(super) fn new(store: TableStore, states: DomainStates) -> Self {
         TimerTable {
             current: changes_of(store.current_epoch()),
+            is_full: store.is_full(),
+            kept: Vec::new(),
             store,
             states,
             ended: VecDeque::new(),
@@ -80,15 +90,36 @@ impl TimerTable {
         }
     }
 
-    /// The changes of the current epoch.
+    /// Notes a registration; returns what the timer is to remember.
     #[inline]
-    pub(super) fn changes(&mut self, domain: TimeDomain) -> &mut TimerChanges {
-        &mut self.current[domain as usize]
+    pub(super) fn add_born(&mut self, domain: TimeDomain, timer: Timer) -> u32 {
+        match self.is_full {
+            true => ARCHIVED,
+            false => self.current[domain as usize].add_born(timer),
+        }
     }
 
-    /// Ends the current epoch.
-    pub(super) fn barrier(&mut self) -> Epoch {
+    /// Notes that a timer was deleted or has fired; true if it keeps its pin for now.
+    #[inline]
+    pub(super) fn add_gone(&mut self, domain: TimeDomain, timer: Timer, note: u32) -> bool {
+        if !self.is_full {
+            return self.current[domain as usize].add_gone(timer, note);
+        }
+        if self.ended.is_empty() {
+            return false;
+        }
+        self.kept.push(timer.row);
+        true
+    }
+
+    /// Ends the current epoch; `queues` are all timers, by domain.
+    pub(super) fn barrier(&mut self, queues: &[TimerQueue; TimeDomain::COUNT]) -> Epoch {
         let ended = self.store.barrier();
+        if self.is_full {
+            for (queue, all) in queues.iter().zip(&mut self.current) {
+                queue.iter().for_each(|timer| _ = all.add_born(timer));
+            }
+        }
         let current = changes_of(self.store.current_epoch());
         self.ended.push_back(std::mem::replace(&mut self.current, current));
         ended
@@ -105,6 +136,10 @@ impl TimerTable {
                 return Ok(false);
             }
             let passed = self.fill_batch(budget.min(BATCH));
+            if passed == 0 && self.ended.len() == 1 && !self.kept.is_empty() {
+                budget -= self.release_kept(rows, budget);
+                continue;
+            }
             if passed == 0 {
                 self.store.finish(self.store.oldest_epoch())?;
                 self.ended.pop_front();
@@ -115,6 +150,17 @@ impl TimerTable {
             budget -= passed;
         }
         Ok(true)
+    }
+
+    /// Undoes pins that no epoch needs any more; returns how many.
+    fn release_kept<K: Key>(&mut self, rows: &mut RowStore<K>, count_max: usize) -> usize {
+        let from = self.kept.len().saturating_sub(count_max);
+        let count = self.kept.len() - from;
+        for row in self.kept.drain(from..) {
+            rows.unpin(row);
+            rows.release(row);
+        }
+        count
     }
 
     /// Takes the next changes of the oldest ended epoch; returns how many places it has passed.

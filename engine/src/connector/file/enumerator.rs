@@ -1,10 +1,15 @@
 //! Finds the files of a file source and hands them out, one a request.
 //!
+//! Its state in checkpoints is which files were found, and which of them are not assigned. A file that has been read is
+//! not read again however often the job restarts, also if it is gone by then.
+//!
 //! **Invariants**
 //! - A path is found once (`known`); it is then in `pending`, with a reader, or read.
 //! - `waiting` readers exist only while `pending` is empty and more files may come.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +18,9 @@ use thalweg_io::file::IN_PROGRESS_SUFFIX;
 use thalweg_io::storage::{FileKind, Storage};
 
 use super::error::FileSourceError;
-use super::split::FileSplit;
+use super::split::{FileSplit, StoredSplit};
 use crate::Result;
-use crate::function::{EnumeratorContext, SplitEnumerator};
+use crate::function::{ArchivedState, EnumeratorContext, SplitEnumerator};
 
 pub(super) struct FileEnumerator {
     storage: Arc<dyn Storage>,
@@ -26,28 +31,37 @@ pub(super) struct FileEnumerator {
     known: BTreeSet<PathBuf>,
     pending: VecDeque<FileSplit>,
     waiting: VecDeque<usize>,
+    /// It has looked, in this attempt or one before.
+    has_begun: bool,
 }
 
+/// The state as it is archived: has it begun, the paths that are known, the splits that are not assigned.
+type Stored = (bool, Vec<Vec<u8>>, Vec<StoredSplit>);
+
 impl FileEnumerator {
-    /// Looks at the path, so that a wrong one fails before anything runs.
     pub(super) fn new(
         storage: Arc<dyn Storage>,
         path: PathBuf,
         discover_every: Option<Duration>,
         follow: bool,
-    ) -> Result<Self, FileSourceError> {
+    ) -> Self {
         let (known, pending, waiting) = (BTreeSet::new(), VecDeque::new(), VecDeque::new());
-        let mut new =
-            FileEnumerator { storage, path, discover_every, follow, known, pending, waiting };
-        new.find()?;
-        if new.pending.is_empty() && !new.may_find_more() {
-            return Err(FileSourceError::EmptyDirectory { path: new.path });
+        let has_begun = false;
+        FileEnumerator { storage, path, discover_every, follow, known, pending, waiting, has_begun }
+    }
+
+    /// The first look, in which a wrong path fails before anything runs.
+    fn begin(&mut self) -> Result<(), FileSourceError> {
+        self.has_begun = true;
+        self.find()?;
+        if self.pending.is_empty() && !self.may_find_more() {
+            return Err(FileSourceError::EmptyDirectory { path: self.path.clone() });
         }
-        if let Some(first) = new.pending.front() {
+        if let Some(first) = self.pending.front() {
             // Whether it may be read shows by opening it.
-            new.storage.open_read(first.path()).map_err(FileSourceError::Unavailable)?;
+            self.storage.open_read(first.path()).map_err(FileSourceError::Unavailable)?;
         }
-        Ok(new)
+        Ok(())
     }
 
     fn may_find_more(&self) -> bool {
@@ -109,8 +123,9 @@ fn is_visible(path: &Path) -> bool {
 
 impl SplitEnumerator<FileSplit> for FileEnumerator {
     fn discover(&mut self, context: &mut EnumeratorContext<FileSplit>) -> Result<()> {
-        // The first look was in `new`.
-        if self.may_find_more() {
+        if !self.has_begun {
+            self.begin()?;
+        } else if self.may_find_more() {
             self.find()?;
         }
         self.serve_waiting(context);
@@ -140,6 +155,21 @@ impl SplitEnumerator<FileSplit> for FileEnumerator {
             }
             self.pending.push_front(split);
         }
+    }
+
+    fn snapshot_state(&self) -> Result<ArchivedState> {
+        let known = self.known.iter().map(|path| path.as_os_str().as_bytes().to_vec());
+        let pending = self.pending.iter().map(FileSplit::to_stored);
+        let state: Stored = (self.has_begun, known.collect(), pending.collect());
+        Ok(ArchivedState::of(&state)?)
+    }
+
+    fn restore_state(&mut self, state: &ArchivedState) -> Result<()> {
+        let Some((has_begun, known, pending)) = state.get::<Stored>()? else { return Ok(()) };
+        self.has_begun = has_begun;
+        self.known = known.into_iter().map(|path| OsString::from_vec(path).into()).collect();
+        self.pending = pending.into_iter().map(FileSplit::from_stored).collect();
+        Ok(())
     }
 }
 
@@ -177,8 +207,8 @@ mod tests {
     #[test]
     fn files_are_given_in_order_and_then_no_more() {
         let names = ["in/b.csv", "in/a.csv", "in/.hidden", "in/_done", "in/c.csv.inprogress"];
-        let mut files =
-            FileEnumerator::new(storage_with(&names), "in".into(), None, false).unwrap();
+        let mut files = FileEnumerator::new(storage_with(&names), "in".into(), None, false);
+        files.discover(&mut EnumeratorContext::new(2)).unwrap();
         assert_eq!(request(&mut files, 1), Some((1, "in/a.csv".to_owned())));
         assert_eq!(request(&mut files, 0), Some((0, "in/b.csv".to_owned())));
         assert_eq!(request(&mut files, 0), Some((0, "none".to_owned())));
@@ -190,7 +220,8 @@ mod tests {
     fn new_files_go_to_whoever_waits() {
         let storage = storage_with(&[]);
         let every = Some(Duration::from_secs(1));
-        let mut files = FileEnumerator::new(storage.clone(), "in".into(), every, false).unwrap();
+        let mut files = FileEnumerator::new(storage.clone(), "in".into(), every, false);
+        files.discover(&mut EnumeratorContext::new(2)).unwrap();
         assert_eq!(files.discovery_interval(), every);
         assert_eq!(request(&mut files, 1), None);
         storage.create(Path::new("in/late.csv")).unwrap();
@@ -204,10 +235,39 @@ mod tests {
     #[test]
     fn wrong_paths_fail_at_once() {
         let start = |path: &str| {
-            let error = FileEnumerator::new(storage_with(&[]), path.into(), None, false).err();
-            error.expect("refused").to_string()
+            let mut files = FileEnumerator::new(storage_with(&[]), path.into(), None, false);
+            files.discover(&mut EnumeratorContext::new(2)).unwrap_err().to_string()
         };
         assert!(start("in").contains("found no file in the directory in"), "{}", start("in"));
         assert!(start("gone.csv").contains("gone.csv: it does not exist"), "{}", start("gone.csv"));
+    }
+
+    #[test]
+    fn what_was_assigned_is_not_assigned_again_though_it_is_gone() {
+        let storage = storage_with(&["in/a.csv", "in/b.csv", "in/c.csv"]);
+        let mut files = FileEnumerator::new(storage.clone(), "in".into(), None, false);
+        files.discover(&mut EnumeratorContext::new(2)).unwrap();
+        assert_eq!(request(&mut files, 0), Some((0, "in/a.csv".to_owned())));
+        let state = files.snapshot_state().unwrap();
+        for every in [None, Some(Duration::from_secs(1))] {
+            let mut files = FileEnumerator::new(storage.clone(), "in".into(), every, false);
+            files.restore_state(&state).unwrap();
+            files.discover(&mut EnumeratorContext::new(2)).unwrap();
+            assert_eq!(request(&mut files, 1), Some((1, "in/b.csv".to_owned())));
+            assert_eq!(request(&mut files, 1), Some((1, "in/c.csv".to_owned())));
+            let none = every.is_none().then(|| (0, "none".to_owned()));
+            assert_eq!(request(&mut files, 0), none);
+        }
+        storage.remove(Path::new("in/a.csv")).unwrap();
+        storage.create(Path::new("in/d.csv")).unwrap();
+        let mut files =
+            FileEnumerator::new(storage, "in".into(), Some(Duration::from_secs(1)), false);
+        files.restore_state(&state).unwrap();
+        files.discover(&mut EnumeratorContext::new(2)).unwrap();
+        let found = [(); 3].map(|()| request(&mut files, 0).map(|(_, path)| path).unwrap());
+        assert_eq!(found, ["in/b.csv", "in/c.csv", "in/d.csv"]);
+        let other = ArchivedState::of(&7_u64).unwrap();
+        let error = files.restore_state(&other).unwrap_err().to_string();
+        assert!(error.contains("was one with fingerprint"), "{error}");
     }
 }

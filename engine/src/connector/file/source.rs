@@ -248,9 +248,8 @@ impl<F: FileFormat, P: OnMalformed<F::Out>> Source for FileSource<F, P> {
     fn create_enumerator(&self) -> Result<Option<Box<dyn SplitEnumerator<FileSplit>>>> {
         self.format.check()?;
         let (storage, path) = (self.access.storage.clone(), self.path.clone());
-        let enumerator =
-            FileEnumerator::new(storage, path, self.discover_every, self.access.follow)?;
-        Ok(Some(Box::new(enumerator)))
+        let (every, follow) = (self.discover_every, self.access.follow);
+        Ok(Some(Box::new(FileEnumerator::new(storage, path, every, follow))))
     }
 
     fn create_reader(&self, _: &ReaderContext) -> Result<Self::Reader> {

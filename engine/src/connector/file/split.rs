@@ -65,17 +65,17 @@ impl SourceSplit for FileSplit {
 }
 
 /// The split as it is archived. A path may be no text, and so is bytes.
-type Stored = (Vec<u8>, (u64, u64, Option<u64>), Option<(u64, u64)>);
+pub(super) type StoredSplit = (Vec<u8>, (u64, u64, Option<u64>), Option<(u64, u64)>);
 
 impl FileSplit {
-    fn to_stored(&self) -> Stored {
+    pub(super) fn to_stored(&self) -> StoredSplit {
         let FilePosition { offset, line, field_count } = self.position;
         let fields = field_count.map(|count| count as u64);
         let identity = self.identity.map(|identity| (identity.device, identity.inode));
         (self.path.as_os_str().as_bytes().to_vec(), (offset, line, fields), identity)
     }
 
-    fn from_stored((path, (offset, line, fields), identity): Stored) -> Self {
+    pub(super) fn from_stored((path, (offset, line, fields), identity): StoredSplit) -> Self {
         // More fields than fit into memory are no row's.
         let field_count = fields.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
         let identity = identity.map(|(device, inode)| FileIdentity { device, inode });
@@ -86,7 +86,7 @@ impl FileSplit {
 
 impl Schema for FileSplit {
     fn describe(out: &mut SchemaBuilder) {
-        out.container("FileSplit", &[Stored::describe]);
+        out.container("FileSplit", &[StoredSplit::describe]);
     }
     fn hash_key(&self, hasher: &mut KeyHasher) {
         self.to_stored().hash_key(hasher);
@@ -98,6 +98,6 @@ impl StateValue for FileSplit {
         self.to_stored().archive_into(out)
     }
     fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
-        Stored::from_archived(bytes).map(Self::from_stored)
+        StoredSplit::from_archived(bytes).map(Self::from_stored)
     }
 }

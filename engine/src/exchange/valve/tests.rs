@@ -221,6 +221,19 @@ fn barriers_align_and_newer_ones_win() {
 }
 
 #[test]
+fn without_alignment_no_input_waits() {
+    let (b1, b2) = (barrier(1), barrier(2));
+    let mut valve = Valve::new(2);
+    valve.never_hold();
+    let mut seen = Vec::new();
+    for (input, control) in [(0, b1), (0, Watermark(1)), (0, b2), (1, b1), (1, b2)] {
+        valve.on(input, control, |c| seen.push(c));
+        assert!(!valve.is_held(0) && !valve.is_held(1));
+    }
+    assert_eq!(seen, [b2], "a newer one gives the older one up");
+}
+
+#[test]
 fn the_end_comes_once_when_all_have_ended() {
     check(3, &[(1, End), (0, End), (2, End)], &[End]);
     check_connect(&[(1, End), (0, End)], &[End]);

@@ -11,7 +11,7 @@
 //! - Files are written and removed by the saver alone, off the control thread; a job is over only when it has done.
 //! - No attempt begins while a checkpoint of another one is being saved.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,14 +19,15 @@ use crate::BoxError;
 use crate::checkpoint::coordinator::{Action, CheckpointFailure, Coordinator, Gathered};
 use crate::checkpoint::metadata::{CheckpointMetadata, OperatorDescription};
 use crate::checkpoint::settings::CheckpointSettings;
-use crate::checkpoint::snapshot::RestoredState;
+use crate::checkpoint::snapshot::{RestoredState, SnapshotPiece};
 use crate::checkpoint::store::{CheckpointStore, CheckpointStoreError};
 use crate::config::Restore;
+use crate::operator::keyed_store::stores_of;
 use crate::operator::pieces::Report;
 use crate::record::CheckpointId;
 use crate::runtime::deployment::{JobId, TaskId, TaskOrder};
 use crate::runtime::dispatcher::ControlSender;
-use crate::runtime::state_files::{FilesPlace, storage_of};
+use crate::runtime::state_files::{CheckpointedState, FilesPlace, storage_of};
 use crate::runtime::submission::Submission;
 use crate::runtime::threads::RuntimeThreads;
 use thalweg_io::Spawner as _;
@@ -56,7 +57,7 @@ pub(super) struct Checkpoints {
 /// What the job master is to do.
 pub(super) enum Demand {
     Order(TaskOrder),
-    BeginBarrier(CheckpointId),
+    BeginBarrier,
     Completed(CheckpointId),
     Warn(CheckpointFailure),
     Fail(CheckpointFailure),
@@ -114,9 +115,15 @@ impl Checkpoints {
         }))
     }
 
-    /// Where the stores of keyed operators are.
-    pub(super) fn store(&self) -> &Arc<CheckpointStore> {
-        &self.store
+    /// Keyed state as the next attempt finds it: what the checkpoints that are kept refer to.
+    pub(super) fn keyed_state(&self) -> Result<CheckpointedState, BoxError> {
+        let (root, retained) =
+            (self.store.root().clone(), self.history.1.iter().copied().collect());
+        let mut stores = BTreeSet::new();
+        for id in &self.history.1 {
+            stores.append(&mut stores_of(&self.store.load(*id)?.into_restored())?);
+        }
+        Ok(CheckpointedState { root, retained, stores })
     }
 
     pub(super) fn settings(&self) -> &CheckpointSettings {
@@ -203,14 +210,11 @@ impl Checkpoints {
         self.with(now_ms, |coordinator| coordinator.on_saved(id, result, now_ns))
     }
 
-    /// Is the last checkpoint complete?
-    pub(super) fn is_over(&self) -> bool {
-        self.coordinator.as_ref().is_some_and(Coordinator::is_over)
-    }
-
     /// Adds the control plane's own pieces to the checkpoint that has just begun.
-    pub(super) fn coordinator(&mut self) -> Option<&mut Coordinator> {
-        self.coordinator.as_mut()
+    pub(super) fn add(&mut self, pieces: Vec<SnapshotPiece>) {
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.add(pieces);
+        }
     }
 
     fn with(
@@ -229,7 +233,7 @@ impl Checkpoints {
                 vec![Demand::Completed(id), Demand::Order(order)]
             }
             Action::Order(order) => vec![Demand::Order(order)],
-            Action::BeginBarrier(id) => vec![Demand::BeginBarrier(id)],
+            Action::BeginBarrier(_) => vec![Demand::BeginBarrier],
             Action::Fail(failure) => vec![Demand::Fail(failure)],
             Action::Warn(failure) => vec![Demand::Warn(failure)],
             Action::Save(gathered) => {

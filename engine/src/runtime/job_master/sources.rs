@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::BoxError;
+use crate::checkpoint::snapshot::{PieceKey, RestoredState, SnapshotPiece};
 use crate::error::JobFailure;
 use crate::graph::NodeId;
 use crate::runtime::coordinator::{RequestPoster, SourceCoordinator};
@@ -23,6 +24,9 @@ pub(super) struct Refusal {
     error: BoxError,
     panicked: bool,
 }
+
+/// The name of an enumerator's piece.
+const PIECE: &str = "enumerator";
 
 /// See the module docs.
 #[derive(Default)]
@@ -41,8 +45,8 @@ impl Sources {
     /// Makes the enumerators and lets each look for splits once.
     pub(super) fn open(
         &mut self,
-        submission: &Submission,
-        job: JobId,
+        (submission, job): (&Submission, JobId),
+        restored: Option<&RestoredState>,
         control: &ControlSender,
         now_ns: u64,
     ) -> Result<(), JobFailure> {
@@ -50,6 +54,7 @@ impl Sources {
         nodes.sort();
         let opened = nodes.into_iter().try_for_each(|node| {
             self.open_one(submission, node, poster(job, control))?;
+            self.restore_one(submission, node, restored)?;
             self.discover_one(node, now_ns)
         });
         opened.map_err(|refusal| self.failure(submission, refusal))
@@ -71,6 +76,39 @@ impl Sources {
         let keyed = mailboxes.into_iter().enumerate().map(|(subtask, m)| ((node, subtask), m));
         self.mailboxes.extend(keyed);
         Ok(())
+    }
+
+    /// Lets an enumerator go on from a checkpoint.
+    fn restore_one(
+        &mut self,
+        submission: &Submission,
+        node: NodeId,
+        restored: Option<&RestoredState>,
+    ) -> Result<(), Refusal> {
+        let operator = submission.explain.stream_graph.node(node).operator_id;
+        let piece = restored.and_then(|restored| restored.of(operator, PIECE).first());
+        match (self.running.get_mut(&node), piece) {
+            (Some(source), Some(piece)) => {
+                guarded(node, || source.coordinator.restore(&piece.bytes))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A barrier begins: what enumerators assign from now on is read behind it. Their states, for its checkpoint.
+    pub(super) fn begin_barrier(
+        &self,
+        submission: &Submission,
+    ) -> Result<Vec<SnapshotPiece>, Refusal> {
+        let pieces = self.running.iter().map(|(node, source)| {
+            let operator = submission.explain.stream_graph.node(*node).operator_id;
+            let bytes = guarded(*node, || {
+                source.coordinator.begin_barrier();
+                source.coordinator.snapshot()
+            })?;
+            Ok(SnapshotPiece { key: PieceKey { operator, name: PIECE }, subtask: 0, bytes })
+        });
+        pieces.collect()
     }
 
     /// The mailboxes of all sources; once.

@@ -78,7 +78,7 @@ impl SeededCores {
 const TURNS_BETWEEN_QUESTIONS: u64 = 256;
 
 /// `SplitMix64`: enough to choose who is next.
-struct SplitMix(u64);
+pub(crate) struct SplitMix(pub(crate) u64);
 
 impl SplitMix {
     fn next(&mut self) -> u64 {
@@ -90,7 +90,7 @@ impl SplitMix {
     }
 
     /// Below `bound`, which is not 0. The bias of the remainder is far below what anybody could see here.
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 }

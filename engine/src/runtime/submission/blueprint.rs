@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::Submission;
 use crate::checkpoint::snapshot::RestoredState;
+use crate::config::CheckpointMode;
 use crate::exchange::channel::ChannelOptions;
 use crate::exchange::wiring::{EdgeWiring, Wiring};
 use crate::graph::{EdgePlan, JobGraph, NodeId, PhysicalGraph, PhysicalTask};
@@ -34,7 +35,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) wakers: HashMap<usize, Arc<CoreWaker>>,
     pub(crate) mailboxes: MailboxesBySource,
     pub(crate) state_files: Option<Arc<StateFiles>>,
-    pub(crate) has_checkpoints: bool,
+    pub(crate) checkpoints: Option<CheckpointMode>,
     pub(crate) restored: Option<Arc<RestoredState>>,
 }
 
@@ -44,7 +45,7 @@ pub(crate) fn job_blueprint(
     physical: &PhysicalGraph,
     around: Surroundings<'_>,
 ) -> JobBlueprint {
-    let Surroundings { metrics, names, wakers, mailboxes, state_files, has_checkpoints, restored } =
+    let Surroundings { metrics, names, wakers, mailboxes, state_files, checkpoints, restored } =
         around;
     let configuration = &submission.configuration;
     let graphs = &submission.explain;
@@ -69,7 +70,7 @@ pub(crate) fn job_blueprint(
         auto_watermark_interval_ms: i64::try_from(interval_ms).unwrap_or(i64::MAX),
         alignment: AlignmentGroups::default(),
         operator_ids: graphs.stream_graph.nodes().iter().map(|node| node.operator_id).collect(),
-        has_checkpoints,
+        checkpoints,
         restored,
     }
 }

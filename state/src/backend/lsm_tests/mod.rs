@@ -5,6 +5,7 @@ mod crashes;
 mod eviction;
 mod failing_storage;
 mod failures;
+mod full;
 mod golden;
 mod model;
 mod recovery;

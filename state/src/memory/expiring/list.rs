@@ -134,7 +134,7 @@ impl<V: StateValue> Content for ExpiringList<V> {
                 archived.put_chunk(updated_ms, chunk.iter().map(|element| &element.value), out)?;
             }
         }
-        self.archived = archived;
+        self.archived = archived.after_archive(out);
         Ok(())
     }
 

@@ -61,7 +61,9 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
             if *left == 0 {
                 return Ok(false);
             }
-            if part.marks.epoch <= ended {
+            if part.marks.epoch <= ended && tracking.is_full {
+                begin_full_epochs(part, tracking, ended.next())?;
+            } else if part.marks.epoch <= ended {
                 begin_epoch(part, tracking)?;
             }
             let is_due = part.marks.has_frozen && part.marks.frozen_epoch <= ended;
@@ -85,12 +87,32 @@ pub(super) fn begin_epoch<K: Key, S: StateValue>(
     if part.marks.epoch == tracking.epoch {
         return Ok(());
     }
+    if tracking.is_full {
+        return begin_full_epochs(part, tracking, tracking.epoch);
+    }
     if part.marks.has_frozen && part.marks.has_dirty() {
         let mut all = usize::MAX;
         archive_frozen(part, tracking, &mut all)?;
     }
     part.marks.freeze(tracking.epoch);
     part.marks.show(tracking.store.readable_epoch());
+    Ok(())
+}
+
+/// Lets a part take part in `epoch`, where each epoch before has all that was in it then.
+fn begin_full_epochs<K: Key, S: StateValue>(
+    part: &mut FlatPart<K, S>,
+    tracking: &mut Tracking<K>,
+    epoch: Epoch,
+) -> Result<(), StateError> {
+    while part.marks.epoch < epoch {
+        if part.marks.has_frozen {
+            let mut all = usize::MAX;
+            archive_frozen(part, tracking, &mut all)?;
+        }
+        let FlatPart { table, marks } = part;
+        marks.freeze_all(table.iter_buckets());
+    }
     Ok(())
 }
 

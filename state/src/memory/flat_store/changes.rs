@@ -120,6 +120,19 @@ impl Changes {
         self.epoch = epoch;
     }
 
+    /// Begins the next epoch: all entries, whose buckets these are, are frozen. None may be so yet.
+    pub(super) fn freeze_all(&mut self, buckets: impl Iterator<Item = usize>) {
+        assert!(!self.has_frozen, "what was frozen before is archived first");
+        self.words.fill(Word::default());
+        for bucket in buckets {
+            let (word, bit) = place_of(bucket);
+            self.words[word].frozen |= bit;
+            self.has_frozen = true;
+        }
+        (self.frozen_epoch, self.walked_words) = (self.epoch, 0);
+        self.epoch = self.epoch.next();
+    }
+
     /// Whether the entry waits to be archived in `frozen_epoch`.
     #[inline(always)]
     pub(super) fn is_frozen(&self, bucket: usize) -> bool {

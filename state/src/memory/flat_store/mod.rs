@@ -13,7 +13,9 @@
 //!    one: when it is next changed, what is left of the older is written at once, at most 14,336 entries.
 //! 5. What is not resident (after a restore, or because it was evicted) is read when it is asked for, or before, together
 //!    with others ([`FlatStore::request`]).
-//! 6. Where memory is limited a part that is full is not divided, but a quarter of its entries is dropped: see `eviction.rs`.
+//! 6. Where epochs are *full* an ended epoch has all entries: a part that is next written to, or walked, freezes all of its
+//!    own. What was restored is loaded at once; removals are not written.
+//! 7. Where memory is limited a part that is full is not divided, but a quarter of its entries is dropped: see `eviction.rs`.
 //!
 //! **Invariants**
 //! - A snapshot of an epoch has what the values were at its barrier: of each entry one record, in the last epoch that it
@@ -100,7 +102,10 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
         let states = [StateRequest { name: STATE_NAME, schema: &value }];
         let request = TableRequest { name: table, key: &key, states: &states };
         let OpenedTable { store, states } = store.table(&request)?;
-        Ok(FlatStore::attached(store, states[0]))
+        let mut table = FlatStore::attached(store, states[0]);
+        let is_full = table.tracking.as_ref().is_some_and(|tracking| tracking.is_full);
+        while is_full && table.restore_step()? {}
+        Ok(table)
     }
 
     /// As [`new_in`](Self::new_in), with an open table and the number that the value has in it.
@@ -217,7 +222,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
         let part = self.table.part_mut(hash);
         if let Some(tracking) = &mut self.tracking {
             mark_changed(part, tracking, bucket)?;
-            if part.marks.is_below(bucket) {
+            if part.marks.is_below(bucket) && !tracking.is_full {
                 tracking.archive_removal(hash, key)?;
                 tracking.note_removed(hash, key.clone());
             }

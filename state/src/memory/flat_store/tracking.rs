@@ -29,6 +29,8 @@ pub(super) struct Tracking<K> {
     removed: VecDeque<(Epoch, PrefetchTable<K>)>,
     requested: Requests,
     has_budget: bool,
+    /// Whether each epoch has all entries; see [`Tier::is_full`](crate::backend::Tier::is_full).
+    pub(super) is_full: bool,
     /// The memory that the table may take, as the slot last said.
     pub(super) share_bytes: u64,
     /// How many entries were changed in the current epoch; counted with a budget only.
@@ -54,7 +56,7 @@ struct Requests {
 
 impl<K: Key> Tracking<K> {
     pub(super) fn new(store: TableStore, state: StateIndex) -> Self {
-        let share = store.share_of_budget(0);
+        let (share, is_full) = (store.share_of_budget(0), store.is_full());
         Tracking {
             has_unloaded: store.has_rows(),
             epoch: store.current_epoch(),
@@ -66,6 +68,7 @@ impl<K: Key> Tracking<K> {
             removed: VecDeque::new(),
             requested: Requests::default(),
             has_budget: share.is_some(),
+            is_full,
             share_bytes: share.unwrap_or(u64::MAX),
             dirty_count: 0,
             wants_spill: false,

@@ -1,6 +1,7 @@
 //! Restarts of keyed operators: a run that is restarted, at whatever record, gives what the uninterrupted run gives.
 
 mod keyed;
+mod windows;
 
 use crate::api::StreamExecutionEnvironment;
 use crate::config::StateBackend;

@@ -340,6 +340,14 @@ setters! {
     restart_delay(duration: Duration) => RESTART_DELAY_MS = in_nanoseconds(duration);
     /// Longest wait of exponential-delay. Default: 1 min.
     restart_delay_max(duration: Duration) => RESTART_DELAY_MAX_MS = in_nanoseconds(duration);
+    /// How much longer each wait of exponential-delay is than the one before. Default: 2 times.
+    restart_backoff_multiplier(factor: u32) => RESTART_BACKOFF_MULTIPLIER = factor;
+    /// After how long without failure exponential-delay begins with the first delay again. Default: 1 h.
+    restart_reset_after(duration: Duration) => RESTART_RESET_AFTER_MS = in_nanoseconds(duration);
+    /// How many failures within an interval failure-rate bears. Default: 1.
+    restart_failures_max(count: u32) => RESTART_FAILURES_MAX = count;
+    /// The interval of failure-rate. Default: 1 min.
+    restart_failure_interval(duration: Duration) => RESTART_FAILURE_INTERVAL_MS = in_nanoseconds(duration);
     /// How long a graceful stop may take. Default: 30 s.
     stop_timeout(duration: Duration) => STOP_TIMEOUT_MS = in_nanoseconds(duration);
     /// Seed of everything the job draws at random. Default: 0.

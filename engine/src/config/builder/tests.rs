@@ -107,6 +107,27 @@ fn typed_setters_reach_their_getters() {
         .drain_budget_records(8)
         .auto_watermark_interval(seconds(1))
         .seed(u64::MAX);
+    builder
+        .checkpoint_interval(milliseconds(11))
+        .checkpoint_directory("checkpoints of jobs")
+        .checkpoint_mode(CheckpointMode::AtLeastOnce)
+        .checkpoint_timeout(milliseconds(12))
+        .checkpoint_min_pause(milliseconds(13))
+        .checkpoint_tolerated_failures(14)
+        .checkpoints_retained(15)
+        .checkpoint_memory_mib(16)
+        .checkpoints_on_cancel(OnCancel::Delete)
+        .restore(Restore::Nothing)
+        .allow_repeated_commits(true)
+        .restart_strategy(RestartKind::FailureRate)
+        .restart_attempts(17)
+        .restart_delay(milliseconds(18))
+        .restart_delay_max(milliseconds(19))
+        .restart_backoff_multiplier(20)
+        .restart_reset_after(milliseconds(21))
+        .restart_failures_max(22)
+        .restart_failure_interval(milliseconds(23))
+        .stop_timeout(milliseconds(24));
     let c = builder.build().unwrap();
     assert_eq!((c.parallelism(), c.max_parallelism(), c.slots()), (3, Some(128), Some(4)));
     assert_eq!(c.cores().unwrap().as_slice(), [1, 0]);
@@ -119,6 +140,22 @@ fn typed_setters_reach_their_getters() {
     assert!(!c.chaining());
     assert_eq!((c.page_bytes(), c.pages_in_flight()), (4_096, 2));
     assert_eq!((c.batch_records(), c.drain_budget_records(), c.seed()), (7, 8, u64::MAX));
+    assert_eq!(c.checkpoint_interval(), Some(milliseconds(11)));
+    assert_eq!(c.checkpoint_directory(), Some(std::path::Path::new("checkpoints of jobs")));
+    assert_eq!(c.checkpoint_mode(), CheckpointMode::AtLeastOnce);
+    assert_eq!(
+        (c.checkpoint_timeout(), c.checkpoint_min_pause()),
+        (milliseconds(12), milliseconds(13))
+    );
+    assert_eq!((c.checkpoint_tolerated_failures(), c.checkpoints_retained()), (Some(14), 15));
+    assert_eq!(c.checkpoint_memory_bytes(), 16 << 20);
+    assert_eq!((c.checkpoints_on_cancel(), c.restore()), (OnCancel::Delete, Restore::Nothing));
+    assert!(c.allow_repeated_commits());
+    assert_eq!((c.restart_strategy(), c.restart_attempts()), (Some(RestartKind::FailureRate), 17));
+    assert_eq!((c.restart_delay(), c.restart_delay_max()), (milliseconds(18), milliseconds(19)));
+    assert_eq!((c.restart_backoff_multiplier(), c.restart_reset_after()), (20, milliseconds(21)));
+    assert_eq!((c.restart_failures_max(), c.restart_failure_interval()), (22, milliseconds(23)));
+    assert_eq!(c.stop_timeout(), milliseconds(24));
     for option in options().iter().filter(|option| option.scope == Scope::Everywhere) {
         assert!(matches!(c.origin(option.key), Some(Origin::Code { .. })), "{}", option.key);
     }

@@ -1,0 +1,123 @@
+//! Jobs that fail and go on, in one process and in the next one, on real threads and real files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use thalweg::config::{RestartKind, StateBackend};
+use thalweg::prelude::*;
+use thalweg_tests::{On, matrix};
+
+const KEYS: i64 = 50;
+const NUMBERS: i64 = 60_000;
+
+/// The sum of each key over all numbers.
+fn sums() -> BTreeMap<i64, i64> {
+    let mut sums = BTreeMap::new();
+    (1..=NUMBERS).for_each(|n| *sums.entry(n % KEYS).or_insert(0) += n);
+    sums
+}
+
+/// The highest running sum of each key: what an idempotent sink has, whatever came twice.
+fn highest(results: Vec<(i64, i64)>) -> BTreeMap<i64, i64> {
+    let mut highest = BTreeMap::new();
+    for (key, sum) in results {
+        let known = highest.entry(key).or_insert(sum);
+        *known = sum.max(*known);
+    }
+    highest
+}
+
+/// Running sums by key; `at_each` sees each number.
+fn write_sums(
+    env: &StreamExecutionEnvironment,
+    mut at_each: impl FnMut(i64) + Clone + Send + 'static,
+) -> Collected<(i64, i64)> {
+    let numbers = env.from_sequence(1..=NUMBERS).map(move |n| {
+        at_each(n);
+        n
+    });
+    let sums = numbers.key_by(|n| n % KEYS).scan(0, |sum, n| {
+        *sum += n;
+        (n % KEYS, *sum)
+    });
+    sums.collect()
+}
+
+fn env(on: On, backend: StateBackend, directory: Option<&Path>) -> StreamExecutionEnvironment {
+    let env = on.env();
+    env.configure(|c| c.state_backend(backend).restart_strategy(RestartKind::FixedDelay));
+    env.configure(|c| c.restart_delay(Duration::from_millis(1)).batch_records(64));
+    let checkpointing = env.enable_checkpointing(Duration::from_millis(5));
+    if let Some(directory) = directory {
+        checkpointing.at(directory);
+    }
+    env
+}
+
+fn a_job_that_panics_goes_on(on: On) {
+    for backend in [StateBackend::Memory, StateBackend::Lsm] {
+        for in_directory in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let env = env(on, backend, in_directory.then(|| directory.path()));
+            let has_panicked = Arc::new(AtomicBool::new(false));
+            let results = write_sums(&env, move |n| {
+                if n % 1_000 == 0 {
+                    std::thread::sleep(Duration::from_micros(500));
+                }
+                assert!(n != NUMBERS / 3 || has_panicked.swap(true, Ordering::Relaxed), "once");
+            });
+            let job = env.execute_async("sums").unwrap();
+            job.wait().unwrap();
+            let statistics = job.checkpoints();
+            assert_eq!(statistics.restarts, 1);
+            assert!(statistics.completed >= 1, "the last one at least");
+            assert_eq!(highest(results.take()), sums(), "{backend:?}, in a directory: {in_directory}");
+            let checkpoints = directory.path().join("checkpoints");
+            let left = std::fs::read_dir(checkpoints).map_or(0, Iterator::count);
+            assert_eq!(left, 0, "a job that has finished needs no checkpoint");
+        }
+    }
+}
+
+fn a_job_that_was_stopped_goes_on_in_the_next_process(on: On) {
+    for backend in [StateBackend::Memory, StateBackend::Lsm] {
+        let directory = tempfile::tempdir().unwrap();
+        let read = Arc::new(AtomicU64::new(0));
+        let mut all = Vec::new();
+        let mut attempts = 0;
+        // As another process would: all that goes from one to the next are the files.
+        loop {
+            let env = env(on, backend, Some(directory.path()));
+            let count = read.clone();
+            let results = write_sums(&env, move |n| {
+                count.fetch_add(1, Ordering::Relaxed);
+                if n % 100 == 0 {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            });
+            let before = read.load(Ordering::Relaxed);
+            let job = env.execute_async("sums").unwrap();
+            while !job.is_finished() && read.load(Ordering::Relaxed) < before + 15_000 {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            job.stop();
+            job.wait().unwrap();
+            assert_eq!(job.checkpoints().restored.is_some(), attempts > 0);
+            attempts += 1;
+            all.extend(results.take());
+            let checkpoints = directory.path().join("checkpoints");
+            if std::fs::read_dir(checkpoints).unwrap().count() == 0 {
+                break;
+            }
+        }
+        assert!(attempts > 1);
+        // A graceful stop loses nothing and repeats nothing.
+        assert_eq!(read.load(Ordering::Relaxed), NUMBERS as u64);
+        assert_eq!(all.len(), NUMBERS as usize);
+        assert_eq!(highest(all), sums(), "{backend:?}");
+    }
+}
+
+matrix![a_job_that_panics_goes_on, a_job_that_was_stopped_goes_on_in_the_next_process];

@@ -96,7 +96,7 @@ fn process_functions_with_timers() {
         let told = numbers.key_by(|(key, _)| *key).process(Busy::default());
         told.sink_to(testing::output()).name("out");
     };
-    Run { write, steps: steps(), is_unordered: true }.check::<Told>();
+    Run { write, steps: steps(), is_unordered: false }.check::<Told>();
 }
 
 #[test]

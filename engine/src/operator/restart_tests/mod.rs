@@ -81,15 +81,16 @@ impl<W: Fn(&StreamExecutionEnvironment) + Clone> Run<W> {
             let place = format!("{backend:?}, parallelism {parallelism}, step {at} of {count}");
             assert_eq!(self.go::<T>(&mut attempt, 0, at), expected[..at], "before {place}");
             let state = attempt.checkpoint(1);
+            let now_ms = attempt.core.now_ms.get();
             let lost = (at + 3).min(count);
             assert_eq!(self.go::<T>(&mut attempt, at, lost), expected[at..lost], "behind {place}");
-            let now_ms = attempt.core.now_ms.get();
             drop(attempt);
             attempts.retain(&state);
             let mut attempt = attempts.begin(Some(&state), now_ms);
             let again = (at + 2).min(count);
             assert_eq!(self.go::<T>(&mut attempt, at, again), expected[at..again], "after {place}");
             let state = attempt.checkpoint(2);
+            let now_ms = attempt.core.now_ms.get();
             drop(attempt);
             attempts.retain(&state);
             let mut attempt = attempts.begin(Some(&state), now_ms);

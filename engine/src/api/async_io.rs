@@ -22,7 +22,8 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     ///
     /// - A result has its record's timestamp. Watermarks and statuses wait for the requests before them, so nothing becomes
     ///   late here.
-    /// - A checkpoint waits for no answer: it has the records in flight, answered or not, and after a restart their requests
+    /// - A checkpoint waits for no answer, unless the operator is full (then until what it has taken beyond its capacity is
+    ///   asked): it has the records in flight, answered or not, and after a restart their requests
     ///   are made again, in the same order and before those of new records; so a request may be made twice, and a retry that
     ///   was due later is made at once. The last checkpoint of a job waits until all have left.
     /// - When there are as many requests as the capacity allows, the operator takes nothing more.

@@ -1,6 +1,7 @@
 //! Restarts of keyed operators: a run that is restarted, at whatever record, gives what the uninterrupted run gives.
 
 mod keyed;
+mod requests;
 mod windows;
 
 use crate::api::StreamExecutionEnvironment;
@@ -64,6 +65,13 @@ impl<W: Fn(&StreamExecutionEnvironment) + Clone> Run<W> {
                 self.check_with::<T>(parallelism, backend);
             }
         }
+    }
+
+    /// [`check`](Self::check) with half of its combinations, where there are many runs.
+    pub(super) fn check_briefly<T: Ord + Debug + Send + 'static>(&self) {
+        self.check_with::<T>(1, StateBackend::Memory);
+        self.check_with::<T>(2, StateBackend::Lsm);
+        self.check_with::<T>(4, StateBackend::Memory);
     }
 
     fn check_with<T: Ord + Debug + Send + 'static>(

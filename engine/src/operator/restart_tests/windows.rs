@@ -15,7 +15,7 @@ type Row = (u32, String, String);
 fn steps() -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let late = [0, 3, 0, 0, 9, 0, 1, 0, 21, 0];
-    for n in 0..22_i64 {
+    for n in 0..16_i64 {
         let key = [3_u32, 1, 7, 1, 2, 3][n as usize % 6];
         steps.push(record("in", n as usize, (key, n), 3 * n - late[n as usize % 10]));
         match n % 4 {
@@ -24,7 +24,7 @@ fn steps() -> Vec<Step> {
             _ => {}
         }
     }
-    steps.push(watermark(&["in"], 90));
+    steps.push(watermark(&["in"], 70));
     steps.push(clock(1_000));
     steps
 }
@@ -100,7 +100,7 @@ macro_rules! check {
             let $keyed = elements.key_by(|(key, _)| *key);
             $rows.sink_to(testing::output()).name("out");
         };
-        Run { write, steps: steps(), is_unordered: true }.check::<$row>();
+        Run { write, steps: steps(), is_unordered: true }.check_briefly::<$row>();
     }};
 }
 
@@ -207,7 +207,7 @@ fn windows_of_a_whole_stream() {
         let counts = elements.window_all(sliding()).aggregate(Count);
         counts.sink_to(testing::output()).name("out");
     };
-    Run { write, steps: steps(), is_unordered: true }.check::<u64>();
+    Run { write, steps: steps(), is_unordered: true }.check_briefly::<u64>();
     let write = |env: &StreamExecutionEnvironment| {
         let elements = env.from_source(testing::input::<Rec>(), "in");
         // The order of inputs decides what is in a window of three.
@@ -215,7 +215,7 @@ fn windows_of_a_whole_stream() {
         let counts = elements.count_window_all(3).reduce(|a, b| a + b);
         counts.sink_to(testing::output()).name("out");
     };
-    Run { write, steps: steps(), is_unordered: true }.check::<u64>();
+    Run { write, steps: steps(), is_unordered: true }.check_briefly::<u64>();
 }
 
 fn steps_of_two() -> Vec<Step> {
@@ -225,7 +225,7 @@ fn steps_of_two() -> Vec<Step> {
         steps.push(record(
             input,
             n as usize,
-            (n as u32 % 3, n),
+            (n as u32 % 2, n),
             3 * n - [0, 4, 0, 20][n as usize % 4],
         ));
         if n % 5 == 4 {
@@ -246,7 +246,7 @@ fn window_joins_and_co_groups() {
         let pairs = windows.apply(|left: &Rec, right: &Rec| (left.0, left.1, right.1));
         pairs.sink_to(testing::output()).name("out");
     };
-    Run { write, steps: steps_of_two(), is_unordered: true }.check::<(u32, i64, i64)>();
+    Run { write, steps: steps_of_two(), is_unordered: true }.check_briefly::<(u32, i64, i64)>();
     let write = |env: &StreamExecutionEnvironment| {
         let left = env.from_source(testing::input::<Rec>(), "left");
         let right = env.from_source(testing::input::<Rec>(), "right");
@@ -259,5 +259,5 @@ fn window_joins_and_co_groups() {
         );
         groups.sink_to(testing::output()).name("out");
     };
-    Run { write, steps: steps_of_two(), is_unordered: true }.check::<(usize, usize, i64)>();
+    Run { write, steps: steps_of_two(), is_unordered: true }.check_briefly::<(usize, usize, i64)>();
 }

@@ -198,6 +198,7 @@ impl StreamExecutionEnvironment {
         let kind = NodeKind::Source {
             bounded: source.boundedness() == Boundedness::Bounded,
             non_parallel: source.is_non_parallel(),
+            is_replayable: source.is_replayable(),
         };
         let node = self.plan.with(|plan| {
             let inputs = Vec::new();

@@ -4,7 +4,7 @@ use crate::api::chain::{Chain, Plan};
 use crate::api::operators::{Cloned, Made, MakeFunction};
 use crate::api::plan_builder::{NewNode, fused_input};
 use crate::api::stream::DataStream;
-use crate::function::{FnSink, Sink, UserFunction};
+use crate::function::{FnSink, Sink, SinkGuarantee, SinkPromise, UserFunction};
 use crate::graph::{Chaining, NodeId, NodeKind, Transformation};
 use crate::operator::build::{BuildContext, Make};
 use crate::operator::sink::SinkOperator;
@@ -23,21 +23,51 @@ pub struct DataStreamSink {
 type Attach = Box<dyn FnOnce(&Plan, bool)>;
 
 impl DataStreamSink {
-    fn set(&mut self, set: impl Fn(&mut Transformation)) {
+    fn set(&self, set: impl Fn(&mut Transformation)) {
         self.plan.with(|plan| set(plan.node(self.node)));
     }
 
     /// Names the sink, for graphs, metrics and errors.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
+    pub fn name(self, name: impl Into<String>) -> Self {
         let name = name.into();
         self.set(|node| node.name = Some(name.clone()));
         self
     }
 
     /// Gives the sink a stable id, by which its state is found in savepoints. Unique in the job.
-    pub fn uid(mut self, uid: impl Into<String>) -> Self {
+    pub fn uid(self, uid: impl Into<String>) -> Self {
         let uid = uid.into();
         self.set(|node| node.uid = Some(uid.clone()));
+        self
+    }
+
+    /// What the sink promises of records that are written again after a restart, for closures and sinks that cannot say it
+    /// themselves. It is your word: nothing but `explain` depends on it.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use std::sync::{Arc, Mutex};
+    /// use thalweg::function::SinkGuarantee;
+    /// use thalweg::prelude::*;
+    ///
+    /// let table = Arc::new(Mutex::new(BTreeMap::new()));
+    /// let rows = table.clone();
+    /// let env = StreamExecutionEnvironment::new();
+    /// let counts = env.from_elements([("a", 1), ("b", 1), ("a", 2)]);
+    /// // An upsert: writing a row twice is as good as writing it once.
+    /// let sink = counts.for_each(move |(key, count)| drop(rows.lock().unwrap().insert(key, count)));
+    /// sink.guarantee(SinkGuarantee::Idempotent).name("table");
+    /// env.execute("counts")?;
+    /// assert_eq!(*table.lock().unwrap(), BTreeMap::from([("a", 2), ("b", 1)]));
+    /// # Ok::<(), thalweg::Error>(())
+    /// ```
+    pub fn guarantee(self, guarantee: SinkGuarantee) -> Self {
+        self.set(|node| {
+            if let NodeKind::Sink(promise) = &mut node.kind {
+                promise.guarantee = guarantee;
+            }
+        });
         self
     }
 
@@ -77,6 +107,7 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         self,
         operator: &'static str,
         make: M,
+        promise: SinkPromise,
         location: &'static Location<'static>,
     ) -> DataStreamSink
     where
@@ -84,7 +115,8 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     {
         let DataStream { plan, node: from, side_output, chain, .. } = self;
         let inputs = vec![fused_input(from, side_output)];
-        let new = NewNode { kind: NodeKind::Sink, operator, inputs, keyed: false, location };
+        let new =
+            NewNode { kind: NodeKind::Sink(promise), operator, inputs, keyed: false, location };
         let node = plan.with(|plan| plan.add_node(new));
         let attach = move |plan: &Plan, separate: bool| {
             let make = make_sink::<T, M>(make, node);
@@ -110,23 +142,27 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     /// Ends the stream in `sink`; each subtask gets a clone.
     #[track_caller]
     pub fn sink_to<S: Sink<T> + UserFunction>(self, sink: S) -> DataStreamSink {
-        self.end("sink", Cloned(sink), Location::caller())
+        let promise = sink.promise();
+        self.end("sink", Cloned(sink), promise, Location::caller())
     }
 
-    /// Ends the stream in sinks that each subtask makes on its core.
+    /// Ends the stream in sinks that each subtask makes on its core. What they promise is not known while the plan is written: say
+    /// it by [`guarantee`](DataStreamSink::guarantee).
     #[track_caller]
     pub fn sink_to_factory<S, M>(self, factory: M) -> DataStreamSink
     where
         S: Sink<T>,
         M: FnOnce() -> S + UserFunction,
     {
-        self.end("sink", Made { make: factory, types: PhantomData }, Location::caller())
+        let made = Made { make: factory, types: PhantomData };
+        self.end("sink", made, SinkPromise::default(), Location::caller())
     }
 
     /// Ends the stream in a closure that sees each record.
     #[track_caller]
     pub fn for_each<F: FnMut(T) + UserFunction>(self, function: F) -> DataStreamSink {
-        self.end("for_each", Cloned(FnSink(function)), Location::caller())
+        let sink = Cloned(FnSink(function));
+        self.end("for_each", sink, SinkPromise::default(), Location::caller())
     }
 }
 

@@ -6,6 +6,7 @@ use std::panic::Location;
 use crate::api::operators::Cloned;
 use crate::api::{Chain, DataStream, DataStreamSink};
 use crate::connector::sink::{CollectSink, Collected, PrintSink};
+use crate::function::SinkPromise;
 
 impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     /// Prints each record on a line of standard output, as `Display` shows it; with several subtasks after `<subtask>> `.
@@ -14,7 +15,12 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     where
         T: Display,
     {
-        self.end("print", Cloned(PrintSink::<T>::display()), Location::caller())
+        self.end(
+            "print",
+            Cloned(PrintSink::<T>::display()),
+            SinkPromise::default(),
+            Location::caller(),
+        )
     }
 
     /// [`print`](Self::print) as `Debug` shows it.
@@ -23,7 +29,12 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     where
         T: Debug,
     {
-        self.end("print", Cloned(PrintSink::<T>::debug()), Location::caller())
+        self.end(
+            "print",
+            Cloned(PrintSink::<T>::debug()),
+            SinkPromise::default(),
+            Location::caller(),
+        )
     }
 
     /// [`print`](Self::print) to standard error.
@@ -32,7 +43,12 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     where
         T: Display,
     {
-        self.end("print", Cloned(PrintSink::<T>::display().to_stderr()), Location::caller())
+        self.end(
+            "print",
+            Cloned(PrintSink::<T>::display().to_stderr()),
+            SinkPromise::default(),
+            Location::caller(),
+        )
     }
 
     /// Keeps all records in memory, to be taken when the job has ended; for streams that end.
@@ -50,7 +66,12 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     #[track_caller]
     pub fn collect(self) -> Collected<T> {
         let collected = Collected::default();
-        drop(self.end("collect", Cloned(CollectSink::into(&collected)), Location::caller()));
+        drop(self.end(
+            "collect",
+            Cloned(CollectSink::into(&collected)),
+            SinkPromise::default(),
+            Location::caller(),
+        ));
         collected
     }
 }

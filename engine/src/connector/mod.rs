@@ -15,7 +15,7 @@
 //! |---|---|
 //! | `print`, `print_debug` | lines to standard output |
 //! | `collect` | memory |
-//! | [`sink::FileSink`] | lines or CSV to files, published when complete |
+//! | [`sink::FileSink`] | lines or CSV to files, published when complete; with checkpoints exactly once |
 //! | [`sink::channel`] | to the program, with backpressure |
 //!
 //! **Invariants**
@@ -77,6 +77,9 @@ pub mod sink {
         sink_channel as channel,
     };
     pub use super::collected::{CollectSink, Collected};
-    pub use super::file::{CsvRows, FileSink, FileSinkError, LineRows, RowEncoder, RowFormat};
+    pub use super::file::{
+        BucketAssigner, BucketBy, CsvRows, FileSink, FileSinkError, LineRows, OneBucket,
+        RowEncoder, RowFormat, crash_points as file_crash_points,
+    };
     pub use super::print::{PrintError, PrintSink};
 }

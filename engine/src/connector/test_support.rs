@@ -272,6 +272,7 @@ pub(crate) fn without_checkpoints<'a>(
         operator_name: "test sink",
         subtask_index,
         parallelism,
+        now_ms: 0,
         has_checkpoints: false,
         restored_checkpoint: None,
         pieces: &[],

@@ -165,6 +165,8 @@ pub struct SinkStateContext<'a> {
     pub(crate) operator_name: &'a str,
     pub(crate) subtask_index: usize,
     pub(crate) parallelism: usize,
+    /// Wall clock in milliseconds.
+    pub(crate) now_ms: i64,
     pub(crate) has_checkpoints: bool,
     pub(crate) restored_checkpoint: Option<CheckpointId>,
     /// Of all subtasks there were; an empty one is that of a subtask without state.
@@ -195,6 +197,11 @@ impl SinkStateContext<'_> {
     /// How many parallel instances there are; the checkpoint may be of more or fewer.
     pub fn parallelism(&self) -> usize {
         self.parallelism
+    }
+
+    /// Wall clock in milliseconds.
+    pub fn now_ms(&self) -> i64 {
+        self.now_ms
     }
 
     /// The operator's name.

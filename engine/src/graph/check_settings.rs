@@ -44,6 +44,30 @@ pub(crate) fn check_operators(plan: &Plan, resolved: &Resolved, errors: &mut Vec
     }
 }
 
+/// A transaction must live until its checkpoint is complete: it is begun at the barrier before.
+pub(crate) fn check_transactions(
+    plan: &Plan,
+    settings: &PlanSettings,
+    errors: &mut Vec<PlanError>,
+) {
+    let Some(checkpoints) = settings.checkpoints else { return };
+    let needed = checkpoints.interval.saturating_add(checkpoints.timeout);
+    for (index, transformation) in plan.transformations.iter().enumerate() {
+        if let NodeKind::Sink(promise) = transformation.kind
+            && let Some(timeout) = promise.transaction_timeout
+            && timeout < needed
+        {
+            let cause = Cause::TransactionTimeout {
+                transaction_timeout_ms: timeout.as_millis(),
+                needed_ms: needed.as_millis(),
+                interval_ms: checkpoints.interval.as_millis(),
+                checkpoint_timeout_ms: checkpoints.timeout.as_millis(),
+            };
+            errors.push(PlanError { site: PlanSite::operator(index, transformation), cause });
+        }
+    }
+}
+
 fn check_range(
     parallelism: Option<usize>,
     max_parallelism: Option<usize>,

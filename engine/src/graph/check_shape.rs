@@ -48,7 +48,7 @@ fn check_ends(plan: &Plan, errors: &mut Vec<PlanError>) {
     if !kinds().any(|kind| matches!(kind, NodeKind::Source { .. })) {
         report(Cause::NoSource);
     }
-    if !kinds().any(|kind| kind == NodeKind::Sink) {
+    if !kinds().any(|kind| matches!(kind, NodeKind::Sink(_))) {
         report(Cause::NoSink);
     }
 }
@@ -64,7 +64,7 @@ fn check_inputs(plan: &Plan, transformation: &Transformation, report: &mut impl 
     for (input, named) in transformation.inputs.iter().enumerate() {
         match plan.transformations.get(named.from.0 as usize) {
             None => report(Cause::UnknownInput { input, from: named.from, node_count }),
-            Some(producer) if producer.kind == NodeKind::Sink => {
+            Some(producer) if matches!(producer.kind, NodeKind::Sink(_)) => {
                 report(Cause::ReadsFromSink { sink: producer.display_name().to_owned() });
             }
             Some(_) => {}
@@ -110,7 +110,7 @@ fn check_nowhere(plan: &Plan, errors: &mut Vec<PlanError>) {
         }
     }
     for (index, transformation) in plan.transformations.iter().enumerate() {
-        if !is_read[index] && transformation.kind != NodeKind::Sink {
+        if !is_read[index] && !matches!(transformation.kind, NodeKind::Sink(_)) {
             let site = PlanSite::operator(index, transformation);
             errors.push(PlanError { site, cause: Cause::RecordsGoNowhere });
         }

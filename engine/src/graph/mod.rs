@@ -28,12 +28,12 @@
 //!     id: NodeId(id), kind, operator, inputs, name: None, uid: None, parallelism: None, max_parallelism: None,
 //!     slot_sharing_group: None, chaining: Chaining::Always, keyed: false, location: Location::caller(),
 //! };
-//! let source = NodeKind::Source { bounded: true, non_parallel: false };
+//! let source = NodeKind::Source { bounded: true, non_parallel: false, is_replayable: true };
 //! let input = PlanInput {
 //!     from: NodeId(0), side_output: None, port: 0, ship: Ship::Auto, edge: Some(EdgeId(0)),
 //! };
 //! let plan = Plan {
-//!     transformations: vec![node(0, source, "lines", vec![]), node(1, NodeKind::Sink, "print", vec![input])],
+//!     transformations: vec![node(0, source, "lines", vec![]), node(1, NodeKind::Sink(Default::default()), "print", vec![input])],
 //!     edge_count: 1,
 //! };
 //! let stream_graph = StreamGraph::new(&plan, &PlanSettings { parallelism: 2, ..Default::default() })?;
@@ -53,6 +53,7 @@
 mod chaining;
 mod check_settings;
 mod check_shape;
+pub mod delivery;
 pub mod distribution;
 pub mod execution_graph;
 pub mod execution_state;
@@ -72,6 +73,7 @@ mod random_plan_tests;
 #[cfg(test)]
 pub(crate) mod test_plan;
 
+pub use delivery::*;
 pub use distribution::*;
 pub use execution_graph::*;
 pub use execution_state::*;

@@ -60,7 +60,7 @@ fn structure_hash(plan: &Plan, transformation: &Transformation, ids: &[OperatorI
     hasher.write_text(match transformation.kind {
         NodeKind::Source { .. } => "source",
         NodeKind::Operator => "operator",
-        NodeKind::Sink => "sink",
+        NodeKind::Sink(_) => "sink",
     });
     hasher.write_text(transformation.operator);
     for (from, input) in known_inputs(plan, transformation) {

@@ -89,6 +89,22 @@ pub enum PlanErrorCause {
         /// What is wrong, and the remedy.
         message: String,
     },
+    /// The system behind a sink gives transactions up before their checkpoint may be complete.
+    #[error(
+        "its transactions time out after {transaction_timeout_ms} ms, and a checkpoint may be complete only {needed_ms} ms \
+         after the one before (interval {interval_ms} ms, timeout {checkpoint_timeout_ms} ms): committed records would be \
+         lost; raise the transaction timeout, or lower the checkpoint interval or timeout"
+    )]
+    TransactionTimeout {
+        /// As the sink says.
+        transaction_timeout_ms: u128,
+        /// The least that would do.
+        needed_ms: u128,
+        /// Between checkpoints.
+        interval_ms: u128,
+        /// After which a checkpoint is given up.
+        checkpoint_timeout_ms: u128,
+    },
     /// Nothing was called on the environment.
     #[error("it is empty; add a source and a sink before execute")]
     EmptyPlan,

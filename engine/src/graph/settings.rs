@@ -1,5 +1,7 @@
 //! What planning needs to know of the environment, and Flink's rule for the number of key groups.
 
+use std::time::Duration;
+
 /// Largest parallelism, and largest number of key groups: Flink's `UPPER_BOUND_MAX_PARALLELISM`.
 pub const MAX_PARALLELISM_BOUND: usize = 1 << 15;
 
@@ -17,6 +19,20 @@ pub struct PlanSettings {
     pub max_parallelism: Option<usize>,
     /// May operators be chained at all? Default true. Off, every operator with an edge is a vertex of its own.
     pub chaining_enabled: bool,
+    /// The job's checkpoints; `None`, the default, for none.
+    pub checkpoints: Option<CheckpointSettings>,
+}
+
+/// What planning needs to know of a job's checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointSettings {
+    /// From one to the next.
+    pub interval: Duration,
+    /// After which a checkpoint is given up.
+    pub timeout: Duration,
+    /// Do tasks with several inputs wait until a barrier has come on all of them? If not, records behind a barrier may be
+    /// in its checkpoint.
+    pub is_aligned: bool,
 }
 
 impl Default for PlanSettings {
@@ -26,6 +42,7 @@ impl Default for PlanSettings {
             parallelism: 1,
             max_parallelism: None,
             chaining_enabled: true,
+            checkpoints: None,
         }
     }
 }

@@ -7,13 +7,13 @@
 //! - A node with a fused input has no other, and shares parallelism and slot sharing group with its producer.
 //! - `order` names every node once, producers before consumers.
 
-use super::check_settings::{check_environment, check_operators};
+use super::check_settings::{check_environment, check_operators, check_transactions};
 use super::check_shape::{check_shape, topological_order};
 use super::operator_id::{OperatorId, operator_ids};
 use super::plan_error::PlanErrors;
 pub use super::resolve::DEFAULT_SLOT_SHARING_GROUP;
 use super::resolve::{Resolved, resolve};
-use super::settings::PlanSettings;
+use super::settings::{CheckpointSettings, PlanSettings};
 use super::transformation::{Chaining, EdgeId, NodeId, NodeKind, Plan, Ship};
 use std::panic::Location;
 
@@ -52,7 +52,7 @@ impl StreamNode {
         match self.kind {
             NodeKind::Source { .. } => format!("Source: {}", self.name),
             NodeKind::Operator => self.name.clone(),
-            NodeKind::Sink => format!("Sink: {}", self.name),
+            NodeKind::Sink(_) => format!("Sink: {}", self.name),
         }
     }
 }
@@ -86,6 +86,7 @@ impl StreamEdge {
 pub struct StreamGraph {
     job_name: String,
     chaining_enabled: bool,
+    checkpoints: Option<CheckpointSettings>,
     nodes: Vec<StreamNode>,
     edges: Vec<StreamEdge>,
     /// Edge indices by consumer, in the order of its inputs.
@@ -107,6 +108,7 @@ impl StreamGraph {
         let order = topological_order(plan, &mut errors);
         let resolved = resolve(plan, settings, &order);
         check_operators(plan, &resolved, &mut errors);
+        check_transactions(plan, settings, &mut errors);
         if !errors.is_empty() {
             return Err(PlanErrors(errors));
         }
@@ -129,6 +131,7 @@ impl StreamGraph {
         Self {
             job_name: settings.job_name.clone(),
             chaining_enabled: settings.chaining_enabled,
+            checkpoints: settings.checkpoints,
             nodes: stream_nodes(plan, order, resolved),
             edges,
             inputs,
@@ -145,6 +148,11 @@ impl StreamGraph {
     /// May operators be chained at all?
     pub fn chaining_enabled(&self) -> bool {
         self.chaining_enabled
+    }
+
+    /// The checkpoints of the job, if it takes any.
+    pub fn checkpoints(&self) -> Option<CheckpointSettings> {
+        self.checkpoints
     }
 
     /// All nodes, by id.

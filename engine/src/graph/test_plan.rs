@@ -5,6 +5,7 @@ use super::slot::{Allocation, CoreIndex, Slot, SlotDemand, SlotId};
 use super::transformation::{
     Chaining, EdgeId, NodeId, NodeKind, Plan, PlanInput, Ship, Transformation,
 };
+use crate::function::SinkPromise;
 use std::panic::Location;
 
 /// A plan under construction; nodes can be changed through [`PlanBuilder::node`].
@@ -63,12 +64,20 @@ impl PlanBuilder {
 
     #[track_caller]
     pub(crate) fn source(&mut self, name: &str) -> NodeId {
-        self.add(NodeKind::Source { bounded: true, non_parallel: false }, "source", name)
+        self.add(
+            NodeKind::Source { bounded: true, non_parallel: false, is_replayable: true },
+            "source",
+            name,
+        )
     }
 
     #[track_caller]
     pub(crate) fn non_parallel_source(&mut self, name: &str) -> NodeId {
-        self.add(NodeKind::Source { bounded: true, non_parallel: true }, "socket", name)
+        self.add(
+            NodeKind::Source { bounded: true, non_parallel: true, is_replayable: false },
+            "socket",
+            name,
+        )
     }
 
     /// An operator behind an `Auto` edge.
@@ -122,7 +131,7 @@ impl PlanBuilder {
 
     #[track_caller]
     pub(crate) fn sink(&mut self, name: &str, from: NodeId) -> NodeId {
-        let id = self.add(NodeKind::Sink, "sink", name);
+        let id = self.add(NodeKind::Sink(SinkPromise::default()), "sink", name);
         self.connect(from, id, 0, Ship::Auto);
         id
     }

@@ -1,5 +1,6 @@
 //! The plan as the user wrote it: one [`Transformation`] for each call on a stream.
 
+use crate::function::SinkPromise;
 use std::fmt;
 use std::panic::Location;
 
@@ -26,11 +27,13 @@ pub enum NodeKind {
         bounded: bool,
         /// May only run with parallelism 1 (socket, iterator, channel).
         non_parallel: bool,
+        /// Reads again, from a position of a checkpoint, what it has read.
+        is_replayable: bool,
     },
     /// Takes and gives records.
     Operator,
     /// Takes records and gives none.
-    Sink,
+    Sink(SinkPromise),
 }
 
 /// How records of an edge find their consumer.

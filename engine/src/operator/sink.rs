@@ -153,6 +153,7 @@ fn state_context(context: &BuildContext, node: NodeId) -> SinkStateContext<'_> {
         operator_name: stage.names.get(node),
         subtask_index: stage.subtask,
         parallelism: stage.parallelism,
+        now_ms: stage.task.core.now_ms.get(),
         has_checkpoints: context.has_checkpoints(),
         restored_checkpoint: context.job.restored.as_ref().map(|restored| restored.checkpoint),
         pieces: context.restored(node, SINK_PIECE),

@@ -18,10 +18,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::coordinator::SourceCoordinatorFactory;
-use crate::config::Configuration;
+use crate::config::{CheckpointMode, Configuration};
+use crate::function::SinkGuarantee;
 use crate::graph::{
-    ExecutionGraph, Explain, JobGraph, NodeId, Plan, PlanError, PlanErrorCause, PlanErrors,
-    PlanSettings, PlanSite, SlotDemand, StreamGraph,
+    CheckpointSettings, ExecutionGraph, Explain, JobGraph, NodeId, NodeKind, Plan, PlanError,
+    PlanErrorCause, PlanErrors, PlanSettings, PlanSite, SlotDemand, StreamGraph,
 };
 use crate::operator::build::Blueprint;
 
@@ -52,6 +53,11 @@ pub(crate) fn plan_settings(name: &str, configuration: &Configuration) -> PlanSe
         parallelism: configuration.parallelism(),
         max_parallelism: configuration.max_parallelism(),
         chaining_enabled: configuration.chaining(),
+        checkpoints: configuration.checkpoint_interval().map(|interval| CheckpointSettings {
+            interval,
+            timeout: configuration.checkpoint_timeout(),
+            is_aligned: configuration.checkpoint_mode() == CheckpointMode::ExactlyOnce,
+        }),
     }
 }
 
@@ -90,7 +96,13 @@ impl Submission {
 
     /// Has it sinks that commit when a checkpoint is complete?
     pub(crate) fn commits(&self) -> bool {
-        false
+        let nodes = self.explain.stream_graph.nodes().iter();
+        nodes.into_iter().any(|node| match node.kind {
+            NodeKind::Sink(promise) => {
+                !matches!(promise.guarantee, SinkGuarantee::Any | SinkGuarantee::Idempotent)
+            }
+            _ => false,
+        })
     }
 
     /// The slots it needs.

@@ -47,8 +47,9 @@ impl<W: Fn(&StreamExecutionEnvironment)> Attempts<W> {
     ) -> Self {
         let mut configuration = ConfigurationBuilder::new();
         configuration.parallelism(parallelism).state_backend(backend);
-        let root = StateRoot::open("/checkpoints/state", storage).unwrap();
-        Attempts { write, configuration, root, place: FilesPlace::Simulated, retained: Vec::new() }
+        let root = StateRoot::open("/checkpoints/state", storage.clone()).unwrap();
+        let place = FilesPlace::Simulated(storage);
+        Attempts { write, configuration, root, place, retained: Vec::new() }
     }
 
     /// Stores have threads, as in production.
@@ -123,7 +124,8 @@ impl<W: Fn(&StreamExecutionEnvironment)> Attempts<W> {
         let nodes = submission.explain.stream_graph.nodes();
         let keyed_operators = nodes.iter().filter(|node| node.keyed).count();
         let configuration = &submission.configuration;
-        StateFiles::in_checkpoints(configuration, keyed_operators, state, self.place).unwrap()
+        StateFiles::in_checkpoints(configuration, keyed_operators, state, self.place.clone())
+            .unwrap()
     }
 
     fn build(

@@ -285,3 +285,23 @@ fn durable_directories_survive_every_crash() {
     let directory = tempfile::tempdir().unwrap();
     create_durable_dir_all(&PosixStorage::new(), &directory.path().join("a/b")).unwrap();
 }
+
+#[test]
+fn a_file_is_cut_to_its_beginning_and_goes_on_there() {
+    on_each_kind(|storage, directory| {
+        let path = directory.join("cut");
+        storage.create(&path).unwrap().append(b"hello, world").unwrap();
+        storage.truncate(&path, 5).unwrap();
+        assert_eq!(read_all(&*storage.open_read(&path).unwrap()), b"hello");
+        storage.truncate(&path, 5).unwrap();
+        let mut file = storage.open_append(&path).unwrap();
+        assert_eq!(file.length_bytes(), 5);
+        file.append(b"!").unwrap();
+        drop(file);
+        assert_eq!(read_all(&*storage.open_read(&path).unwrap()), b"hello!");
+        let error = storage.truncate(&path, 7).unwrap_err();
+        assert!(matches!(error, IoError::UnexpectedEnd { .. }), "{error}");
+        storage.remove(&path).unwrap();
+        assert!(matches!(storage.truncate(&path, 0), Err(IoError::NotFound { .. })));
+    });
+}

@@ -161,6 +161,19 @@ pub trait Storage: fmt::Debug + Send + Sync {
         self.remove(path)
     }
 
+    /// Cuts a file to its first `length_bytes`, durably: for files in the making that nobody has open. One that is as
+    /// long already stays as it is.
+    ///
+    /// After a crash the file is cut or as long as it was. By default what stays is copied to a file beside it, whose
+    /// name ends with `.cut.inprogress` and which then takes the name.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::UnexpectedEnd`] if it is shorter; what the storage says.
+    fn truncate(&self, path: &Path, length_bytes: u64) -> Result<(), IoError> {
+        truncate_by_copy(self, path, length_bytes)
+    }
+
     /// A reader of many blocks at once, owned by one thread. By default it reads one by one.
     fn batch_reader(&self) -> Box<dyn BatchReader> {
         Box::new(SingleReads)
@@ -239,6 +252,35 @@ pub trait WriteFile: fmt::Debug + Send {
 
     /// The length, counting every byte appended.
     fn length_bytes(&self) -> u64;
+}
+
+/// Copies of a file's beginning are made in pieces of this size.
+const COPY_BYTES: u64 = 1 << 20;
+
+fn truncate_by_copy<S: Storage + ?Sized>(
+    storage: &S,
+    path: &Path,
+    length_bytes: u64,
+) -> Result<(), IoError> {
+    let file = storage.open_read(path)?;
+    if file.length_bytes()? == length_bytes {
+        return Ok(());
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".cut.inprogress");
+    let beside = PathBuf::from(beside);
+    let mut copy = storage.create(&beside)?;
+    let mut at = 0;
+    while at < length_bytes {
+        let count = COPY_BYTES.min(length_bytes - at);
+        let mut bytes = vec![0; usize::try_from(count).unwrap_or(usize::MAX)];
+        file.read_exact_at(at, &mut bytes)?;
+        copy.append(&bytes)?;
+        at += count;
+    }
+    copy.sync()?;
+    storage.rename(&beside, path)?;
+    storage.sync_dir(parent_directory(path))
 }
 
 /// Removes a directory with all that lies below it.

@@ -98,6 +98,23 @@ impl Storage for PosixStorage {
         handle.map_err(failed)?.sync_all().map_err(failed)
     }
 
+    fn truncate(&self, path: &Path, length_bytes: u64) -> Result<(), IoError> {
+        let mut options = OpenOptions::new();
+        let (file, metadata) = open(Operation::OpenAppend, path, options.write(true))?;
+        if metadata.len() < length_bytes {
+            let site = IoSite::new(Operation::Read, path).at(metadata.len());
+            let missing = length_bytes - metadata.len();
+            let expected_bytes = usize::try_from(missing).unwrap_or(usize::MAX);
+            return Err(IoError::UnexpectedEnd { site, expected_bytes, found_bytes: 0 });
+        }
+        if metadata.len() == length_bytes {
+            return Ok(());
+        }
+        let failed = |source| failed(Operation::Sync, path, source);
+        file.set_len(length_bytes).map_err(failed)?;
+        file.sync_all().map_err(failed)
+    }
+
     fn lock(&self, path: &Path) -> Result<Box<dyn FileLock>, IoError> {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);

@@ -4,7 +4,7 @@
 //!  FileEnumerator ─ FileSplit (path, position) ─► FileSourceReader ─► FileDecoder (lines, csv) ─► OnMalformed ─► chain
 //!  lists the path, also while the job runs          one a subtask        over io's FileReader       fail, skip, results
 //!
-//!  chain ─► FileSink (one a subtask) ─► RowEncoder (lines, csv) ─► io's RollingWriter or FileWriter
+//!  chain ─► FileSink (one a subtask) ─► RowEncoder (lines, csv) ─► parts, one a bucket ─► pending ─► published
 //! ```
 //!
 //! All access goes through an `Arc<dyn Storage>` of the crate `thalweg-io`, the local file system by default.
@@ -30,6 +30,6 @@ pub use error::FileSourceError;
 pub use lines::{LineDecoder, Lines};
 pub use malformed::{AsResults, Malformed, MalformedRow, OnMalformed};
 pub use reader::FileSourceReader;
-pub use sink::{FileSink, FileSinkError};
+pub use sink::{BucketAssigner, BucketBy, FileSink, FileSinkError, OneBucket, crash_points};
 pub use source::FileSource;
 pub use split::FileSplit;

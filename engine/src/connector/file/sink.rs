@@ -1,31 +1,88 @@
-//! A sink that writes files which appear when they are complete.
+//! A sink that writes files which appear when they are complete, and with checkpoints exactly once.
+//!
+//! 1. Rows go to the file in progress of their bucket ([`parts`]), `part-<subtask>-<counter>.inprogress`.
+//! 2. A file is closed when it is large or old enough. Without checkpoints it is published at once.
+//! 3. At a barrier all that was written is made durable. The checkpoint has the files in progress with their lengths, and
+//!    those that are closed.
+//! 4. When a checkpoint is complete, the files it has closed are published: renamed, and the directory synced. The order
+//!    of things is that of [two-phase commit](crate::function::two_phase).
+//! 5. A job that goes on from a checkpoint publishes, cuts and removes ([`recovery`]) until the files are what the
+//!    checkpoint says.
 //!
 //! **Invariants**
 //! - A file under its final name is whole and will not change: until then it ends with `.inprogress`.
 //! - Each file begins with what the format says (a CSV header) and holds whole rows.
-//! - A subtask that ends without `finish` (failure, cancellation) removes its file in progress; published ones stay.
+//! - With checkpoints a published file has no row that is not in a complete checkpoint, and a job that goes on from the last
+//!   complete one never writes a row of it again.
+//! - A subtask that ends without `finish` (failure, cancellation) removes its files in progress that no checkpoint has.
 
+mod bucket;
+mod part;
+mod parts;
+mod recovery;
+mod stored;
+
+use std::borrow::Cow;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_io::IoError;
-use thalweg_io::file::{FileWriter, RollingOptions, RollingWriter};
-use thalweg_io::storage::{PosixStorage, Storage};
+use thalweg_io::storage::{PosixStorage, Storage, create_durable_dir_all};
 
+pub use self::bucket::{BucketAssigner, BucketBy, OneBucket};
+use self::part::PendingFile;
+use self::parts::{Names, Parts, RollPolicy};
+use self::recovery::Recovered;
+use self::stored::archive;
 use super::encoder::{CsvRows, LineRows, RowEncoder, RowFormat};
-use crate::function::{RuntimeContext, Sink, SinkStatus};
+use crate::function::two_phase::protocol::{Action, CommitProtocol, CommitRetries, Event};
+use crate::function::two_phase::retry::RetryClock;
+use crate::function::{
+    ArchivedState, RuntimeContext, Sink, SinkGuarantee, SinkPromise, SinkStateContext, SinkStatus,
+    TransactionError, UserFunction,
+};
+use crate::record::{Barrier, CheckpointId};
+use crate::time::duration_ms;
 use crate::{BoxError, Result};
+
+/// Where a file sink can be made to crash (see [`thalweg_io::crash_point`]).
+pub mod crash_points {
+    /// A file in progress exists, empty.
+    pub const CREATED: &str = "file_sink.created";
+    /// The bytes of a file are durable, its name need not be.
+    pub const PERSISTED: &str = "file_sink.persisted";
+    /// A file is closed, and in no checkpoint yet.
+    pub const CLOSED: &str = "file_sink.closed";
+    /// All that a barrier has is durable, and in no checkpoint yet.
+    pub const NAMES_SYNCED: &str = "file_sink.names_synced";
+    /// A file has its final name; a crash of the machine may still undo that.
+    pub const RENAMED: &str = "file_sink.renamed";
+    /// The files of a checkpoint are published, and nobody knows of it yet.
+    pub const PUBLISHED: &str = "file_sink.published";
+    /// A file in progress was cut to what a checkpoint has of it.
+    pub const RESUMED: &str = "file_sink.resumed";
+    /// A file of an attempt that failed was removed, and there may be more.
+    pub const LEFTOVER_REMOVED: &str = "file_sink.leftover_removed";
+
+    /// All of them.
+    pub const ALL: [&str; 8] =
+        [CREATED, PERSISTED, CLOSED, NAMES_SYNCED, RENAMED, PUBLISHED, RESUMED, LEFTOVER_REMOVED];
+}
 
 /// Writes records to files, as lines or as CSV.
 ///
 /// Into a directory, each subtask writes `part-<subtask>-<counter>` and begins another file when the current one is large or old enough; what
-/// earlier runs wrote stays. Into a single file ([`lines_file`](FileSink::lines_file), [`csv_file`](FileSink::csv_file)), with
-/// parallelism 1, replacing what was there. Files are published by renaming; at the end of input all are. A full disk or any other failure
-/// fails the job with the cause kept.
+/// earlier runs have published stays. [`bucket_by`](Self::bucket_by) spreads records over subdirectories. Into a single file
+/// ([`lines_file`](FileSink::lines_file), [`csv_file`](FileSink::csv_file)), with parallelism 1, replacing what was there.
+/// Files are published by renaming; at the end of input all are. A full disk or any other failure fails the job with the
+/// cause kept.
 ///
-/// Published files are not taken back when a job restarts: at-least-once after a failure of a source that replays.
+/// With checkpoints the sink is **exactly-once**: a file is published when a checkpoint has all of it, and a restart cuts
+/// what was written behind the checkpoint. A reader therefore sees rows a checkpoint later. The directory and prefix
+/// must belong to one job: files in progress that its attempts have left are removed when it starts. Each checkpoint waits
+/// for the disk, on the core of the sink. Without checkpoints a file is published when it is closed.
 ///
 /// # Examples
 /// ```no_run
@@ -33,16 +90,17 @@ use crate::{BoxError, Result};
 ///
 /// let env = StreamExecutionEnvironment::new();
 /// let sink = sink::FileSink::csv("counts").roll_at_bytes(64 << 20).roll_after(minutes(5));
+/// let sink = sink.bucket_by(|(word, _): &(&str, u32)| format!("letter={}", &word[..1]));
 /// env.from_elements([("a", 1), ("b", 2)]).sink_to(sink);
 /// env.execute("counts")?;
 /// # Ok::<(), thalweg::Error>(())
 /// ```
-pub struct FileSink<F: RowFormat> {
+pub struct FileSink<F: RowFormat, B = OneBucket> {
     target: Target,
     format: F,
+    buckets: B,
     storage: Arc<dyn Storage>,
-    file_bytes_max: Option<u64>,
-    file_age_ms_max: Option<i64>,
+    policy: RollPolicy,
     prefix: String,
     suffix: Option<String>,
     opened: Option<Opened<F::Encoder>>,
@@ -56,23 +114,23 @@ enum Target {
 
 /// What a subtask has on its core.
 struct Opened<E> {
-    writer: Writer,
+    parts: Parts,
+    protocol: CommitProtocol<Vec<PendingFile>>,
+    retry: RetryClock,
+    last_cause: Option<FileSinkError>,
+    has_checkpoints: bool,
+    /// Behind the last barrier.
+    row_count: u64,
     encoder: E,
     /// The row being encoded; kept for its memory.
     row: Vec<u8>,
-    /// As of the latest `poll_ready`.
-    now_ms: i64,
-    /// Of the current file.
-    begun_at_ms: i64,
-    file_bytes: u64,
 }
 
-enum Writer {
-    Rolling(RollingWriter),
-    Single(FileWriter),
-    /// Completed or given up.
-    Done,
-}
+/// How often publishing is tried before the job fails, and how soon.
+const RETRIES: CommitRetries = CommitRetries { attempts_max: 5, delay_ms: 100 };
+
+/// Files in progress of a subtask, unless set.
+const OPEN_MAX_DEFAULT: usize = 256;
 
 /// A file sink cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
@@ -98,23 +156,54 @@ pub enum FileSinkError {
         /// Why.
         cause: BoxError,
     },
+    /// A record's bucket cannot be a directory below the sink's.
+    #[error(
+        "the file sink cannot write to bucket {bucket:?}, which {problem}; name a subdirectory such as `day=2024-05-01`"
+    )]
+    Bucket {
+        /// As the function says.
+        bucket: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A file that a checkpoint has is not as the checkpoint says.
+    #[error(
+        "the checkpoint has {expected_bytes} bytes of {path}, and that is not so: {found}; somebody else has changed it: put \
+         it back, or begin without the checkpoint"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the checkpoint has.
+        expected_bytes: u64,
+        /// What is there.
+        found: String,
+    },
+    /// A file has the highest number there can be.
+    #[error(
+        "{path} has the highest number that a file can have; remove it, or choose another prefix"
+    )]
+    NoNumberLeft {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
-impl<F: RowFormat> fmt::Debug for FileSink<F> {
+impl<F: RowFormat, B> fmt::Debug for FileSink<F, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileSink").field("target", &self.target).finish_non_exhaustive()
     }
 }
 
 /// For the subtasks: a clone is not open.
-impl<F: RowFormat> Clone for FileSink<F> {
+impl<F: RowFormat, B: Clone> Clone for FileSink<F, B> {
     fn clone(&self) -> Self {
         FileSink {
             target: self.target.clone(),
             format: self.format.clone(),
+            buckets: self.buckets.clone(),
             storage: self.storage.clone(),
-            file_bytes_max: self.file_bytes_max,
-            file_age_ms_max: self.file_age_ms_max,
+            policy: self.policy,
             prefix: self.prefix.clone(),
             suffix: self.suffix.clone(),
             opened: None,
@@ -144,7 +233,7 @@ impl FileSink<LineRows> {
     }
 }
 
-impl FileSink<CsvRows> {
+impl<B> FileSink<CsvRows, B> {
     /// What separates fields. Default: a comma.
     #[must_use]
     pub fn delimiter(mut self, delimiter: u8) -> Self {
@@ -165,27 +254,71 @@ impl<F: RowFormat> FileSink<F> {
         FileSink {
             target,
             format,
+            buckets: OneBucket,
             storage: Arc::new(PosixStorage::new()),
-            file_bytes_max: None,
-            file_age_ms_max: None,
+            policy: RollPolicy {
+                bytes_max: None,
+                age_ms_max: None,
+                idle_ms_max: None,
+                at_checkpoints: false,
+                open_max: OPEN_MAX_DEFAULT,
+            },
             prefix: "part".to_owned(),
             suffix: None,
             opened: None,
         }
     }
 
+    /// Spreads records over subdirectories: `bucket` names the one of a record, as a relative path (`day=2024-05-01`); the empty
+    /// name is the directory itself. Each has a file in progress of its own. Not for a single file.
+    #[must_use]
+    pub fn bucket_by<T, G>(self, bucket: G) -> FileSink<F, BucketBy<G>>
+    where
+        G: FnMut(&T) -> String + UserFunction,
+    {
+        let FileSink { target, format, storage, policy, prefix, suffix, .. } = self;
+        let buckets = BucketBy(bucket);
+        FileSink { target, format, buckets, storage, policy, prefix, suffix, opened: None }
+    }
+}
+
+impl<F: RowFormat, B> FileSink<F, B> {
     /// Begins another file before this one would grow larger; only a row that is larger by itself makes a larger file. Not for a single
     /// file. Default: no limit.
     #[must_use]
     pub fn roll_at_bytes(mut self, file_bytes_max: u64) -> Self {
-        self.file_bytes_max = Some(file_bytes_max);
+        self.policy.bytes_max = Some(file_bytes_max);
         self
     }
 
-    /// Publishes a file this long after its first row. Not for a single file. Default: at the end of input.
+    /// Closes a file this long after its first row. Not for a single file. Default: at the end of input.
     #[must_use]
     pub fn roll_after(mut self, age: Duration) -> Self {
-        self.file_age_ms_max = Some(crate::time::duration_ms(age));
+        self.policy.age_ms_max = Some(duration_ms(age));
+        self
+    }
+
+    /// Closes a file that has had no row for this long: for buckets that nothing comes to any more. Not for a single file.
+    /// Default: at the end of input.
+    #[must_use]
+    pub fn roll_when_idle(mut self, idle: Duration) -> Self {
+        self.policy.idle_ms_max = Some(duration_ms(idle));
+        self
+    }
+
+    /// Closes all files at each checkpoint, so that readers see each row as soon as its checkpoint is complete; makes many
+    /// small files. Not for a single file. Default: files go on over checkpoints.
+    #[must_use]
+    pub fn roll_at_checkpoints(mut self) -> Self {
+        self.policy.at_checkpoints = true;
+        self
+    }
+
+    /// How many files a subtask has in progress at most (0 counts as 1), which takes a file descriptor and 64 KiB of memory
+    /// each. With more buckets the one that was longest without a row is closed. Default: 256.
+    #[must_use]
+    pub fn open_files_max(mut self, open_max: usize) -> Self {
+        self.policy.open_max = open_max.max(1);
         self
     }
 
@@ -210,143 +343,241 @@ impl<F: RowFormat> FileSink<F> {
         self
     }
 
-    fn open_writer(&self, context: &RuntimeContext<'_>) -> Result<Writer, FileSinkError> {
-        let parallelism = context.parallelism();
-        Ok(match &self.target {
+    fn names(&self, subtask: usize) -> Names {
+        let (directory, single) = match &self.target {
+            Target::Directory(directory) => (directory.clone(), None),
+            Target::File(path) => {
+                let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+                (path.parent().map_or_else(PathBuf::new, Path::to_path_buf), name)
+            }
+        };
+        let suffix = self.suffix.as_deref().unwrap_or(F::SUFFIX).to_owned();
+        Names { directory, single, prefix: self.prefix.clone(), suffix, subtask }
+    }
+
+    /// Files of a single target are neither rolled nor spread.
+    fn effective_policy(&self) -> RollPolicy {
+        match &self.target {
+            Target::Directory(_) => self.policy,
+            Target::File(_) => RollPolicy {
+                bytes_max: None,
+                age_ms_max: None,
+                idle_ms_max: None,
+                at_checkpoints: false,
+                open_max: 1,
+            },
+        }
+    }
+
+    fn check_target(&self, parallelism: usize) -> Result<(), FileSinkError> {
+        match &self.target {
             Target::File(path) if parallelism > 1 => {
-                return Err(FileSinkError::Parallel { path: path.clone(), parallelism });
+                Err(FileSinkError::Parallel { path: path.clone(), parallelism })
             }
-            Target::File(path) => Writer::Single(FileWriter::create(&self.storage, path)?),
-            Target::Directory(directory) => {
-                let subtask = u32::try_from(context.subtask_index()).unwrap_or(u32::MAX);
-                let suffix = self.suffix.as_deref().unwrap_or(F::SUFFIX);
-                let options = RollingOptions::new(directory, subtask);
-                let options = options.prefix(&self.prefix).suffix(suffix);
-                Writer::Rolling(RollingWriter::open(&self.storage, options)?)
-            }
-        })
-    }
-
-    /// Completes the current file of a directory if it is time to: before a row of `more_bytes`, or (0) because of its age.
-    fn roll_if_due(&mut self, more_bytes: u64) -> Result<(), FileSinkError> {
-        let Some(opened) = &mut self.opened else { return Ok(()) };
-        let Writer::Rolling(writer) = &mut opened.writer else { return Ok(()) };
-        if opened.file_bytes == 0 {
-            return Ok(());
+            _ => Ok(()),
         }
-        let age_ms = opened.now_ms.saturating_sub(opened.begun_at_ms);
-        let is_old = self.file_age_ms_max.is_some_and(|max| age_ms >= max);
-        let next_bytes = opened.file_bytes.saturating_add(more_bytes);
-        if is_old || self.file_bytes_max.is_some_and(|max| next_bytes > max) {
-            writer.roll()?;
-            report(writer);
-            opened.file_bytes = 0;
-        }
-        Ok(())
-    }
-}
-
-fn report(writer: &mut RollingWriter) {
-    for file in writer.take_completed() {
-        tracing::debug!(file = %file.path().display(), bytes = file.length_bytes(), "published a file");
     }
 }
 
 impl<E> Opened<E> {
-    fn append(&mut self) -> Result<(), IoError> {
-        match &mut self.writer {
-            Writer::Rolling(writer) => writer.append(&self.row, self.now_ms)?,
-            Writer::Single(writer) => writer.append(&self.row)?,
-            Writer::Done => {}
+    fn on(&mut self, event: Event<Vec<PendingFile>>) -> Result<()> {
+        let mut due = self.protocol.on(event);
+        while let Some(action) = due.pop() {
+            match action {
+                Action::Commit(pending) => {
+                    let event = match self.parts.publish(&pending.transaction) {
+                        Ok(()) => Event::Committed,
+                        Err(cause) => {
+                            tracing::warn!(%cause, "files could not be published");
+                            self.last_cause = Some(cause);
+                            Event::CommitFailed
+                        }
+                    };
+                    due.extend(self.protocol.on(event));
+                }
+                Action::Retry { delay_ms } => self.retry.wait(delay_ms),
+                Action::GiveUp { pending, attempts } => {
+                    let files = pending.transaction;
+                    return Err(self.give_up(&files, pending.checkpoint, attempts));
+                }
+                // There is no transaction but the files.
+                Action::Begin | Action::PreCommit | Action::Abort(_) | Action::AbortOpen => {}
+            }
         }
-        if self.file_bytes == 0 {
-            self.begun_at_ms = self.now_ms;
-        }
-        self.file_bytes += self.row.len() as u64;
         Ok(())
     }
-}
 
-impl<F: RowFormat> FileSink<F> {
-    fn encode<T>(&mut self, record: &T) -> Result<(), FileSinkError>
-    where
-        F::Encoder: RowEncoder<T>,
-    {
-        let Some(opened) = &mut self.opened else { return Ok(()) };
-        opened.row.clear();
-        let begins_file = opened.file_bytes == 0;
-        let encoded = opened.encoder.encode(record, begins_file, &mut opened.row);
-        encoded.map_err(|cause| FileSinkError::Encode { cause })
+    fn give_up(
+        &mut self,
+        files: &[PendingFile],
+        checkpoint: CheckpointId,
+        attempts: u32,
+    ) -> BoxError {
+        let directory = &self.parts.names.directory;
+        let first = files.first().map_or_else(PathBuf::new, |file| file.path(directory));
+        let transaction = match files.len() {
+            0 | 1 => first.display().to_string(),
+            count => format!("{} and {} more", first.display(), count - 1),
+        };
+        let cause = match self.last_cause.take() {
+            Some(cause) => cause.into(),
+            None => "the cause is not known".into(),
+        };
+        TransactionError::Commit { transaction, checkpoint, attempts, cause }.into()
+    }
+
+    /// Closes and publishes all, at the end of a job without checkpoints.
+    fn finish_at_once(&mut self) -> Result<SinkStatus> {
+        self.parts.close_all()?;
+        Ok(SinkStatus::Ready)
+    }
+
+    /// The last barrier has closed all; its notice is waited for.
+    fn finish_with_checkpoint(&mut self) -> Result<SinkStatus> {
+        if let Some(part) = self.parts.open.values().next() {
+            let (transaction, record_count) = (part.name.clone(), self.row_count);
+            return Err(TransactionError::BehindTheEnd { transaction, record_count }.into());
+        }
+        let is_out = self.protocol.pending().len() == 0;
+        Ok(if is_out { SinkStatus::Ready } else { SinkStatus::Full })
     }
 }
 
-impl<T, F> Sink<T> for FileSink<F>
+fn not_open() -> BoxError {
+    "a file sink was used before its state was initialized".into()
+}
+
+impl<T, F, B> Sink<T> for FileSink<F, B>
 where
     T: 'static,
     F: RowFormat<Encoder: RowEncoder<T>>,
+    B: BucketAssigner<T>,
 {
+    fn promise(&self) -> SinkPromise {
+        SinkPromise::of(SinkGuarantee::TwoPhase)
+    }
+
     fn open(&mut self, context: &mut RuntimeContext<'_>) -> Result<()> {
-        let writer = self.open_writer(context)?;
-        let (encoder, now_ms) = (self.format.encoder(), context.now_ms());
-        let (row, begun_at_ms, file_bytes) = (Vec::new(), now_ms, 0);
-        self.opened = Some(Opened { writer, encoder, row, now_ms, begun_at_ms, file_bytes });
+        Ok(self.check_target(context.parallelism())?)
+    }
+
+    fn initialize_state(&mut self, context: &SinkStateContext<'_>) -> Result<()> {
+        let (names, storage) = (self.names(context.subtask_index()), self.storage.clone());
+        let has_checkpoints = context.has_checkpoints();
+        let is_single = names.single.is_some();
+        if !is_single {
+            match has_checkpoints {
+                true => create_durable_dir_all(&*storage, &names.directory),
+                false => storage.create_dir_all(&names.directory),
+            }
+            .map_err(FileSinkError::Io)?;
+        }
+        let recovered = Recovered::from(context, &names.directory)?;
+        if has_checkpoints && !is_single {
+            let removed = recovered.remove_leftovers(context, &*storage, &names);
+            removed.map_err(FileSinkError::Io)?;
+        }
+        let mut parts = Parts::new(
+            storage,
+            names,
+            self.effective_policy(),
+            (has_checkpoints, context.now_ms()),
+        );
+        parts.next_counter = recovered.next_counter;
+        let mut opened = Opened {
+            parts,
+            protocol: CommitProtocol::new(RETRIES),
+            retry: RetryClock::default(),
+            last_cause: None,
+            has_checkpoints,
+            row_count: 0,
+            encoder: self.format.encoder(),
+            row: Vec::new(),
+        };
+        let Recovered { open, pending, is_new, .. } = recovered;
+        if let Some(checkpoint) = context.restored_checkpoint() {
+            opened.on(Event::Restored { checkpoint, pending, open: Vec::new() })?;
+            open.into_iter().try_for_each(|part| opened.parts.resume(part))?;
+        }
+        if is_single && is_new {
+            // It is there also if nothing is written, and shows at once whether it can be.
+            opened.parts.begin("")?;
+        }
+        self.opened = Some(opened);
         Ok(())
     }
 
     fn write(&mut self, record: T, _: i64) -> Result<()> {
-        self.encode(&record)?;
-        let row_bytes = self.opened.as_ref().map_or(0, |opened| opened.row.len() as u64);
-        let was_begun = self.opened.as_ref().is_some_and(|opened| opened.file_bytes > 0);
-        self.roll_if_due(row_bytes)?;
-        if was_begun && self.opened.as_ref().is_some_and(|opened| opened.file_bytes == 0) {
+        let opened = self.opened.as_mut().ok_or_else(not_open)?;
+        let bucket = match &opened.parts.names.single {
+            Some(_) => Cow::Borrowed(""),
+            None => self.buckets.bucket_of(&record),
+        };
+        let encode = |opened: &mut Opened<F::Encoder>, begins_file| {
+            opened.row.clear();
+            let encoded = opened.encoder.encode(&record, begins_file, &mut opened.row);
+            encoded.map_err(|cause| FileSinkError::Encode { cause })
+        };
+        let begins_file = opened.parts.begins_file(&bucket);
+        encode(opened, begins_file)?;
+        if opened.parts.make_room(&bucket, opened.row.len())? {
             // It begins the next file, so it comes with a header.
-            self.encode(&record)?;
+            encode(opened, true)?;
         }
-        if let Some(opened) = &mut self.opened {
-            opened.append().map_err(FileSinkError::Io)?;
-        }
-        Ok(())
+        opened.row_count += 1;
+        Ok(opened.parts.append(&bucket, &opened.row)?)
     }
 
     fn poll_ready(&mut self, now_ms: i64, _: bool) -> Result<SinkStatus> {
-        if let Some(opened) = &mut self.opened {
-            opened.now_ms = now_ms;
+        let opened = self.opened.as_mut().ok_or_else(not_open)?;
+        opened.parts.close_due(now_ms)?;
+        if opened.retry.is_due(now_ms) {
+            opened.on(Event::RetryDue)?;
+            opened.retry.start(now_ms);
         }
-        self.roll_if_due(0)?;
         Ok(SinkStatus::Ready)
     }
 
     fn next_poll_ms(&self) -> Option<i64> {
-        let opened = self.opened.as_ref().filter(|opened| opened.file_bytes > 0)?;
-        Some(opened.begun_at_ms.saturating_add(self.file_age_ms_max?))
+        let opened = self.opened.as_ref()?;
+        opened.parts.next_due_ms().into_iter().chain(opened.retry.due_ms()).min()
+    }
+
+    fn snapshot_state(&mut self, barrier: Barrier) -> Result<ArchivedState> {
+        let opened = self.opened.as_mut().ok_or_else(not_open)?;
+        let Barrier { checkpoint, is_final } = barrier;
+        let open = opened.parts.persist(is_final)?;
+        opened.row_count = 0;
+        let closed = opened.parts.take_closed();
+        if !closed.is_empty() {
+            opened.on(Event::Barrier { checkpoint, is_final })?;
+            opened.on(Event::PreCommitted(closed))?;
+        }
+        let pending = opened.protocol.pending().map(|one| (one.checkpoint, &one.transaction));
+        archive(opened.parts.next_counter, open, pending)
+    }
+
+    fn notify_checkpoint_complete(&mut self, checkpoint: CheckpointId) -> Result<()> {
+        self.opened.as_mut().ok_or_else(not_open)?.on(Event::Completed(checkpoint))
     }
 
     fn finish(&mut self) -> Result<SinkStatus> {
-        let Some(opened) = &mut self.opened else { return Ok(SinkStatus::Ready) };
-        match std::mem::replace(&mut opened.writer, Writer::Done) {
-            Writer::Rolling(mut writer) => {
-                writer.roll().map_err(FileSinkError::Io)?;
-                report(&mut writer);
-            }
-            Writer::Single(writer) => {
-                writer.complete().map_err(FileSinkError::Io)?;
-            }
-            Writer::Done => {}
+        let opened = self.opened.as_mut().ok_or_else(not_open)?;
+        match opened.has_checkpoints {
+            true => opened.finish_with_checkpoint(),
+            false => opened.finish_at_once(),
         }
-        Ok(SinkStatus::Ready)
     }
 
     fn close(&mut self) -> Result<()> {
         let Some(opened) = self.opened.take() else { return Ok(()) };
-        let aborted = match opened.writer {
-            Writer::Rolling(writer) => writer.abort(),
-            Writer::Single(writer) => writer.abort(),
-            Writer::Done => Ok(()),
-        };
-        Ok(aborted.map_err(FileSinkError::Io)?)
+        Ok(opened.parts.give_up().map_err(FileSinkError::Io)?)
     }
 }
 
+#[cfg(test)]
+#[cfg(not(loom))]
+mod exactly_once_tests;
 #[cfg(test)]
 #[cfg(not(loom))]
 mod tests;

@@ -4,6 +4,7 @@
 //! before the next event is.
 
 use super::protocol::{Action, CommitProtocol, CommitRetries, Event, Pending};
+use super::retry::RetryClock;
 use super::stored::{Named, Transactions, archive, restore};
 use super::{Recovery, TransactionContext, TransactionError, TwoPhaseCommitSink, crash_points};
 use crate::function::{
@@ -32,9 +33,7 @@ struct Running<X> {
     open: Option<Named<X>>,
     /// Records in the open transaction.
     record_count: u64,
-    /// How long to wait for the next attempt, from the next poll on; then when it is due.
-    retry_delay_ms: Option<i64>,
-    retry_at_ms: Option<i64>,
+    retry: RetryClock,
     last_cause: Option<BoxError>,
     has_ended: bool,
 }
@@ -100,7 +99,7 @@ impl<X: Clone> Running<X> {
             Action::Abort(transaction) => sink.recover_and_abort(&transaction.handle)?,
             Action::AbortOpen => self.abort_open(sink)?,
             Action::Commit(pending) => return Ok(Some(self.commit(sink, &pending))),
-            Action::Retry { delay_ms } => self.retry_delay_ms = Some(delay_ms),
+            Action::Retry { delay_ms } => self.retry.wait(delay_ms),
             Action::GiveUp { pending, attempts } => return Err(self.give_up(pending, attempts)),
         }
         Ok(None)
@@ -247,8 +246,7 @@ impl<S: TwoPhaseCommitSink> Sink<S::In> for TwoPhase<S> {
             has_checkpoints: context.has_checkpoints(),
             open: None,
             record_count: 0,
-            retry_delay_ms: None,
-            retry_at_ms: None,
+            retry: RetryClock::default(),
             last_cause: None,
             has_ended: false,
         });
@@ -268,20 +266,15 @@ impl<S: TwoPhaseCommitSink> Sink<S::In> for TwoPhase<S> {
 
     fn poll_ready(&mut self, now_ms: i64, _: bool) -> Result<SinkStatus> {
         let (sink, running) = self.split()?;
-        if let Some(delay_ms) = running.retry_delay_ms.take() {
-            running.retry_at_ms = Some(now_ms.saturating_add(delay_ms));
-        }
-        if running.retry_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
-            running.retry_at_ms = None;
+        if running.retry.is_due(now_ms) {
             running.on(sink, Event::RetryDue)?;
-            let next = running.retry_delay_ms.take();
-            running.retry_at_ms = next.map(|delay_ms| now_ms.saturating_add(delay_ms));
+            running.retry.start(now_ms);
         }
         Ok(SinkStatus::Ready)
     }
 
     fn next_poll_ms(&self) -> Option<i64> {
-        self.running.as_ref().and_then(|running| running.retry_at_ms)
+        self.running.as_ref().and_then(|running| running.retry.due_ms())
     }
 
     fn snapshot_state(&mut self, barrier: Barrier) -> Result<ArchivedState> {

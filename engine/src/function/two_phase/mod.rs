@@ -19,6 +19,7 @@
 
 mod adapter;
 pub(crate) mod protocol;
+pub(crate) mod retry;
 mod stored;
 mod write_ahead;
 mod write_ahead_file;
@@ -124,7 +125,7 @@ pub trait TwoPhaseCommitSink: 'static {
     /// Its records.
     type In: 'static;
     /// Names a transaction in the system behind the sink. Checkpoints hold it: write `#[thalweg::record]` on your type.
-    type Transaction: StateValue + Clone;
+    type Transaction: StateValue + Clone + Send;
 
     /// Called once on the sink's core, before anything else.
     ///

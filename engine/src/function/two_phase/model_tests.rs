@@ -177,6 +177,7 @@ impl Job {
                 operator_name: "bank",
                 subtask_index,
                 parallelism,
+                now_ms: self.now_ms,
                 has_checkpoints: true,
                 restored_checkpoint: from.as_ref().map(|from| CheckpointId(from.id)),
                 pieces: &pieces,

@@ -19,6 +19,7 @@ fn context<'a>(
         operator_name: "orders",
         subtask_index,
         parallelism,
+        now_ms: 0,
         has_checkpoints: true,
         restored_checkpoint: checkpoint.map(CheckpointId),
         pieces,

@@ -18,7 +18,7 @@ use crate::record::CheckpointId;
 use crate::state::{Schema, SchemaBuilder, StateError, StateValue};
 use rkyv::util::AlignedVec;
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use thalweg_state::KeyHasher;
 
@@ -53,7 +53,7 @@ use thalweg_state::KeyHasher;
 /// ```
 pub trait WriteAheadSink: 'static {
     /// Its records. Checkpoints hold them: write `#[thalweg::record]` on your type.
-    type In: StateValue;
+    type In: StateValue + Send + Sync;
 
     /// Called once on the sink's core, before anything else.
     ///
@@ -150,7 +150,7 @@ pub struct WriteAheadBatch<T> {
     subtask_index: u64,
     checkpoint: u64,
     /// Written while the batch has one owner, which it has up to its barrier; shared from then on.
-    records: Rc<Records<T>>,
+    records: Arc<Records<T>>,
 }
 
 struct Records<T> {
@@ -241,7 +241,7 @@ impl<T: StateValue> StateValue for WriteAheadBatch<T> {
             let source = rkyv::rancor::Source::new(UnequalParts);
             return Err(StateError::Unarchive { type_name, length_bytes: bytes.len(), source });
         }
-        let records = Rc::new(Records { values, timestamps_ms });
+        let records = Arc::new(Records { values, timestamps_ms });
         Ok(WriteAheadBatch { subtask_index, checkpoint, records })
     }
 }
@@ -343,7 +343,7 @@ impl<S: WriteAheadSink, C: CheckpointCommitter> TwoPhaseCommitSink for WriteAhea
     }
 
     fn begin(&mut self, context: &TransactionContext) -> Result<WriteAheadBatch<S::In>> {
-        let records = Rc::new(Records { values: Vec::new(), timestamps_ms: Vec::new() });
+        let records = Arc::new(Records { values: Vec::new(), timestamps_ms: Vec::new() });
         Ok(WriteAheadBatch { subtask_index: context.subtask_index as u64, checkpoint: 0, records })
     }
 
@@ -357,7 +357,7 @@ impl<S: WriteAheadSink, C: CheckpointCommitter> TwoPhaseCommitSink for WriteAhea
         if self.waiting_records >= self.sink.record_count_max() {
             return Err(WriteAheadError::TooManyRecords(self.waiting_records).into());
         }
-        let records = Rc::get_mut(&mut batch.records).expect("an open batch has one owner");
+        let records = Arc::get_mut(&mut batch.records).expect("an open batch has one owner");
         records.values.push(record);
         records.timestamps_ms.push(timestamp_ms);
         self.waiting_records += 1;

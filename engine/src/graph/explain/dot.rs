@@ -5,6 +5,7 @@
 //!   fixed words. So no name, however odd, breaks the syntax.
 
 use super::{Explain, ExplainPart};
+use crate::graph::delivery::Delivery;
 use crate::graph::execution_graph::ExecutionGraph;
 use crate::graph::execution_state::ExecutionState;
 use crate::graph::physical_graph::PhysicalGraph;
@@ -66,7 +67,10 @@ pub fn quoted(text: &str) -> String {
 
 fn stream_graph(body: &mut Vec<String>, graph: &StreamGraph) {
     for node in graph.nodes() {
-        let label = format!("{}\nparallelism {}", node.title(), node.parallelism);
+        let mut label = format!("{}\nparallelism {}", node.title(), node.parallelism);
+        if let Some(delivery) = Delivery::at(graph, node.id) {
+            label.push_str(&format!("\n{}", delivery.guarantee));
+        }
         body.push(format!("n{} [label={}];", node.id.0, quoted(&label)));
     }
     for edge in graph.edges() {

@@ -7,8 +7,9 @@
 //! all           {"job", "stream_graph", "job_graph", "execution_graph", "physical_graph": {…} | null}
 //! stream graph  {"nodes": [{"id", "type", "pact": "Data Source" | "Operator" | "Data Sink", "contents", "parallelism",
 //!                 "predecessors": [{"id", "ship_strategy", "side": "first" | "second", "fused", "side_output"}],
-//!                 "max_parallelism", "slot_sharing_group", "uid", "operator_id", "location": "file:line"}]}
-//!               Flink's execution plan: "predecessors" is left out of sources; "side" is the input's port.
+//!                 "max_parallelism", "slot_sharing_group", "uid", "operator_id", "location": "file:line",
+//!                 "delivery": {"guarantee": "at-most-once" | "at-least-once" | "effectively-once" | "exactly-once", "reason"}}]}
+//!               Flink's execution plan: "predecessors" is left out of sources, "delivery" is of sinks alone; "side" is the input's port.
 //! job graph     {"slots_needed",
 //!                "vertices": [{"index", "id", "name", "operators": [node], "parallelism", "max_parallelism",
 //!                 "slot_sharing_group"}],

@@ -42,9 +42,11 @@ stream graph of 'hot': 5 operators
       <- [1] map: HASH
   [3] Sink: print
       parallelism 2, max parallelism 128, slot sharing group 'default'
+      delivery: at-most-once: there are no checkpoints, so that after a failure nothing is read again
       <- [2] count: FORWARD
   [4] Sink: late ones
       parallelism 2, max parallelism 128, slot sharing group 'default'
+      delivery: at-most-once: there are no checkpoints, so that after a failure nothing is read again
       <- [2] count (side output 'late'): FORWARD
 ";
     assert_eq!(text(&explain(&plan, &named(2), 2), ExplainPart::StreamGraph), expected);

@@ -4,6 +4,7 @@
 //! - Names are the user's; line breaks in them become spaces, so that a line of text is one thing.
 
 use super::{Explain, ExplainPart, counted};
+use crate::graph::delivery::Delivery;
 use crate::graph::execution_graph::ExecutionGraph;
 use crate::graph::execution_state::ExecutionState;
 use crate::graph::job_graph::{EdgePlan, JobGraph, JobVertex};
@@ -44,6 +45,9 @@ fn stream_graph(lines: &mut Lines, graph: &StreamGraph) {
         let node = graph.node(*id);
         lines.add(1, &format!("[{}] {}", id.0, node.title()));
         lines.add(3, &node_settings(node));
+        if let Some(delivery) = Delivery::at(graph, *id) {
+            lines.add(3, &format!("delivery: {delivery}"));
+        }
         for edge in graph.inputs(*id) {
             lines.add(3, &input_line(graph, edge));
         }

@@ -247,7 +247,7 @@ fn max_parallelism_of_a_vertex_is_the_smallest_and_key_groups_the_consumers() {
 #[test]
 fn a_plan_written_backwards_gives_ordered_stages() {
     let mut plan = PlanBuilder::new();
-    let sink = plan.add(crate::graph::NodeKind::Sink, "sink", "out");
+    let sink = plan.add(crate::graph::NodeKind::Sink(Default::default()), "sink", "out");
     let map = plan.add(crate::graph::NodeKind::Operator, "map", "");
     let source = plan.source("in");
     plan.connect(map, sink, 0, Ship::Auto);

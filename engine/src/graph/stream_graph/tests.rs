@@ -182,7 +182,7 @@ fn environment_out_of_range_is_reported_once() {
 
 #[test]
 fn non_parallel_source_refuses_only_what_was_said_on_it() {
-    let alone = NodeKind::Source { bounded: false, non_parallel: true };
+    let alone = NodeKind::Source { bounded: false, non_parallel: true, is_replayable: false };
     check(
         |plan| {
             plan.node(NodeId(0)).kind = alone;

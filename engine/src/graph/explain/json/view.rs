@@ -1,5 +1,6 @@
 //! What is written, key by key, in the order of the struct's fields.
 
+use crate::graph::delivery::Delivery;
 use crate::graph::execution_graph::{ExecutionGraph, ExecutionJobVertex};
 use crate::graph::job_graph::{EdgePlan, JobGraph, JobVertex, Stage};
 use crate::graph::physical_graph::{EdgeLinks, PhysicalGraph, PhysicalTask};
@@ -27,6 +28,14 @@ struct NodeView<'graph> {
     uid: Option<&'graph str>,
     operator_id: String,
     location: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<DeliveryView>,
+}
+
+#[derive(Serialize)]
+struct DeliveryView {
+    guarantee: &'static str,
+    reason: String,
 }
 
 #[derive(Serialize)]
@@ -51,7 +60,7 @@ fn node_view<'graph>(graph: &'graph StreamGraph, node: &'graph StreamNode) -> No
         pact: match node.kind {
             NodeKind::Source { .. } => "Data Source",
             NodeKind::Operator => "Operator",
-            NodeKind::Sink => "Data Sink",
+            NodeKind::Sink(_) => "Data Sink",
         },
         contents: node.title(),
         parallelism: node.parallelism,
@@ -61,6 +70,10 @@ fn node_view<'graph>(graph: &'graph StreamGraph, node: &'graph StreamNode) -> No
         uid: node.uid.as_deref(),
         operator_id: node.operator_id.to_string(),
         location: format!("{}:{}", node.location.file(), node.location.line()),
+        delivery: Delivery::at(graph, node.id).map(|delivery| DeliveryView {
+            guarantee: delivery.guarantee.name(),
+            reason: delivery.reason,
+        }),
     }
 }
 

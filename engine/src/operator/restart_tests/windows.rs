@@ -1,6 +1,6 @@
 //! Windows of all kinds and assigners, window joins, asynchronous requests.
 
-use super::{Run, Step, clock, record, watermark};
+use super::{Run, Step, clock, input, record, watermark};
 use crate::prelude::*;
 use crate::testing;
 use crate::window::Window;
@@ -96,11 +96,11 @@ macro_rules! check {
     };
     ($keyed:ident => $rows:expr, $row:ty) => {{
         let write = |env: &StreamExecutionEnvironment| {
-            let elements = env.from_source(testing::input::<Rec>(), "in");
+            let elements = input::<Rec>(env, "in");
             let $keyed = elements.key_by(|(key, _)| *key);
             $rows.sink_to(testing::output()).name("out");
         };
-        Run { write, steps: steps(), is_unordered: true }.check_briefly::<$row>();
+        Run { write, steps: steps() }.check_briefly::<$row>();
     }};
 }
 
@@ -203,19 +203,19 @@ fn windows_with_evictors() {
 #[test]
 fn windows_of_a_whole_stream() {
     let write = |env: &StreamExecutionEnvironment| {
-        let elements = env.from_source(testing::input::<Rec>(), "in");
+        let elements = input::<Rec>(env, "in");
         let counts = elements.window_all(sliding()).aggregate(Count);
         counts.sink_to(testing::output()).name("out");
     };
-    Run { write, steps: steps(), is_unordered: true }.check_briefly::<u64>();
+    Run { write, steps: steps() }.check_briefly::<u64>();
     let write = |env: &StreamExecutionEnvironment| {
-        let elements = env.from_source(testing::input::<Rec>(), "in");
+        let elements = input::<Rec>(env, "in");
         // The order of inputs decides what is in a window of three.
         let elements = elements.map(|_| 1_u64).set_parallelism(1);
         let counts = elements.count_window_all(3).reduce(|a, b| a + b);
         counts.sink_to(testing::output()).name("out");
     };
-    Run { write, steps: steps(), is_unordered: true }.check_briefly::<u64>();
+    Run { write, steps: steps() }.check_briefly::<u64>();
 }
 
 fn steps_of_two() -> Vec<Step> {
@@ -239,17 +239,17 @@ fn steps_of_two() -> Vec<Step> {
 #[test]
 fn window_joins_and_co_groups() {
     let write = |env: &StreamExecutionEnvironment| {
-        let left = env.from_source(testing::input::<Rec>(), "left");
-        let right = env.from_source(testing::input::<Rec>(), "right");
+        let left = input::<Rec>(env, "left");
+        let right = input::<Rec>(env, "right");
         let keys = left.join(right).where_key(|rec| rec.0).equal_to(|rec| rec.0);
         let windows = keys.window(sliding()).allowed_lateness(ms(8));
         let pairs = windows.apply(|left: &Rec, right: &Rec| (left.0, left.1, right.1));
         pairs.sink_to(testing::output()).name("out");
     };
-    Run { write, steps: steps_of_two(), is_unordered: true }.check_briefly::<(u32, i64, i64)>();
+    Run { write, steps: steps_of_two() }.check_briefly::<(u32, i64, i64)>();
     let write = |env: &StreamExecutionEnvironment| {
-        let left = env.from_source(testing::input::<Rec>(), "left");
-        let right = env.from_source(testing::input::<Rec>(), "right");
+        let left = input::<Rec>(env, "left");
+        let right = input::<Rec>(env, "right");
         let keys = left.co_group(right).where_key(|rec| rec.0).equal_to(|rec| rec.0);
         let groups = keys.window(sessions()).apply(
             |left: &[Rec], right: &[Rec], out: &mut Collector<'_, (usize, usize, i64)>| {
@@ -259,5 +259,5 @@ fn window_joins_and_co_groups() {
         );
         groups.sink_to(testing::output()).name("out");
     };
-    Run { write, steps: steps_of_two(), is_unordered: true }.check_briefly::<(usize, usize, i64)>();
+    Run { write, steps: steps_of_two() }.check_briefly::<(usize, usize, i64)>();
 }

@@ -18,10 +18,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::coordinator::SourceCoordinatorFactory;
-use crate::config::Configuration;
+use crate::config::{CheckpointMode, Configuration};
 use crate::graph::{
-    ExecutionGraph, Explain, JobGraph, NodeId, Plan, PlanError, PlanErrorCause, PlanErrors,
-    PlanSettings, PlanSite, SlotDemand, StreamGraph,
+    CheckpointSettings, ExecutionGraph, Explain, JobGraph, NodeId, NodeKind, Plan, PlanError,
+    PlanErrorCause, PlanErrors, PlanSettings, PlanSite, SlotDemand, StreamGraph,
 };
 use crate::operator::build::Blueprint;
 
@@ -52,7 +52,11 @@ pub(crate) fn plan_settings(name: &str, configuration: &Configuration) -> PlanSe
         parallelism: configuration.parallelism(),
         max_parallelism: configuration.max_parallelism(),
         chaining_enabled: configuration.chaining(),
-        ..PlanSettings::default()
+        checkpoints: configuration.checkpoint_interval().map(|interval| CheckpointSettings {
+            interval,
+            timeout: configuration.checkpoint_timeout(),
+            is_aligned: configuration.checkpoint_mode() == CheckpointMode::ExactlyOnce,
+        }),
     }
 }
 
@@ -91,7 +95,8 @@ impl Submission {
 
     /// Has it sinks that commit when a checkpoint is complete?
     pub(crate) fn commits(&self) -> bool {
-        false
+        let commits = |kind| matches!(kind, NodeKind::Sink(promise) if promise.guarantee.commits());
+        self.explain.stream_graph.nodes().iter().any(|node| commits(node.kind))
     }
 
     /// The slots it needs.

@@ -4,7 +4,10 @@
 //! cargo run --release -p thalweg-benches --bin workloads -- w1 --keys 1000 --parallelism 2 --seconds 10
 //! ```
 
-use thalweg::config::{Argument, Arguments, DeclaredArguments};
+use std::fs::remove_dir_all;
+use std::path::Path;
+use std::time::Duration;
+use thalweg::config::{Argument, Arguments, DeclaredArguments, StateBackend};
 use thalweg::prelude::*;
 use thalweg_benches::workload::{
     Latencies, Outcome, Settings, hot_keys, latency, named_counts, running_sum,
@@ -17,7 +20,7 @@ static ALLOCATOR: Counting = Counting;
 
 fn declared() -> DeclaredArguments {
     DeclaredArguments::new(
-        "Runs one of the workloads w1, w1p (w1 by a process function), w2, w3, w4, w5, w7.",
+        "Runs one of the workloads w1, w1p (w1 by a process function), w2, w3, w4, w5, w7; w6 is w1 or w5 with --checkpoint-ms.",
     )
     .with(Argument::positional("workload").required().help("w1, w1p, w2, w3, w4, w5 or w7"))
     .with(
@@ -26,8 +29,17 @@ fn declared() -> DeclaredArguments {
     )
     .with(Argument::option("events", "N").help("stop after so many events"))
     .with(Argument::option("seconds", "S").help("stop after so many seconds").default(10))
-    .with(Argument::option("backend", "B").help("state backend: memory").default("memory"))
-    .with(Argument::option("checkpoint-ms", "M").help("checkpoint interval").default(0))
+    .with(Argument::option("backend", "B").help("state backend: memory or lsm").default("memory"))
+    .with(
+        Argument::option("checkpoint-ms", "M")
+            .help("checkpoint interval; 0 takes none")
+            .default(0),
+    )
+    .with(
+        Argument::option("checkpoints-in", "DIR")
+            .help("where they are kept, in a directory of the run's own that is removed")
+            .default(std::env::temp_dir().display()),
+    )
     .with(Argument::option("rate", "R").help("events a second of w5").default(100_000))
     .with(Argument::option("runs", "N").help("how often to run it").default(1))
 }
@@ -37,15 +49,17 @@ struct Line<'a> {
     parallelism: usize,
     settings: &'a Settings,
     profile: String,
+    backend: StateBackend,
+    checkpoint_ms: u64,
 }
 
 impl Line<'_> {
     fn throughput(&self, outcome: &Outcome) {
-        let Line { workload, parallelism, settings, .. } = self;
+        let Line { workload, parallelism, settings, backend, checkpoint_ms, .. } = self;
         let reading = outcome.reading;
         let last = outcome.last.map_or("-".to_string(), |last| format!("{last:016x}"));
         println!(
-            "thalweg {workload} p={parallelism} k={} n={} backend=memory checkpoint_ms=0 events_per_s={:.0} checksum={:016x} final={last} rss_mib={:.1} first_output_ms={:.1} allocations={}",
+            "thalweg {workload} p={parallelism} k={} n={} backend={backend} checkpoint_ms={checkpoint_ms} events_per_s={:.0} checksum={:016x} final={last} rss_mib={:.1} first_output_ms={:.1} allocations={}",
             settings.keys,
             reading.events,
             reading.events as f64 / reading.seconds,
@@ -57,11 +71,11 @@ impl Line<'_> {
     }
 
     fn latency(&self, latencies: &Latencies) {
-        let Line { workload, parallelism, settings, profile } = self;
+        let Line { workload, parallelism, settings, profile, backend, checkpoint_ms } = self;
         let us = |ns: u64| ns as f64 / 1e3;
         let (all, due, crossed) = (&latencies.all, &latencies.due, &latencies.crossed);
         println!(
-            "thalweg {workload} p={parallelism} k={} rate={} backend=memory checkpoint_ms=0 profile={profile} p50_us={:.2} p99_us={:.2} p999_us={:.2} max_us={:.1} due_p50_us={:.2} due_p99_us={:.2} crossed_p50_us={:.2} crossed_p99_us={:.2} samples={}",
+            "thalweg {workload} p={parallelism} k={} rate={} backend={backend} checkpoint_ms={checkpoint_ms} profile={profile} p50_us={:.2} p99_us={:.2} p999_us={:.2} max_us={:.1} due_p50_us={:.2} due_p99_us={:.2} crossed_p50_us={:.2} crossed_p99_us={:.2} samples={}",
             settings.keys,
             settings.rate,
             us(all.value_at_quantile(0.5)),
@@ -84,9 +98,6 @@ fn settings(workload: &str, arguments: &Arguments) -> thalweg::Result<Settings> 
         _ => 1_000,
     };
     let events: Option<u64> = arguments.parse_optional("events")?;
-    if arguments.get("backend") != Some("memory") || arguments.get("checkpoint-ms") != Some("0") {
-        return Err("this build has the memory backend and no checkpoints yet; leave --backend and --checkpoint-ms out".into());
-    }
     Ok(Settings {
         keys: arguments.parse_optional("keys")?.unwrap_or(keys),
         events: events.unwrap_or(u64::MAX),
@@ -103,15 +114,39 @@ fn run(runs_left: &mut Option<u64>) -> thalweg::Result<()> {
     let settings = settings(&workload, &arguments)?;
     let parallelism = env.configuration()?.parallelism();
     let profile = env.configuration()?.profile().to_string();
-    let line = Line { workload: &workload, parallelism, settings: &settings, profile };
-    match workload.as_str() {
-        "w1" => line.throughput(&running_sum(&env, &settings)?),
-        "w1p" => line.throughput(&running_sum_by_process(&env, &settings)?),
-        "w2" => line.throughput(&tumbling_count(&env, &settings)?),
-        "w3" => line.throughput(&hot_keys(&env, &settings)?),
-        "w4" => line.throughput(&session_count(&env, &settings)?),
-        "w7" => line.throughput(&named_counts(&env, &settings)?),
-        "w5" => line.latency(&latency(&env, &settings)?),
+    let backend: StateBackend = arguments.parse("backend")?;
+    let checkpoint_ms: u64 = arguments.parse("checkpoint-ms")?;
+    env.configure(|c| c.state_backend(backend));
+    let directory = Path::new(arguments.get("checkpoints-in").unwrap_or("."))
+        .join(format!("thalweg-workloads-{}", std::process::id()));
+    if checkpoint_ms > 0 {
+        env.enable_checkpointing(Duration::from_millis(checkpoint_ms)).at(&directory);
+    }
+    let line = Line {
+        workload: &workload,
+        parallelism,
+        settings: &settings,
+        profile,
+        backend,
+        checkpoint_ms,
+    };
+    let result = run_one(&env, line);
+    if checkpoint_ms > 0 {
+        remove_dir_all(directory)?;
+    }
+    result
+}
+
+fn run_one(env: &StreamExecutionEnvironment, line: Line<'_>) -> thalweg::Result<()> {
+    let (workload, settings) = (line.workload, line.settings);
+    match workload {
+        "w1" => line.throughput(&running_sum(env, settings)?),
+        "w1p" => line.throughput(&running_sum_by_process(env, settings)?),
+        "w2" => line.throughput(&tumbling_count(env, settings)?),
+        "w3" => line.throughput(&hot_keys(env, settings)?),
+        "w4" => line.throughput(&session_count(env, settings)?),
+        "w7" => line.throughput(&named_counts(env, settings)?),
+        "w5" => line.latency(&latency(env, settings)?),
         other => {
             return Err(format!(
                 "unknown workload '{other}'; there are w1, w1p, w2, w3, w4, w5, w7"

@@ -30,13 +30,16 @@ enum SinkKind {
 const SINKS: [SinkKind; 4] =
     [SinkKind::Any, SinkKind::Idempotent, SinkKind::WriteAhead, SinkKind::TwoPhase];
 
+/// By name: records, and are they committed?
+type Transactions = BTreeMap<String, (Vec<Counted>, bool)>;
+
 /// What is outside the job, and survives it.
 #[derive(Clone, Debug, Default)]
 struct Outside {
     /// In the order in which it came to be seen.
     seen: Arc<Mutex<Vec<Counted>>>,
     table: Arc<Mutex<BTreeMap<u64, u64>>>,
-    transactions: Arc<Mutex<BTreeMap<String, (Vec<Counted>, bool)>>>,
+    transactions: Arc<Mutex<Transactions>>,
     sent_up_to: Arc<Mutex<Option<CheckpointId>>>,
     /// How many notes of what was sent are lost; how many commits fail.
     failures_left: Arc<Mutex<u32>>,

@@ -30,9 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Waker;
 use thalweg_io::Spawner;
-use thalweg_io::storage::{
-    MemoryStorage, PosixStorage, Storage, UringOptions, UringStorage, remove_tree,
-};
+use thalweg_io::storage::{PosixStorage, Storage, UringOptions, UringStorage, remove_tree};
 use thalweg_state::{
     CheckpointId, KeyGroupRange, LsmOptions, LsmStore, RestoreSource, StateError, StateRoot,
     StoreError,

@@ -233,7 +233,7 @@ fn a_copy_by_parts_is_the_table_as_it_was() {
     {
         let (mut table, mut model) = (PrefetchTable::new(), BTreeMap::new());
         let mut random = SplitMix64::new(seed);
-        let mut add = |table: &mut PrefetchTable<Wide>, key: u64| {
+        let add = |table: &mut PrefetchTable<Wide>, key: u64| {
             let make = || wide(key, 0);
             table.find_or_insert_with(KeyHash::of(&key), |e| e.0 == key, rehash_wide, make).1 += 1;
         };

@@ -53,6 +53,16 @@ pub enum SinkGuarantee {
     TwoPhase,
 }
 
+impl SinkGuarantee {
+    /// Is what a checkpoint has out for good, so that a job which goes on from an older one brings it again?
+    pub(crate) fn commits(self) -> bool {
+        match self {
+            Self::WriteAhead | Self::AtomicWriteAhead | Self::TwoPhase => true,
+            Self::Any | Self::Idempotent => false,
+        }
+    }
+}
+
 /// What planning knows of a sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SinkPromise {

@@ -19,7 +19,6 @@ use std::sync::Arc;
 
 use super::coordinator::SourceCoordinatorFactory;
 use crate::config::{CheckpointMode, Configuration};
-use crate::function::SinkGuarantee;
 use crate::graph::{
     CheckpointSettings, ExecutionGraph, Explain, JobGraph, NodeId, NodeKind, Plan, PlanError,
     PlanErrorCause, PlanErrors, PlanSettings, PlanSite, SlotDemand, StreamGraph,
@@ -96,13 +95,8 @@ impl Submission {
 
     /// Has it sinks that commit when a checkpoint is complete?
     pub(crate) fn commits(&self) -> bool {
-        let nodes = self.explain.stream_graph.nodes().iter();
-        nodes.into_iter().any(|node| match node.kind {
-            NodeKind::Sink(promise) => {
-                !matches!(promise.guarantee, SinkGuarantee::Any | SinkGuarantee::Idempotent)
-            }
-            _ => false,
-        })
+        let commits = |kind| matches!(kind, NodeKind::Sink(promise) if promise.guarantee.commits());
+        self.explain.stream_graph.nodes().iter().any(|node| commits(node.kind))
     }
 
     /// The slots it needs.

@@ -26,6 +26,9 @@ mod write_ahead_file;
 
 #[cfg(test)]
 #[cfg(not(loom))]
+mod job_tests;
+#[cfg(test)]
+#[cfg(not(loom))]
 mod model_tests;
 #[cfg(test)]
 #[cfg(not(loom))]

@@ -186,8 +186,8 @@ impl Settings {
 
 /// Turns after which a run without faults must have ended: no job of a simulation is that long.
 const TURNS_MAX: u64 = 40_000_000;
-/// Turns between two decisions.
-const TURNS_EACH: usize = 64;
+/// Turns between two decisions: about as many as a batch takes to its sink.
+const TURNS_EACH: usize = 4;
 /// So many of the last events are told of a run that failed.
 const LOG_TOLD: usize = 60;
 
@@ -343,11 +343,11 @@ impl World {
     /// What happens next; true if the process is killed.
     fn decide(&mut self, job: &mut SteppedJob, has_worked: bool) -> bool {
         // Time passes, faster where nobody has anything to do but to wait for it.
-        if !has_worked || self.random.below(8) == 0 {
+        if !has_worked || self.random.below(4) == 0 {
             let by_ms = 1 + self.random.below(10) as i64;
             self.clock.step_to_ms(self.clock.wall_ms() + by_ms);
         }
-        match self.random.below(400) {
+        match self.random.below(200) {
             0 | 1 if self.faults_left > 0 => {
                 self.faults_left -= 1;
                 self.note("the job fails");

@@ -34,7 +34,7 @@ fn a_seed_replays_exactly() {
 fn stateless_jobs_lose_nothing() {
     let report = check(stateless, 0..40);
     assert_eq!(report.records, 40 * 300);
-    assert!(report.crashes > 20 && report.restarts > 20 && report.checkpoints > 40, "{report}");
+    assert!(report.crashes > 15 && report.restarts > 10 && report.checkpoints > 60, "{report}");
 }
 
 #[test]

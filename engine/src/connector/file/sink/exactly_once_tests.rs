@@ -3,8 +3,11 @@
 //! checkpoint; in the end each row is published once, and nothing else is there.
 
 use super::*;
+use crate::Result;
 use crate::checkpoint::snapshot::RestoredPiece;
 use crate::connector::test_support::{Dice, text_of};
+use crate::function::{Sink, SinkStateContext, SinkStatus};
+use crate::record::{Barrier, CheckpointId};
 use std::cell::Cell;
 use thalweg_io::file::IN_PROGRESS_SUFFIX;
 use thalweg_io::storage::{FaultProfile, FaultStorage, FileKind, MemoryStorage};

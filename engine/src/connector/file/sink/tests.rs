@@ -1,6 +1,6 @@
 use super::*;
 use crate::connector::test_support::{SinkDriver, SmallDisk, text_of};
-use std::path::Path;
+use crate::function::Sink;
 use thalweg_io::storage::MemoryStorage;
 
 #[derive(serde::Serialize)]

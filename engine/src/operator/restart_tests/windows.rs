@@ -15,7 +15,7 @@ type Row = (u32, String, String);
 fn steps() -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let late = [0, 3, 0, 0, 9, 0, 1, 0, 21, 0];
-    for n in 0..16_i64 {
+    for n in 0..12_i64 {
         let key = [3_u32, 1, 7, 1, 2, 3][n as usize % 6];
         steps.push(record("in", n as usize, (key, n), 3 * n - late[n as usize % 10]));
         match n % 4 {
@@ -24,7 +24,7 @@ fn steps() -> Vec<Step> {
             _ => {}
         }
     }
-    steps.push(watermark(&["in"], 70));
+    steps.push(watermark(&["in"], 60));
     steps.push(clock(1_000));
     steps
 }
@@ -173,7 +173,9 @@ fn windows_with_triggers() {
     let continuous = || ContinuousEventTimeTrigger::of(ms(4));
     check!(keyed => keyed.window(sliding()).trigger(continuous()).process(tell.clone()));
     let purging = || PurgingTrigger::of(ContinuousProcessingTimeTrigger::of(ms(8)));
-    check!(keyed => keyed.window(tumbling()).trigger(purging()).process(tell.clone()));
+    // Longer than the run, so that no timer is due as soon as it is registered.
+    let long = TumblingEventTimeWindows::of(ms(2_000));
+    check!(keyed => keyed.window(long).trigger(purging()).process(tell.clone()));
     let tell = Tell::<TimeWindow>::new(false);
     check!(keyed => keyed.window(sessions()).trigger(CountTrigger::of(2)).process(tell.clone()));
 }

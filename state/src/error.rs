@@ -56,6 +56,36 @@ pub enum StateError {
         /// Its type.
         requested: Box<str>,
     },
+    /// A checkpoint has the state with another kind or type.
+    #[error(
+        "state '{state}' of operator '{operator}' was written as {expected} and is asked for as {found}; change it back, use another name, or begin without the checkpoint"
+    )]
+    OperatorStateChanged {
+        /// The refused state.
+        state: Box<str>,
+        /// The registering operator.
+        operator: Box<str>,
+        /// Kind, types and fingerprint in the checkpoint.
+        expected: Box<str>,
+        /// What was asked for.
+        found: Box<str>,
+    },
+    /// Bytes that are no operator state.
+    #[error(
+        "the operator state of '{operator}' (subtask {}) cannot be read: expected {expected} at byte {offset}, found {found}; the checkpoint is damaged, or of a newer version", subtask + 1
+    )]
+    MalformedOperatorState {
+        /// The operator.
+        operator: Box<str>,
+        /// Which subtask's it was, from 0.
+        subtask: usize,
+        /// Where.
+        offset: usize,
+        /// What should be there.
+        expected: &'static str,
+        /// What is there.
+        found: Box<str>,
+    },
     /// More states than presence bits in a row.
     #[error(
         "state '{state}' is one more than the {limit} states an operator may register (operator '{operator}'); put several values into one record or into a map state"

@@ -10,6 +10,7 @@ use crate::graph::NodeId;
 use crate::operator::Push;
 use crate::operator::async_wait::{AsyncWait, Callback, Futures, Invoke};
 use crate::operator::build::BuildContext;
+use crate::state::StateValue;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -19,9 +20,12 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     ///
     /// See [`AsyncFunction`] for how requests are made and [`AsyncOptions`] for timeout, capacity and retries.
     ///
-    /// - A result has its record's timestamp. Watermarks and other controls wait for the requests before them, so nothing
-    ///   becomes late here, and a barrier finds nothing in flight. (Flink lets barriers pass and puts the requests into the
-    ///   checkpoint.)
+    /// - A result has its record's timestamp. Watermarks and statuses wait for the requests before them, so nothing becomes
+    ///   late here.
+    /// - A checkpoint waits for no answer, unless the operator is full (then until what it has taken beyond its capacity is
+    ///   asked): it has the records in flight, answered or not, and after a restart their requests
+    ///   are made again, in the same order and before those of new records; so a request may be made twice, and a retry that
+    ///   was due later is made at once. The last checkpoint of a job waits until all have left.
     /// - When there are as many requests as the capacity allows, the operator takes nothing more.
     /// - At the end of input all requests are waited for.
     /// - A failure names the record whose request failed.
@@ -63,6 +67,7 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         options: AsyncOptions<T, F::Out>,
     ) -> DataStream<F::Out, impl Chain<F::Out>>
     where
+        T: StateValue,
         F: AsyncFunction<In = T> + UserFunction,
     {
         let order = Order { is_ordered: true, operator: "async_ordered" };
@@ -112,6 +117,7 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         options: AsyncOptions<T, F::Out>,
     ) -> DataStream<F::Out, impl Chain<F::Out>>
     where
+        T: StateValue,
         F: AsyncFunction<In = T> + UserFunction,
     {
         let order = Order { is_ordered: false, operator: "async_unordered" };
@@ -151,7 +157,7 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         function: F,
     ) -> DataStream<U, impl Chain<U>>
     where
-        T: Clone,
+        T: StateValue + Clone,
         U: Send + 'static,
         F: FnMut(T) -> Fut + UserFunction,
         Fut: Future<Output = Result<U>> + 'static,
@@ -187,7 +193,7 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
         function: F,
     ) -> DataStream<U, impl Chain<U>>
     where
-        T: Clone,
+        T: StateValue + Clone,
         U: Send + 'static,
         F: FnMut(T) -> Fut + UserFunction,
         Fut: Future<Output = Result<U>> + 'static,
@@ -230,7 +236,7 @@ fn make_futures<T, U, F, Fut>(
     function: F,
 ) -> Made<impl FnOnce() -> Futures<F, Fut, T> + UserFunction, Futures<F, Fut, T>>
 where
-    T: Clone + 'static,
+    T: StateValue + Clone,
     U: Send + 'static,
     F: FnMut(T) -> Fut + UserFunction,
     Fut: Future<Output = Result<U>> + 'static,
@@ -266,6 +272,6 @@ where
         next: D,
     ) -> Result<AsyncWait<I, D>> {
         let AsyncFactory { make, is_ordered, settings, node } = self;
-        AsyncWait::open(make.make(), is_ordered, settings, next, (&context.stage, node))
+        AsyncWait::open(make.make(), is_ordered, settings, next, (context, node))
     }
 }

@@ -16,7 +16,8 @@ use crate::operator::build::{BuildContext, Make};
 use crate::operator::co_function::{CoFlatMap, CoProcess};
 use crate::operator::keyed::{KeyedOperator, KeyedOperatorTwo};
 use crate::operator::keyed_process::KeyedProcess;
-use crate::operator::opened::Opened;
+use crate::operator::opened::hooks;
+use crate::operator::rich::Rich;
 use crate::operator::unkeyed_services::UnkeyedServices;
 use crate::operator::{Consume, Plain, Push};
 use crate::record::Codec;
@@ -338,12 +339,13 @@ where
         context: &mut BuildContext,
         next: D,
     ) -> Result<Box<dyn ConsumeTwo<A, B>>> {
-        let function = Opened::open(
+        let function = Rich::open(
             self.make.make(),
-            &context.stage,
+            context,
             self.node,
             |function, context| function.open(context),
             |function| function.close(),
+            hooks!(),
         )?;
         Ok(Box::new(CoFlatMap { function, next }))
     }
@@ -366,7 +368,7 @@ where
         next: D,
     ) -> Result<Box<dyn ConsumeTwo<P::In1, P::In2>>> {
         let UnkeyedCoProcessFactory { function, node } = self;
-        let opened = UnkeyedServices::open(function, context, node, P::open, P::close);
+        let opened = UnkeyedServices::open(function, context, node, P::open, P::close, hooks!());
         let (function, services) = opened?;
         Ok(Box::new(CoProcess { function, next, services }))
     }

@@ -10,8 +10,9 @@ use crate::operator::Push;
 use crate::operator::build::BuildContext;
 use crate::operator::flat_map::{FlatMap, FlatMapWith};
 use crate::operator::map::{Filter, FilterWith, Map, MapWith};
-use crate::operator::opened::Opened;
+use crate::operator::opened::hooks;
 use crate::operator::process::Process;
+use crate::operator::rich::Rich;
 use crate::operator::unkeyed_services::UnkeyedServices;
 use std::marker::PhantomData;
 
@@ -146,12 +147,13 @@ macro_rules! rich_factory {
                 context: &mut BuildContext,
                 next: D,
             ) -> Result<$operator<M::Function, D>> {
-                let function = Opened::open(
+                let function = Rich::open(
                     self.make.make(),
-                    &context.stage,
+                    context,
                     self.node,
                     |function, context| function.open(context),
                     |function| function.close(),
+                    hooks!(),
                 )?;
                 Ok($operator { function, next })
             }
@@ -187,7 +189,7 @@ where
     type Operator<D: Push<P::Out>> = Process<P, D>;
     fn build<D: Push<P::Out>>(self, context: &mut BuildContext, next: D) -> Result<Process<P, D>> {
         let ProcessFactory { function, node } = self;
-        let opened = UnkeyedServices::open(function, context, node, P::open, P::close);
+        let opened = UnkeyedServices::open(function, context, node, P::open, P::close, hooks!());
         let (function, services) = opened?;
         Ok(Process { function, next, services })
     }

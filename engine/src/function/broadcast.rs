@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::function::{
     Collector, KeyedBroadcastContext, KeyedReadOnlyContext, OnTimerReadOnlyContext, ProcessContext,
-    ReadOnlyContext, RuntimeContext,
+    ReadOnlyContext, RuntimeContext, checkpoint_hooks,
 };
 use thalweg_state::Key;
 
@@ -127,6 +127,7 @@ pub trait BroadcastProcessFunction: 'static {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
+    checkpoint_hooks!();
 }
 
 /// Sees the records of a keyed stream with the key's state, its timers, and broadcast state to read; and broadcast records
@@ -258,4 +259,5 @@ pub trait KeyedBroadcastProcessFunction: 'static {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
+    checkpoint_hooks!();
 }

@@ -102,7 +102,7 @@ impl<K> KeyedContext for KeyedReadOnlyContext<'_, K> {
 
 impl<K> OperatorContext for KeyedReadOnlyContext<'_, K> {
     fn operator_states(&self) -> &OperatorStateStore {
-        &self.context.services.states
+        &self.context.services.states.store
     }
 }
 
@@ -213,13 +213,13 @@ impl<K: Key> KeyedBroadcastContext<'_, K> {
 
 impl<K: Key> OperatorContext for KeyedBroadcastContext<'_, K> {
     fn operator_states(&self) -> &OperatorStateStore {
-        &self.services.states
+        &self.services.states.store
     }
 }
 
 impl<K: Key> OperatorContextMut for KeyedBroadcastContext<'_, K> {
     fn operator_states_mut(&mut self) -> &mut OperatorStateStore {
-        &mut self.services.states
+        &mut self.services.states.store
     }
 }
 

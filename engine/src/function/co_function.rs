@@ -1,7 +1,7 @@
 //! Functions of two connected streams.
 
 use crate::Result;
-use crate::function::{Collector, RuntimeContext};
+use crate::function::{Collector, RuntimeContext, checkpoint_hooks, pass_hooks_on};
 
 /// One record in, one record out, on two streams of different types.
 ///
@@ -69,6 +69,7 @@ pub trait CoMapFunction: 'static {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
+    checkpoint_hooks!();
 }
 
 /// One record in, any number out, on two streams of different types. On one side the rules, say, on the other the events.
@@ -141,6 +142,7 @@ pub trait CoFlatMapFunction: 'static {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
+    checkpoint_hooks!();
 }
 
 /// A [`CoMapFunction`] seen as a [`CoFlatMapFunction`].
@@ -167,6 +169,7 @@ impl<F: CoMapFunction> CoFlatMapFunction for MapAsFlatMap<F> {
     fn close(&mut self) -> Result<()> {
         self.0.close()
     }
+    pass_hooks_on!(0);
 }
 
 /// Two closures seen as a [`CoMapFunction`].

@@ -1,7 +1,7 @@
 //! [`CoProcessFunction`]: two streams without keys in one function.
 
 use crate::Result;
-use crate::function::{Collector, ProcessContext, RuntimeContext};
+use crate::function::{Collector, ProcessContext, RuntimeContext, checkpoint_hooks};
 
 /// Sees the records of two streams with their time, and emits any number of records to its output and to side outputs.
 ///
@@ -110,4 +110,5 @@ pub trait CoProcessFunction: 'static {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
+    checkpoint_hooks!();
 }

@@ -56,13 +56,13 @@ impl<K> KeyedContext for Context<'_, K> {
 
 impl<K> OperatorContext for Context<'_, K> {
     fn operator_states(&self) -> &OperatorStateStore {
-        &self.services.states
+        &self.services.states.store
     }
 }
 
 impl<K> OperatorContextMut for Context<'_, K> {
     fn operator_states_mut(&mut self) -> &mut OperatorStateStore {
-        &mut self.services.states
+        &mut self.services.states.store
     }
 }
 

@@ -14,6 +14,7 @@ mod archived_state;
 mod async_io;
 mod broadcast;
 mod broadcast_context;
+mod checkpointed;
 mod co_function;
 mod co_process;
 mod collector;
@@ -38,6 +39,8 @@ pub use broadcast::{BroadcastProcessFunction, KeyedBroadcastProcessFunction};
 pub use broadcast_context::{
     KeyedBroadcastContext, KeyedReadOnlyContext, OnTimerReadOnlyContext, ReadOnlyContext,
 };
+pub use checkpointed::SnapshotContext;
+pub(crate) use checkpointed::{checkpoint_hooks, pass_hooks_on};
 pub use co_function::{CoFlatMapFunction, CoMapFunction};
 pub(crate) use co_function::{MapAsFlatMap, TwoClosures};
 pub use co_process::CoProcessFunction;

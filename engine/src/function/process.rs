@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::function::{
     Collector, Context, OnTimerContext, OutputTag, RuntimeContext, UnkeyedTimerService,
+    checkpoint_hooks,
 };
 use crate::operator::side_outputs::SideOutputs;
 use crate::record::NO_TIMESTAMP;
@@ -84,6 +85,7 @@ pub trait ProcessFunction: 'static {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
+    checkpoint_hooks!();
 }
 
 /// What functions without keys ([`ProcessFunction`], [`CoProcessFunction`](crate::function::CoProcessFunction)) may know and
@@ -236,6 +238,7 @@ pub trait KeyedProcessFunction: 'static {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
+    checkpoint_hooks!();
 }
 
 /// Sees the records of two keyed streams with the key's shared state and timers.
@@ -369,4 +372,5 @@ pub trait KeyedCoProcessFunction: 'static {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
+    checkpoint_hooks!();
 }

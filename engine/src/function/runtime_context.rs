@@ -5,12 +5,14 @@ use crate::graph::NodeId;
 use crate::metrics::MetricGroup;
 use crate::operator::StageContext;
 use crate::operator::opened::OpenStates;
+use crate::record::CheckpointId;
 use crate::window::WindowError;
+use std::cell::OnceCell;
 use thalweg_state::{
     AggregatingState, AggregatingStateDescriptor, BroadcastState, Key, ListState,
-    ListStateDescriptor, MapState, MapStateDescriptor, OperatorListState, OperatorStateStore,
-    Redistribution, ReducingState, ReducingStateDescriptor, StateRegistrar, StateValue, ValueState,
-    ValueStateDescriptor,
+    ListStateDescriptor, MapState, MapStateDescriptor, OperatorContext, OperatorContextMut,
+    OperatorListState, OperatorStateStore, Redistribution, ReducingState, ReducingStateDescriptor,
+    StateRegistrar, StateValue, ValueState, ValueStateDescriptor,
 };
 
 /// The place of a function in the job, its metrics and its state.
@@ -23,6 +25,8 @@ pub struct RuntimeContext<'a> {
     node: NodeId,
     states: OpenStates<'a>,
     windows: StateOfWindows<'a>,
+    /// For functions that have no operator state.
+    no_states: OnceCell<OperatorStateStore>,
 }
 
 /// Where a function of windows makes the state of a window.
@@ -37,7 +41,8 @@ pub(crate) enum StateOfWindows<'a> {
 
 impl<'a> RuntimeContext<'a> {
     pub(crate) fn new(stage: &'a StageContext, node: NodeId, states: OpenStates<'a>) -> Self {
-        RuntimeContext { stage, node, states, windows: StateOfWindows::None }
+        let (windows, no_states) = (StateOfWindows::None, OnceCell::new());
+        RuntimeContext { stage, node, states, windows, no_states }
     }
 
     /// The same place, for a function that makes its state with `registrar`.
@@ -55,7 +60,8 @@ impl<'a> RuntimeContext<'a> {
         windows: StateOfWindows<'b>,
     ) -> RuntimeContext<'b> {
         let states = OpenStates { keyed: self.states.keyed.as_deref_mut(), operator: None };
-        RuntimeContext { stage: self.stage, node: self.node, states, windows }
+        let no_states = OnceCell::new();
+        RuntimeContext { stage: self.stage, node: self.node, states, windows, no_states }
     }
 
     /// The context in which a window function makes state of a key and window, rather than of the key alone.
@@ -189,6 +195,17 @@ impl<'a> RuntimeContext<'a> {
         Ok(states.register_broadcast(&descriptor)?)
     }
 
+    /// Does the job go on from a checkpoint? Then operator state has what the checkpoint has of it as soon as it is registered
+    /// (`list.get(context)`), and keyed state what it has of each key.
+    pub fn is_restored(&self) -> bool {
+        self.restored_checkpoint().is_some()
+    }
+
+    /// The checkpoint that the job goes on from.
+    pub fn restored_checkpoint(&self) -> Option<CheckpointId> {
+        self.stage.task.restored.get()
+    }
+
     /// Counters, gauges and histograms of your own, under the operator's name.
     pub fn metrics(&self) -> MetricGroup {
         self.stage.user_metrics.for_operator(self.stage.names.get(self.node))
@@ -222,5 +239,28 @@ impl<'a> RuntimeContext<'a> {
     /// Wall clock in milliseconds.
     pub fn now_ms(&self) -> i64 {
         self.stage.task.core.now_ms.get()
+    }
+}
+
+/// To read and change in `open` what was just registered.
+impl OperatorContext for RuntimeContext<'_> {
+    fn operator_states(&self) -> &OperatorStateStore {
+        match &self.states.operator {
+            Some(states) => states,
+            None => self.no_states.get_or_init(|| OperatorStateStore::new(self.operator_name())),
+        }
+    }
+}
+
+impl OperatorContextMut for RuntimeContext<'_> {
+    fn operator_states_mut(&mut self) -> &mut OperatorStateStore {
+        let name = self.stage.names.get(self.node);
+        match &mut self.states.operator {
+            Some(states) => states,
+            None => {
+                self.no_states.get_or_init(|| OperatorStateStore::new(name));
+                self.no_states.get_mut().expect("it was just made")
+            }
+        }
     }
 }

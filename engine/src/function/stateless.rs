@@ -1,7 +1,7 @@
 //! Functions without state of the engine's: map, filter, flat map.
 
 use crate::Result;
-use crate::function::{Collector, RuntimeContext};
+use crate::function::{Collector, RuntimeContext, checkpoint_hooks};
 
 /// One record in, one record out.
 ///
@@ -51,6 +51,7 @@ pub trait MapFunction: 'static {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
+    checkpoint_hooks!();
 }
 
 /// Keeps the records it says `true` to.
@@ -102,6 +103,7 @@ pub trait FilterFunction: 'static {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
+    checkpoint_hooks!();
 }
 
 /// One record in, any number out.
@@ -157,4 +159,5 @@ pub trait FlatMapFunction: 'static {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
+    checkpoint_hooks!();
 }

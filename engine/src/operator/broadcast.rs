@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::function::{
     BroadcastProcessFunction, CoProcessFunction, Collector, ProcessContext, ReadOnlyContext,
-    RuntimeContext,
+    RuntimeContext, pass_hooks_on,
 };
 
 /// Lends the operator's state to records of the broadcast side alone.
@@ -40,4 +40,5 @@ impl<P: BroadcastProcessFunction> CoProcessFunction for BesideBroadcast<P> {
     fn close(&mut self) -> Result<()> {
         self.0.close()
     }
+    pass_hooks_on!(0);
 }

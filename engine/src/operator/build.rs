@@ -152,6 +152,7 @@ impl BuildContext {
         head: NodeId,
         subtask: usize,
     ) -> Self {
+        task.restored.set(job.restored.as_ref().map(|restored| restored.checkpoint));
         let stage = new_stage(&job, task, head, subtask);
         let stages = vec![stage.clone()];
         let (is_behind_fan_out, source_splits) = (false, None);

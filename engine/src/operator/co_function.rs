@@ -3,13 +3,14 @@
 use crate::exchange::gate::ConsumeTwo;
 use crate::function::{CoFlatMapFunction, CoProcessFunction, Collector};
 use crate::operator::opened::Opened;
+use crate::operator::rich::{Rich, pass_on_by_function};
 use crate::operator::unkeyed_services::UnkeyedServices;
 use crate::operator::{Flow, Push};
 use crate::record::{Columns, Control};
 
 /// `flat_map` and `map` of two streams.
 pub(crate) struct CoFlatMap<F: CoFlatMapFunction, D> {
-    pub(crate) function: Opened<F>,
+    pub(crate) function: Rich<F>,
     pub(crate) next: D,
 }
 
@@ -17,6 +18,7 @@ impl<F: CoFlatMapFunction, D: Push<F::Out>> ConsumeTwo<F::In1, F::In2> for CoFla
     #[inline(never)]
     fn consume_first(&mut self, columns: Columns<'_, F::In1>) {
         let CoFlatMap { function, next } = self;
+        let function = function.opened();
         let stage = function.stage().clone();
         columns.for_each(&stage.position, |_, _, record, timestamp| {
             function.call(|f| f.flat_map1(record, &mut Collector::new(next, timestamp)));
@@ -25,17 +27,13 @@ impl<F: CoFlatMapFunction, D: Push<F::Out>> ConsumeTwo<F::In1, F::In2> for CoFla
     #[inline(never)]
     fn consume_second(&mut self, columns: Columns<'_, F::In2>) {
         let CoFlatMap { function, next } = self;
+        let function = function.opened();
         let stage = function.stage().clone();
         columns.for_each(&stage.position, |_, _, record, timestamp| {
             function.call(|f| f.flat_map2(record, &mut Collector::new(next, timestamp)));
         });
     }
-    fn control(&mut self, control: Control) {
-        self.next.control(control);
-    }
-    fn drive(&mut self, dry: bool) -> Flow {
-        self.next.drive(dry)
-    }
+    pass_on_by_function!();
 }
 
 /// `process` of two streams.
@@ -73,10 +71,11 @@ impl<P: CoProcessFunction, D: Push<P::Out>> ConsumeTwo<P::In1, P::In2> for CoPro
         });
     }
     fn control(&mut self, control: Control) {
-        self.services.control(control);
+        self.services.control(&mut self.function, control);
         self.next.control(control);
     }
     fn drive(&mut self, dry: bool) -> Flow {
+        self.services.notify(&mut self.function);
         self.services.sides.join(self.next.drive(dry), dry)
     }
 }

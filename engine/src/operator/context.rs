@@ -4,6 +4,7 @@ use crate::BoxError;
 use crate::graph::NodeId;
 use crate::metrics::{MetricGroup, SubtaskMetrics};
 use crate::operator::pieces::TaskPieces;
+use crate::record::CheckpointId;
 use crate::runtime::CoreHandle;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -21,13 +22,16 @@ pub(crate) struct TaskContext {
     failed: Cell<bool>,
     /// What its operators put into checkpoints.
     pub(crate) pieces: TaskPieces,
+    /// The checkpoint that the job goes on from; set before an operator is built.
+    pub(crate) restored: Cell<Option<CheckpointId>>,
 }
 
 impl TaskContext {
     pub(crate) fn new(core: CoreHandle) -> Rc<Self> {
         let (failure, failed) = (RefCell::new(None), Cell::new(false));
         let pieces = TaskPieces::default();
-        Rc::new(TaskContext { core, work: Cell::new(0), failure, failed, pieces })
+        let restored = Cell::new(None);
+        Rc::new(TaskContext { core, work: Cell::new(0), failure, failed, pieces, restored })
     }
 
     #[inline]

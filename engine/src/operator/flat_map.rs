@@ -9,8 +9,8 @@
 
 use crate::function::{Collector, FlatMapFunction};
 use crate::graph::NodeId;
-use crate::operator::opened::Opened;
-use crate::operator::{Flow, Push, StageContext, UserCall, pass_on};
+use crate::operator::rich::{Rich, pass_on_by_function};
+use crate::operator::{Flow, Push, StageContext, UserCall};
 use crate::record::Control;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -105,7 +105,7 @@ where
 
 /// `flat_map_with`: see [`FlatMapFunction`].
 pub(crate) struct FlatMapWith<F: FlatMapFunction, D> {
-    pub(crate) function: Opened<F>,
+    pub(crate) function: Rich<F>,
     pub(crate) next: D,
 }
 
@@ -113,7 +113,7 @@ impl<F: FlatMapFunction<Out: 'static>, D: Push<F::Out>> Push<F::In> for FlatMapW
     #[inline(always)]
     fn push(&mut self, record: F::In, timestamp: i64) {
         let next = &mut self.next;
-        self.function.call(|f| f.flat_map(record, &mut Collector::new(next, timestamp)));
+        self.function.opened().call(|f| f.flat_map(record, &mut Collector::new(next, timestamp)));
     }
-    pass_on!();
+    pass_on_by_function!();
 }

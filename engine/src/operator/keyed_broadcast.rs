@@ -13,6 +13,7 @@ use crate::operator::Push;
 use crate::operator::build::BuildContext;
 use crate::operator::keyed::LogicTwo;
 use crate::operator::keyed_process::{Host, KeyedProcess, OnTimer};
+use crate::operator::opened::hooks;
 
 /// A function of a keyed stream and a broadcast one.
 pub(crate) struct BesideBroadcast<P>(P);
@@ -47,7 +48,7 @@ impl<P: KeyedBroadcastProcessFunction, S> KeyedProcess<BesideBroadcast<P>, S> {
             |f: &mut BesideBroadcast<P>, c: &mut RuntimeContext<'_>| f.0.open(c),
             |f: &mut BesideBroadcast<P>| f.0.close(),
         );
-        let host = Host::open(BesideBroadcast(function), context, node, open, close)?;
+        let host = Host::open(BesideBroadcast(function), context, node, open, close, hooks!(0))?;
         Ok(KeyedProcess { host, selectors: selector })
     }
 }

@@ -15,7 +15,7 @@ use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedLogic, Logic, LogicTwo};
 use crate::operator::keyed_services::KeyedServices;
 use crate::operator::keyed_store::{KeyedStore, open_rows};
-use crate::operator::opened::{OpenStates, Opened};
+use crate::operator::opened::{Hooks, OpenStates, Opened, hooks};
 use crate::operator::side_outputs::SideOutputs;
 use crate::record::{CheckpointId, NO_TIMESTAMP};
 use thalweg_state::{DueTimer, Key, KeyHash, RowStore, StateRegistrar};
@@ -79,18 +79,20 @@ impl<P, K: Key> Host<P, K> {
         node: NodeId,
         open: impl FnOnce(&mut P, &mut RuntimeContext<'_>) -> Result<()>,
         close: fn(&mut P) -> Result<()>,
+        hooks: Hooks<P>,
     ) -> Result<Self> {
         let stage = context.stage.clone();
         let mut registrar = StateRegistrar::new::<K>(stage.names.get(node));
         let sides = context.open_sides(node)?;
         let mut services = KeyedServices::new(sides, stage.task.core.clone());
+        services.open_states(context, node)?;
         let states =
-            OpenStates { keyed: Some(&mut registrar), operator: Some(&mut services.states) };
+            OpenStates { keyed: Some(&mut registrar), operator: Some(&mut services.states.store) };
         let function = Opened::open_with(function, (&stage, node), states, open, close)?;
         let store = context.open_keyed_store(node)?;
         let mut rows = open_rows(registrar, store.as_ref(), "rows")?;
         services.restore(context, node, (store.as_ref(), &mut rows))?;
-        Ok(Host { function, rows, services, store })
+        Ok(Host { function: function.with_hooks(hooks), rows, services, store })
     }
 
     /// Calls user code at the key of a record.
@@ -192,7 +194,7 @@ impl<P: KeyedProcessFunction, S> KeyedProcess<One<P>, S> {
             |f: &mut One<P>, c: &mut RuntimeContext<'_>| f.0.open(c),
             |f: &mut One<P>| f.0.close(),
         );
-        let host = Host::open(One(function), context, node, open, close)?;
+        let host = Host::open(One(function), context, node, open, close, hooks!(0))?;
         Ok(KeyedProcess { host, selectors: selector })
     }
 }
@@ -208,7 +210,7 @@ impl<P: KeyedCoProcessFunction, S1, S2> KeyedProcess<Two<P>, (S1, S2)> {
             |f: &mut Two<P>, c: &mut RuntimeContext<'_>| f.0.open(c),
             |f: &mut Two<P>| f.0.close(),
         );
-        let host = Host::open(Two(function), context, node, open, close)?;
+        let host = Host::open(Two(function), context, node, open, close, hooks!(0))?;
         Ok(KeyedProcess { host, selectors })
     }
 }
@@ -221,14 +223,16 @@ impl<F: OnTimer, S: 'static> KeyedLogic for KeyedProcess<F, S> {
         self.host.rows.is_deep()
     }
     fn maintain(&mut self) -> Result {
-        let Host { rows, services, store, .. } = &mut self.host;
+        let Host { function, rows, services, store } = &mut self.host;
+        services.states.notify(function);
         match store {
             None => Ok(()),
             Some(store) => store.maintain(&mut [&mut services.with_timers(rows)]),
         }
     }
     fn snapshot(&mut self, checkpoint: CheckpointId) {
-        let Host { rows, services, store, .. } = &mut self.host;
+        let Host { function, rows, services, store } = &mut self.host;
+        services.states.snapshot(function, checkpoint);
         services.snapshot(checkpoint);
         if let Some(store) = store {
             store.snapshot(checkpoint, &mut [&mut services.with_timers(rows)]);

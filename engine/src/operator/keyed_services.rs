@@ -8,10 +8,11 @@ use crate::graph::NodeId;
 use crate::operator::build::BuildContext;
 use crate::operator::keyed_store::{KeyedStore, TimedRows, open_timers};
 use crate::operator::pieces::{Piece, PieceError};
+use crate::operator::rich::FunctionStates;
 use crate::operator::side_outputs::SideOutputs;
 use crate::record::CheckpointId;
 use crate::runtime::CoreHandle;
-use thalweg_state::{DueTimer, Key, KeyedTimers, OperatorStateStore, RowCursor, RowId, RowStore};
+use thalweg_state::{DueTimer, Key, KeyedTimers, RowCursor, RowId, RowStore, StateError};
 
 /// The table of the timers.
 const TIMERS: &str = "timers";
@@ -21,7 +22,7 @@ pub(crate) struct KeyedServices {
     timers: KeyedTimers,
     pub(crate) watermark: i64,
     pub(crate) sides: SideOutputs,
-    pub(crate) states: OperatorStateStore,
+    pub(crate) states: FunctionStates,
     /// `None` until [`restore`](KeyedServices::restore).
     time: Option<OperatorTime>,
     core: CoreHandle,
@@ -32,7 +33,7 @@ impl KeyedServices {
         KeyedServices {
             timers: KeyedTimers::new(),
             watermark: i64::MIN,
-            states: OperatorStateStore::new(sides.operator()),
+            states: FunctionStates::none(sides.operator()),
             sides,
             time: None,
             core,
@@ -52,6 +53,19 @@ impl KeyedServices {
         self.timers = open_timers(store, TIMERS, rows)?;
         let (time, watermark) = OperatorTime::open(context, node)?;
         (self.time, self.watermark) = (Some(time), watermark);
+        Ok(())
+    }
+
+    /// Opens the operator state of a function. To be called before the function is opened.
+    ///
+    /// # Errors
+    /// [`StateError`] if the piece of the checkpoint cannot be read.
+    pub(crate) fn open_states(
+        &mut self,
+        context: &BuildContext,
+        node: NodeId,
+    ) -> Result<(), StateError> {
+        self.states = FunctionStates::open(context, node)?;
         Ok(())
     }
 

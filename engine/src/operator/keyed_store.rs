@@ -69,7 +69,7 @@ struct Checkpoints {
     stored: StoredState,
     /// Begun, and neither durable nor failed; in order.
     begun: VecDeque<CheckpointId>,
-    /// Those of them that were given up meanwhile.
+    /// Those of them that were given up meanwhile, and others whose barrier may still come.
     aborted: Vec<CheckpointId>,
 }
 
@@ -171,6 +171,9 @@ impl KeyedStore {
         tables: &mut [&mut dyn StoredTable],
     ) {
         let Some(checkpoints) = &mut self.checkpoints else { return };
+        if checkpoints.is_given_up(checkpoint) {
+            return; // The changes go into the next one.
+        }
         if let Err(error) = self.store.begin_checkpoint(checkpoint) {
             // Nothing has begun: the changes go into the next one.
             return checkpoints.piece.decline(checkpoint, error.into());
@@ -232,7 +235,7 @@ impl KeyedStore {
         let is_aborted = aborted.contains(&id);
         aborted.retain(|aborted| *aborted != id);
         match result {
-            Ok(()) if is_aborted => self.store.release_checkpoint(id),
+            Ok(()) if is_aborted => self.release(id),
             Ok(()) => piece.deliver_value(id, stored),
             Err(_) if is_aborted => {}
             Err(error) => piece.decline(id, error.into()),
@@ -244,10 +247,33 @@ impl KeyedStore {
         while let Some(notice) = piece.next_notice_if_any() {
             match notice {
                 Notice::Completed(_) => {}
-                Notice::Aborted(id) if begun.contains(&id) => aborted.push(id),
-                Notice::Released(id) | Notice::Aborted(id) => self.store.release_checkpoint(id),
+                Notice::Aborted(id) => {
+                    aborted.push(id);
+                    if !begun.contains(&id) {
+                        self.store.release_checkpoint(id);
+                    }
+                }
+                Notice::Released(id) => self.store.release_checkpoint(id),
             }
+            // A store without a thread does it when it is polled next.
+            self.task.worked(1);
         }
+    }
+
+    fn release(&self, id: CheckpointId) {
+        self.store.release_checkpoint(id);
+        self.task.worked(1);
+    }
+}
+
+impl Checkpoints {
+    /// Was the checkpoint whose barrier has come given up before?
+    fn is_given_up(&mut self, checkpoint: CheckpointId) -> bool {
+        let is_given_up = self.aborted.contains(&checkpoint);
+        // Barriers ascend.
+        let Checkpoints { aborted, begun, .. } = self;
+        aborted.retain(|aborted| *aborted > checkpoint || begun.contains(aborted));
+        is_given_up
     }
 }
 

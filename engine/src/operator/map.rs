@@ -2,7 +2,7 @@
 
 use crate::function::{FilterFunction, MapFunction};
 use crate::graph::NodeId;
-use crate::operator::opened::Opened;
+use crate::operator::rich::{Rich, pass_on_by_function};
 use crate::operator::{Push, StageContext, UserCall, pass_on};
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -50,32 +50,32 @@ impl<T: 'static, F: FnMut(&T) -> bool + 'static, D: Push<T>> Push<T> for Filter<
 
 /// `map_with`: see [`MapFunction`].
 pub(crate) struct MapWith<F: MapFunction, D> {
-    pub(crate) function: Opened<F>,
+    pub(crate) function: Rich<F>,
     pub(crate) next: D,
 }
 
 impl<F: MapFunction<Out: 'static>, D: Push<F::Out>> Push<F::In> for MapWith<F, D> {
     #[inline(always)]
     fn push(&mut self, record: F::In, timestamp: i64) {
-        if let Some(result) = self.function.call(|function| function.map(record)) {
+        if let Some(result) = self.function.opened().call(|function| function.map(record)) {
             self.next.push(result, timestamp);
         }
     }
-    pass_on!();
+    pass_on_by_function!();
 }
 
 /// `filter_with`: see [`FilterFunction`].
 pub(crate) struct FilterWith<F: FilterFunction, D> {
-    pub(crate) function: Opened<F>,
+    pub(crate) function: Rich<F>,
     pub(crate) next: D,
 }
 
 impl<F: FilterFunction<In: 'static>, D: Push<F::In>> Push<F::In> for FilterWith<F, D> {
     #[inline(always)]
     fn push(&mut self, record: F::In, timestamp: i64) {
-        if self.function.call(|function| function.filter(&record)) == Some(true) {
+        if self.function.opened().call(|function| function.filter(&record)) == Some(true) {
             self.next.push(record, timestamp);
         }
     }
-    pass_on!();
+    pass_on_by_function!();
 }

@@ -38,6 +38,7 @@ pub(crate) mod process;
 #[cfg(test)]
 #[cfg(not(loom))]
 mod restart_tests;
+pub(crate) mod rich;
 pub(crate) mod scan;
 pub(crate) mod side_outputs;
 pub(crate) mod sink;

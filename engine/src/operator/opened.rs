@@ -1,8 +1,10 @@
 //! The life of a rich function inside its operator: opened before the first record, closed when the operator goes.
 
-use crate::function::RuntimeContext;
+use crate::function::{RuntimeContext, SnapshotContext};
 use crate::graph::NodeId;
+use crate::operator::pieces::Notice;
 use crate::operator::{StageContext, UserCall};
+use crate::record::CheckpointId;
 use crate::{BoxError, Result};
 use std::rc::Rc;
 use thalweg_state::{OperatorStateStore, StateRegistrar};
@@ -11,9 +13,30 @@ use thalweg_state::{OperatorStateStore, StateRegistrar};
 pub(crate) struct Opened<F> {
     function: F,
     close: fn(&mut F) -> Result<()>,
+    /// What checkpoints call, if it has that.
+    hooks: Option<Hooks<F>>,
     stage: Rc<StageContext>,
     node: NodeId,
 }
+
+/// What checkpoints call of a function.
+pub(crate) struct Hooks<F> {
+    pub(crate) snapshot_state: fn(&mut F, &mut SnapshotContext<'_>) -> Result<()>,
+    pub(crate) completed: fn(&mut F, CheckpointId) -> Result<()>,
+    pub(crate) aborted: fn(&mut F, CheckpointId) -> Result<()>,
+}
+
+/// The hooks of a function trait: of a function, or of one that lies in a field of it.
+macro_rules! hooks {
+    ($($field:tt)?) => {
+        $crate::operator::opened::Hooks {
+            snapshot_state: |function, context| function$(.$field)?.snapshot_state(context),
+            completed: |function, id| function$(.$field)?.notify_checkpoint_complete(id),
+            aborted: |function, id| function$(.$field)?.notify_checkpoint_aborted(id),
+        }
+    };
+}
+pub(crate) use hooks;
 
 /// Where a function may register state in `open`: what its calls can use.
 #[derive(Default)]
@@ -58,7 +81,7 @@ impl<F> Opened<F> {
         open: impl FnOnce(&mut F, &mut RuntimeContext<'_>) -> Result<()>,
         close: fn(&mut F) -> Result<()>,
     ) -> Result<Self> {
-        let mut opened = Opened { function, close, stage: stage.clone(), node };
+        let mut opened = Opened { function, close, hooks: None, stage: stage.clone(), node };
         let mut context = RuntimeContext::new(stage, node, states);
         let call = UserCall::begin(stage, node);
         let result = open(&mut opened.function, &mut context);
@@ -70,6 +93,33 @@ impl<F> Opened<F> {
                 Err(OPEN_FAILED.into())
             }
         }
+    }
+
+    /// The same, with what checkpoints call.
+    pub(crate) fn with_hooks(mut self, hooks: Hooks<F>) -> Self {
+        self.hooks = Some(hooks);
+        self
+    }
+
+    /// Lets the function bring its state up to date for a checkpoint; false if the job has failed.
+    pub(crate) fn snapshot_state(
+        &mut self,
+        checkpoint: CheckpointId,
+        states: &mut OperatorStateStore,
+    ) -> bool {
+        let Some(Hooks { snapshot_state, .. }) = self.hooks else { return true };
+        let mut context = SnapshotContext { checkpoint, states };
+        self.call(|function| snapshot_state(function, &mut context)).is_some()
+    }
+
+    /// Tells the function what became of a checkpoint.
+    pub(crate) fn notify(&mut self, notice: Notice) {
+        let Some(Hooks { completed, aborted, .. }) = self.hooks else { return };
+        self.call(|function| match notice {
+            Notice::Completed(id) => completed(function, id),
+            Notice::Aborted(id) => aborted(function, id),
+            Notice::Released(_) => Ok(()),
+        });
     }
 
     /// The function, for a call of user code; `None` after a failure of the task. The caller ends the call.

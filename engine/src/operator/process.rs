@@ -25,11 +25,12 @@ impl<P: ProcessFunction, D: Push<P::Out>> Push<P::In> for Process<P, D> {
     }
 
     fn control(&mut self, control: Control) {
-        self.services.control(control);
+        self.services.control(&mut self.function, control);
         self.next.control(control);
     }
 
     fn drive(&mut self, dry: bool) -> Flow {
+        self.services.notify(&mut self.function);
         self.services.sides.join(self.next.drive(dry), dry)
     }
 }

@@ -1,6 +1,7 @@
 //! Operators alone: built in as many subtasks as a test likes, from a checkpoint or anew, and fed by hand.
 
 use crate::checkpoint::snapshot::{RestoredPiece, RestoredState, TaskSnapshot};
+use crate::config::CheckpointMode;
 use crate::exchange::channel::ChannelOptions;
 use crate::exchange::wiring::{LocalLinks, Wiring};
 use crate::graph::{NodeId, OperatorId};
@@ -42,7 +43,7 @@ pub(crate) fn context(
         auto_watermark_interval_ms: 0,
         alignment: AlignmentGroups::default(),
         operator_ids: vec![OperatorId(1)],
-        checkpoints: Some(crate::config::CheckpointMode::ExactlyOnce),
+        checkpoints: Some(CheckpointMode::ExactlyOnce),
         restored,
     };
     let task = TaskContext::new(core.clone());

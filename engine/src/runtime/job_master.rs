@@ -614,18 +614,19 @@ impl JobMaster {
 
 impl JobMaster {
     /// Removes checkpoints that nobody will go on from, and lets go of the directory.
+    ///
+    /// The last one of a job that has finished stays: should the process die before anybody knows of the end, the next one goes
+    /// on from there, and ends at once, instead of doing all once more.
     fn drop_checkpoints(&mut self) {
         let Some(checkpoints) = self.checkpoints.take() else { return };
-        let is_stopped = self.stop_until_ns.is_some();
-        let are_needless = match self.state.status() {
-            JobStatus::Finished => !is_stopped,
-            JobStatus::Canceled => {
-                !self.engine_gone && checkpoints.settings().on_cancel == OnCancel::Delete
+        match self.state.status() {
+            JobStatus::Finished => checkpoints.keep_last(),
+            JobStatus::Canceled
+                if !self.engine_gone && checkpoints.settings().on_cancel == OnCancel::Delete =>
+            {
+                checkpoints.remove_all();
             }
-            _ => false,
-        };
-        if are_needless {
-            checkpoints.remove_all();
+            _ => {}
         }
     }
 }

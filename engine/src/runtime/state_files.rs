@@ -39,12 +39,12 @@ use thalweg_state::{
 };
 
 /// Where files are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum FilesPlace {
     /// On the machine; threads write them.
     Local,
-    /// In memory; whoever drives the job's cores writes them, so that a run can be repeated.
-    Simulated,
+    /// On a simulated disk; whoever drives the job's cores writes them, so that a run can be repeated.
+    Simulated(Arc<dyn Storage>),
 }
 
 /// Keyed state in the directory of a job's checkpoints.
@@ -116,13 +116,10 @@ impl StateFiles {
         }
         let parent = configuration.state_directory().map_or_else(std::env::temp_dir, PathBuf::from);
         let path = parent.join(format!("thalweg-state-{}-{}", std::process::id(), job.0));
-        let storage: Arc<dyn Storage> = match place {
-            FilesPlace::Local => local_storage(&path),
-            FilesPlace::Simulated => Arc::new(MemoryStorage::new()),
-        };
+        let storage = storage_of(&place, &path);
         let root = Some(StateRoot::open(&path, storage.clone())?);
         let directory = Directory::OfJob { root, storage, path };
-        let (spawner, is_full) = (spawner_at(place), false);
+        let (spawner, is_full) = (spawner_at(&place), false);
         Ok(Some(Arc::new(StateFiles { directory, spawner, operator_budget_bytes, is_full })))
     }
 
@@ -143,7 +140,7 @@ impl StateFiles {
         }
         Ok(Some(Arc::new(StateFiles {
             directory: Directory::OfCheckpoints(state),
-            spawner: spawner_at(place),
+            spawner: spawner_at(&place),
             operator_budget_bytes: operator_budget_bytes(configuration, keyed_operators),
             is_full: configuration.state_backend() == StateBackend::Memory,
         })))
@@ -209,10 +206,10 @@ impl Drop for StateFiles {
 }
 
 /// The storage of files in a place, those that are given up waiting in `directory` to be used again.
-pub(crate) fn storage_of(place: FilesPlace, directory: &Path) -> Arc<dyn Storage> {
+pub(crate) fn storage_of(place: &FilesPlace, directory: &Path) -> Arc<dyn Storage> {
     match place {
         FilesPlace::Local => local_storage(directory),
-        FilesPlace::Simulated => Arc::new(MemoryStorage::new()),
+        FilesPlace::Simulated(storage) => storage.clone(),
     }
 }
 
@@ -266,10 +263,10 @@ fn operator_budget_bytes(configuration: &Configuration, keyed_operators: usize) 
     slot_memory_bytes?.checked_div(keyed_operators as u64)
 }
 
-fn spawner_at(place: FilesPlace) -> Option<RuntimeThreads> {
+fn spawner_at(place: &FilesPlace) -> Option<RuntimeThreads> {
     match place {
         FilesPlace::Local => Some(RuntimeThreads),
-        FilesPlace::Simulated => None,
+        FilesPlace::Simulated(_) => None,
     }
 }
 

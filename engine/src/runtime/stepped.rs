@@ -30,6 +30,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use thalweg_io::storage::Storage;
 
 use super::core_loop_link::CoreLink;
 use super::dispatcher::{ControlSender, Dispatcher, Lifetime};
@@ -47,10 +48,10 @@ use crate::sync::thread;
 use crate::time::{Clock, SystemClock};
 
 /// Who runs the cores.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Stepping {
-    /// The calling thread, by a seed; on this many cores, or one for each slot.
-    Seeded { seed: u64, cores: Option<usize> },
+    /// The calling thread, by a seed; on this many cores, or one for each slot. Files are on the simulated disk.
+    Seeded { seed: u64, cores: Option<usize>, disk: Arc<dyn Storage> },
     /// Threads of their own.
     Shell(ShellKind),
 }
@@ -88,24 +89,24 @@ impl SteppedJob {
     ) -> Result<Self, Error> {
         let state = JobState::new(&submission);
         match stepping {
-            Stepping::Seeded { seed, cores } => {
-                Self::launch_seeded(submission, state, (seed, cores), &clock)
+            Stepping::Seeded { seed, cores, disk } => {
+                let files = FilesPlace::Simulated(disk);
+                Self::launch_seeded((submission, state), (seed, cores), files, &clock)
             }
             Stepping::Shell(shell) => Self::launch_threads(submission, state, shell, clock),
         }
     }
 
     fn launch_seeded(
-        submission: Submission,
-        state: Arc<JobState>,
+        (submission, state): (Submission, Arc<JobState>),
         (seed, cores): (u64, Option<usize>),
+        files: FilesPlace,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let configuration = &submission.configuration;
         let slots = configuration.slots().unwrap_or_else(|| submission.demand().slot_count());
         let core_count = cores.unwrap_or(slots).clamp(1, slots.max(1));
         let numbers = (0..core_count).collect();
-        let files = FilesPlace::Simulated;
         let options =
             TaskManagerOptions { files, ..TaskManagerOptions::new(configuration, numbers, slots) };
         let cores = SeededCores::new(core_count, seed, clock);
@@ -156,6 +157,17 @@ impl SteppedJob {
 
     pub(crate) fn state(&self) -> &Arc<JobState> {
         &self.state
+    }
+
+    /// Lets a number of turns happen, in the order of the seed. False if nobody has had anything to do.
+    ///
+    /// # Panics
+    /// On shells with threads, which take no turns.
+    pub(crate) fn take_turns(&mut self, count: usize) -> bool {
+        match &mut self.runner {
+            Runner::Seeded { cores, dispatcher } => cores.take_turns(count, dispatcher),
+            Runner::Threads { .. } => panic!("cores with threads take their turns by themselves"),
+        }
     }
 
     /// Lets everything happen that can happen before an input or the clock brings something new.
@@ -274,11 +286,17 @@ mod tests {
     use crate::graph::JobStatus;
     use crate::time::ManualClock;
 
-    const ALL: [Stepping; 3] = [
-        Stepping::Seeded { seed: 3, cores: None },
-        Stepping::Shell(ShellKind::Threads),
-        Stepping::Shell(ShellKind::Auto),
-    ];
+    fn all() -> [Stepping; 3] {
+        [
+            Stepping::Seeded { seed: 3, cores: None, disk: disk() },
+            Stepping::Shell(ShellKind::Threads),
+            Stepping::Shell(ShellKind::Auto),
+        ]
+    }
+
+    fn disk() -> Arc<dyn Storage> {
+        Arc::new(thalweg_io::storage::MemoryStorage::new())
+    }
 
     fn launch(stepping: Stepping, write: impl FnOnce(&StreamExecutionEnvironment)) -> SteppedJob {
         let env = StreamExecutionEnvironment::new();
@@ -290,9 +308,9 @@ mod tests {
 
     #[test]
     fn a_bounded_job_is_over_when_it_is_at_rest() {
-        for stepping in ALL {
+        for stepping in all() {
             let mut sums = None;
-            let mut job = launch(stepping, |env| {
+            let mut job = launch(stepping.clone(), |env| {
                 let numbers = env.from_sequence(1..=10_000).key_by(|n| n % 10);
                 let add = |sum: &mut i64, n| {
                     *sum += n;
@@ -309,8 +327,8 @@ mod tests {
 
     #[test]
     fn a_job_without_rest_is_given_up_and_can_be_dropped() {
-        for stepping in ALL {
-            let mut job = launch(stepping, |env| {
+        for stepping in all() {
+            let mut job = launch(stepping.clone(), |env| {
                 env.from_iter(0_u64..).for_each(|_| {});
             });
             let mut questions = 0;
@@ -329,7 +347,7 @@ mod tests {
     fn cores_of_a_seeded_job_are_as_many_as_asked_for_and_no_more_than_slots() {
         for (cores, expected) in [(None, 2), (Some(1), 1), (Some(2), 2), (Some(9), 2), (Some(0), 1)]
         {
-            let job = launch(Stepping::Seeded { seed: 0, cores }, |env| {
+            let job = launch(Stepping::Seeded { seed: 0, cores, disk: disk() }, |env| {
                 env.from_sequence(1..=2).for_each(|_| {});
             });
             let Runner::Seeded { cores, .. } = &job.runner else { unreachable!("it is seeded") };

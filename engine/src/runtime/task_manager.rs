@@ -114,7 +114,7 @@ impl TaskManager {
                 vacant.insert(lease(core)?);
             }
         }
-        Ok(Self { cores, slots, files: options.files })
+        Ok(Self { cores, slots, files: options.files.clone() })
     }
 
     /// Its cores, in order.
@@ -124,7 +124,7 @@ impl TaskManager {
 
     /// Where state goes that is not in memory.
     pub(crate) fn files(&self) -> FilesPlace {
-        self.files
+        self.files.clone()
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {

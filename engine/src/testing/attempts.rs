@@ -20,6 +20,7 @@ use crate::runtime::{
     TaskOrder,
 };
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thalweg_io::storage::{MemoryStorage, Storage};
@@ -45,20 +46,26 @@ impl<W: Fn(&StreamExecutionEnvironment)> Attempts<W> {
         backend: StateBackend,
         write: W,
     ) -> Self {
+        Self::at(Path::new("/checkpoints"), storage, parallelism, backend, write)
+    }
+
+    pub(crate) fn at(
+        directory: &Path,
+        storage: Arc<dyn Storage>,
+        parallelism: usize,
+        backend: StateBackend,
+        write: W,
+    ) -> Self {
         let mut configuration = ConfigurationBuilder::new();
         configuration.parallelism(parallelism).state_backend(backend);
-        let root = StateRoot::open("/checkpoints/state", storage).unwrap();
-        Attempts { write, configuration, root, place: FilesPlace::Simulated, retained: Vec::new() }
+        let root = StateRoot::open(directory.join("state"), storage.clone()).unwrap();
+        let place = FilesPlace::Simulated(storage);
+        Attempts { write, configuration, root, place, retained: Vec::new() }
     }
 
     /// Stores have threads, as in production.
     pub(crate) fn with_threads(mut self) -> Self {
         self.place = FilesPlace::Local;
-        self
-    }
-
-    pub(crate) fn configure(mut self, set: impl FnOnce(&mut ConfigurationBuilder)) -> Self {
-        set(&mut self.configuration);
         self
     }
 
@@ -85,6 +92,27 @@ impl<W: Fn(&StreamExecutionEnvironment)> Attempts<W> {
         restored: Option<&Arc<RestoredState>>,
         now_ms: i64,
     ) -> Result<Attempt, TaskFailure> {
+        let retained: Vec<_> = self.retained.iter().chain(restored).collect();
+        let stores = retained.iter().flat_map(|state| stores_of(state).unwrap()).collect();
+        self.try_begin_with(restored, now_ms, stores)
+    }
+
+    /// As [`try_begin`](Self::try_begin), where it is not known which stores the checkpoint needs: all stay.
+    pub(crate) fn try_begin_unchecked(
+        &self,
+        restored: &Arc<RestoredState>,
+    ) -> Result<Attempt, TaskFailure> {
+        let stores = self.root.stores().unwrap();
+        let stores = stores.into_iter().map(|summary| summary.store.into_string()).collect();
+        self.try_begin_with(Some(restored), 0, stores)
+    }
+
+    fn try_begin_with(
+        &self,
+        restored: Option<&Arc<RestoredState>>,
+        now_ms: i64,
+        stores: BTreeSet<String>,
+    ) -> Result<Attempt, TaskFailure> {
         let hub = Hub::new();
         let env =
             StreamExecutionEnvironment::with_configuration(self.configuration.build().unwrap());
@@ -103,7 +131,7 @@ impl<W: Fn(&StreamExecutionEnvironment)> Attempts<W> {
             declined: Vec::new(),
             sent: 0,
         };
-        let files = self.files(&submission, restored);
+        let files = self.files(&submission, restored, stores);
         self.build(&submission, files, restored, &mut attempt)?;
         attempt.settle();
         Ok(attempt)
@@ -113,17 +141,15 @@ impl<W: Fn(&StreamExecutionEnvironment)> Attempts<W> {
         &self,
         submission: &Submission,
         restored: Option<&Arc<RestoredState>>,
+        stores: BTreeSet<String>,
     ) -> Option<Arc<StateFiles>> {
-        let retained = self.retained.iter().chain(restored);
-        let state = CheckpointedState {
-            root: self.root.clone(),
-            retained: retained.clone().map(|state| state.checkpoint).collect(),
-            stores: retained.flat_map(|state| stores_of(state).unwrap()).collect::<BTreeSet<_>>(),
-        };
+        let retained = self.retained.iter().chain(restored).map(|state| state.checkpoint).collect();
+        let state = CheckpointedState { root: self.root.clone(), retained, stores };
         let nodes = submission.explain.stream_graph.nodes();
         let keyed_operators = nodes.iter().filter(|node| node.keyed).count();
         let configuration = &submission.configuration;
-        StateFiles::in_checkpoints(configuration, keyed_operators, state, self.place).unwrap()
+        StateFiles::in_checkpoints(configuration, keyed_operators, state, self.place.clone())
+            .unwrap()
     }
 
     fn build(
@@ -219,6 +245,13 @@ impl Attempt {
     pub(crate) fn order(&mut self, order: TaskOrder) {
         self.tasks.iter_mut().for_each(|task| task.order(order));
         self.settle();
+    }
+
+    /// Two orders, with nothing between them.
+    pub(crate) fn order_two(&mut self, first: TaskOrder, second: TaskOrder) {
+        self.tasks.iter_mut().for_each(|task| task.order(first));
+        self.tasks.iter_mut().for_each(|task| _ = task.run(1));
+        self.order(second);
     }
 
     /// A checkpoint of all tasks, completed.

@@ -18,6 +18,7 @@ use crate::time::{Clock, duration_ms};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use thalweg_io::storage::MemoryStorage;
 
 /// Runs a job step by step; see the [module](super).
 ///
@@ -422,7 +423,7 @@ impl TestDriverBuilder {
         hub.at_hand(|| write(&env));
         let submission = env.submission("test")?;
         let stepping = match shell {
-            None => Stepping::Seeded { seed, cores },
+            None => Stepping::Seeded { seed, cores, disk: Arc::new(MemoryStorage::new()) },
             Some(shell) => Stepping::Shell(shell),
         };
         let clock = Arc::new(StepClock::new());

@@ -54,6 +54,7 @@ mod harness;
 mod hub;
 mod input;
 mod output;
+pub mod sim;
 
 pub use driver::{TestDriver, TestDriverBuilder};
 pub use harness::{NoInput, OperatorHarness, OperatorHarnessBuilder};

@@ -23,6 +23,11 @@ use std::time::Duration;
 /// interval after the start, each next one an interval after the one before; a clock that jumps over several gives one
 /// tick. A clock that is set back delays nothing.
 ///
+/// Checkpoints keep what was said, the generators (largest timestamps) and for how long there has been silence, so that a
+/// restart makes no record late or on time; time in which the job was down does not count. Splits go on with their own
+/// generators wherever they are read. With other parallelism, what belongs to no split goes on from the subtask that was
+/// furthest behind. Own generators keep what [`snapshot_state`](WatermarkGenerator::snapshot_state) says.
+///
 /// # Examples
 /// ```
 /// use thalweg::prelude::*;

@@ -4,7 +4,9 @@
 //!    it and gets handles.
 //! 2. A context lends the store ([`OperatorContext`], and [`OperatorContextMut`] where it may be
 //!    changed); handles read and write through it.
-//! 3. When an operator's parallelism changes, its lists are dealt out ([`Redistribution`]); a
+//! 3. A checkpoint has [`OperatorStateStore::snapshot`] of each subtask, from which
+//!    [`OperatorStateStore::restored`] goes on.
+//! 4. When an operator's parallelism changes, its lists are dealt out ([`Redistribution`]); a
 //!    broadcast map is the same in every subtask and goes to all of them.
 //!
 //! **Invariants**
@@ -18,6 +20,7 @@ mod broadcast;
 mod context;
 mod list;
 mod ordered_table;
+mod snapshot;
 mod store;
 
 pub use broadcast::{BroadcastIter, BroadcastState};

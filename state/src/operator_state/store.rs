@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::ordered_table::OrderedTable;
+use super::snapshot::{Element, RestoredState, SnapshotWriter, changed, read_share};
 use super::{BroadcastState, OperatorListState};
 use crate::type_name::{HandleName, handle_names};
 use crate::{
@@ -38,7 +39,7 @@ pub enum OperatorStateKind {
 }
 
 impl OperatorStateKind {
-    fn suffix(self) -> &'static str {
+    pub(super) fn suffix(self) -> &'static str {
         match self {
             OperatorStateKind::List(Redistribution::Split) => " (split)",
             OperatorStateKind::List(Redistribution::Union) => " (union)",
@@ -83,6 +84,73 @@ struct Held {
     handle: TypeId,
     handle_name: HandleName,
     container: Box<dyn Any>,
+    /// Of the container's type.
+    archive: Archive,
+}
+
+/// Writes the elements of a container behind the state's description.
+type Archive = fn(&Held, &mut SnapshotWriter) -> Result<(), StateError>;
+
+/// What a container is made of, and how it is written.
+trait Container: Any + Sized {
+    /// A container of these elements.
+    fn load(elements: &[Element]) -> Result<Self, StateError>;
+    /// Writes the state.
+    fn archive(&self, info: &OperatorStateInfo, out: &mut SnapshotWriter)
+    -> Result<(), StateError>;
+}
+
+impl<V: StateValue> Container for Vec<V> {
+    fn load(elements: &[Element]) -> Result<Self, StateError> {
+        elements.iter().map(|(_, value)| V::from_archived(value)).collect()
+    }
+
+    fn archive(
+        &self,
+        info: &OperatorStateInfo,
+        out: &mut SnapshotWriter,
+    ) -> Result<(), StateError> {
+        info.begin(self.len(), out);
+        self.iter().try_for_each(|value| {
+            out.part(&value.to_archived()?);
+            Ok(())
+        })
+    }
+}
+
+impl<K: Key, V: StateValue> Container for OrderedTable<K, V> {
+    fn load(elements: &[Element]) -> Result<Self, StateError> {
+        let mut table = OrderedTable::default();
+        for (key, value) in elements {
+            drop(table.insert(K::from_archived(key)?, V::from_archived(value)?));
+        }
+        Ok(table)
+    }
+
+    fn archive(
+        &self,
+        info: &OperatorStateInfo,
+        out: &mut SnapshotWriter,
+    ) -> Result<(), StateError> {
+        info.begin(self.len(), out);
+        self.slots().flatten().try_for_each(|(key, value)| {
+            out.part(&key.to_archived()?);
+            out.part(&value.to_archived()?);
+            Ok(())
+        })
+    }
+}
+
+impl OperatorStateInfo {
+    fn begin(&self, element_count: usize, out: &mut SnapshotWriter) {
+        let OperatorStateInfo { name, kind, schema } = self;
+        out.state((*kind, schema.fingerprint().0), (name, schema.text()), element_count);
+    }
+}
+
+fn archive<C: Container>(held: &Held, out: &mut SnapshotWriter) -> Result<(), StateError> {
+    let container = held.container.downcast_ref::<C>();
+    container.expect("it is of the type that it was made with").archive(&held.info, out)
 }
 
 /// The operator state of one operator in one subtask.
@@ -113,6 +181,9 @@ struct Held {
 pub struct OperatorStateStore {
     identity: Arc<Identity>,
     states: Vec<Held>,
+    /// Of the checkpoint, and not registered yet.
+    restored: Vec<RestoredState>,
+    is_restored: bool,
 }
 
 impl OperatorStateStore {
@@ -121,7 +192,74 @@ impl OperatorStateStore {
         OperatorStateStore {
             identity: Arc::new(Identity { operator: operator.into() }),
             states: Vec::new(),
+            restored: Vec::new(),
+            is_restored: false,
         }
+    }
+
+    /// The store of a subtask, of as many as say `parallelism`, with what it takes of the
+    /// [snapshots](Self::snapshot) of all subtasks that there were, in order; without snapshots it is
+    /// [`new`](Self::new). States come back when they are registered. Of a list of
+    /// [`Redistribution::Split`] a subtask takes its own elements if there are as many as before, and
+    /// otherwise a stretch of all; of one of [`Redistribution::Union`] it takes all, also if nothing has
+    /// changed; and of a broadcast map its own entries, or those of another.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::MalformedOperatorState`]; [`StateError::OperatorStateChanged`] if the subtasks had
+    /// one name for different states.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such subtask.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use thalweg_state::{ListStateDescriptor, OperatorStateStore, Redistribution};
+    /// # fn main() -> Result<(), thalweg_state::StateError> {
+    /// let buffered = ListStateDescriptor::<u64>::new("buffered");
+    /// let mut states = OperatorStateStore::new("sink");
+    /// let list = states.register_list(&buffered, Redistribution::Split)?;
+    /// list.add_all(&mut states, [1, 2, 3])?;
+    /// let snapshot = states.snapshot()?;
+    ///
+    /// let mut states = OperatorStateStore::restored("sink", &[&snapshot], 1, 2)?;
+    /// let list = states.register_list(&buffered, Redistribution::Split)?;
+    /// assert_eq!(list.get(&states)?, [3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn restored(
+        operator: &str,
+        snapshots: &[&[u8]],
+        subtask: usize,
+        parallelism: usize,
+    ) -> Result<Self, StateError> {
+        assert!(
+            subtask < parallelism,
+            "there are {parallelism} subtasks, and no subtask {subtask}"
+        );
+        let restored = read_share(operator, snapshots, (subtask, parallelism))?;
+        let is_restored = !snapshots.is_empty();
+        Ok(OperatorStateStore { restored, is_restored, ..OperatorStateStore::new(operator) })
+    }
+
+    /// Whether it was made of snapshots.
+    pub fn is_restored(&self) -> bool {
+        self.is_restored
+    }
+
+    /// All states as bytes, for [`restored`](Self::restored).
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Archive`] when rkyv refuses a value.
+    pub fn snapshot(&self) -> Result<Vec<u8>, StateError> {
+        let mut out = SnapshotWriter::new(self.states.len() + self.restored.len());
+        self.states.iter().try_for_each(|held| (held.archive)(held, &mut out))?;
+        self.restored.iter().for_each(|state| out.restored(state));
+        Ok(out.finish())
     }
 
     /// Registers a list of the operator.
@@ -129,7 +267,7 @@ impl OperatorStateStore {
     /// # Errors
     ///
     /// A [`StateError`] if the name is empty or taken by a state of another kind, type or
-    /// redistribution, or if the descriptor has a TTL.
+    /// redistribution, also in the checkpoint, or if the descriptor has a TTL.
     pub fn register_list<V: StateValue>(
         &mut self,
         descriptor: &ListStateDescriptor<V>,
@@ -138,7 +276,7 @@ impl OperatorStateStore {
         let kind = OperatorStateKind::List(redistribution);
         let described = || describe("OperatorListState", &[V::describe]);
         let request = (descriptor.name(), descriptor.ttl(), kind);
-        let slot = self.register(request, described, Vec::<V>::new)?;
+        let slot = self.register::<Vec<V>, _>(request, described)?;
         Ok(OperatorListState::new(slot))
     }
 
@@ -154,7 +292,7 @@ impl OperatorStateStore {
         let described =
             || describe("BroadcastState", &[<K as crate::Schema>::describe, V::describe]);
         let request = (descriptor.name(), descriptor.ttl(), OperatorStateKind::Broadcast);
-        let slot = self.register(request, described, OrderedTable::<K, V>::default)?;
+        let slot = self.register::<OrderedTable<K, V>, _>(request, described)?;
         Ok(BroadcastState::new(slot))
     }
 
@@ -168,11 +306,10 @@ impl OperatorStateStore {
         self.states.iter().map(|held| &held.info)
     }
 
-    fn register<C: 'static, H: 'static>(
+    fn register<C: Container, H: 'static>(
         &mut self,
         (name, ttl, kind): (&str, Option<StateTtl>, OperatorStateKind),
         describe: impl FnOnce() -> SchemaDescription,
-        make: impl FnOnce() -> C,
     ) -> Result<OperatorSlot<C, H>, StateError> {
         let handle_name = HandleName::of::<H>();
         self.check::<H>(name, ttl)?;
@@ -180,8 +317,9 @@ impl OperatorStateStore {
             Some(index) => index,
             None => {
                 let info = OperatorStateInfo { name: name.into(), kind, schema: describe() };
-                let (handle, container) = (TypeId::of::<H>(), Box::new(make()));
-                self.states.push(Held { info, handle, handle_name, container });
+                let (handle, container) = (TypeId::of::<H>(), self.take_restored::<C>(&info)?);
+                let archive = archive::<C>;
+                self.states.push(Held { info, handle, handle_name, container, archive });
                 self.states.len() - 1
             }
         };
@@ -191,6 +329,24 @@ impl OperatorStateStore {
         }
         let origin = Origin { state: name.into(), identity: self.identity.clone() };
         Ok(OperatorSlot { index, origin: Some(Arc::new(origin)), types: PhantomData })
+    }
+
+    /// What the checkpoint has of a state.
+    fn take_restored<C: Container>(
+        &mut self,
+        info: &OperatorStateInfo,
+    ) -> Result<Box<dyn Any>, StateError> {
+        let Some(at) = self.restored.iter().position(|state| state.name == info.name) else {
+            return Ok(Box::new(C::load(&[])?));
+        };
+        let (state, fingerprint) = (&self.restored[at], info.schema.fingerprint().0);
+        if state.kind != info.kind || state.fingerprint != fingerprint {
+            let found = (info.kind, info.schema.text(), fingerprint);
+            return Err(changed(self.operator(), state, found));
+        }
+        let container = C::load(&state.elements)?;
+        self.restored.remove(at);
+        Ok(Box::new(container))
     }
 
     fn check<H>(&self, name: &str, ttl: Option<StateTtl>) -> Result<(), StateError> {

@@ -130,3 +130,127 @@ fn handles_cross_threads() {
     check::<BroadcastState<String, u64>>();
     check::<OperatorListState<String>>();
 }
+
+fn list() -> ListStateDescriptor<String> {
+    ListStateDescriptor::new("list")
+}
+
+/// The lists of so many subtasks, and what they have as snapshots: subtask `s` has elements `s.0`, `s.1`, ..
+fn lists(counts: &[usize], redistribution: Redistribution) -> (Vec<Vec<String>>, Vec<Vec<u8>>) {
+    let of_subtask = |(subtask, count): (usize, &usize)| {
+        let mut states = OperatorStateStore::new("op");
+        let state = states.register_list(&list(), redistribution).unwrap();
+        let values: Vec<_> = (0..*count).map(|n| format!("{subtask}.{n}")).collect();
+        state.add_all(&mut states, values.clone()).unwrap();
+        (values, states.snapshot().unwrap())
+    };
+    counts.iter().enumerate().map(of_subtask).unzip()
+}
+
+fn restored(snapshots: &[Vec<u8>], subtask: usize, parallelism: usize) -> OperatorStateStore {
+    let snapshots: Vec<_> = snapshots.iter().map(Vec::as_slice).collect();
+    OperatorStateStore::restored("op", &snapshots, subtask, parallelism).unwrap()
+}
+
+#[test]
+fn lists_are_dealt_out() {
+    for counts in [&[3, 0, 5][..], &[1], &[0, 0], &[7, 7, 7, 7], &[2, 1]] {
+        for redistribution in [Redistribution::Split, Redistribution::Union] {
+            let (values, snapshots) = lists(counts, redistribution);
+            let all = values.concat();
+            for parallelism in 1..9 {
+                let mut shares = Vec::new();
+                for subtask in 0..parallelism {
+                    let mut states = restored(&snapshots, subtask, parallelism);
+                    assert!(states.is_restored());
+                    let state = states.register_list(&list(), redistribution).unwrap();
+                    shares.push(state.get(&states).unwrap());
+                }
+                match redistribution {
+                    Redistribution::Union => assert!(shares.iter().all(|share| *share == all)),
+                    Redistribution::Split if parallelism == counts.len() => {
+                        assert_eq!(shares, values);
+                    }
+                    Redistribution::Split => {
+                        assert_eq!(shares.concat(), all);
+                        let lengths = || shares.iter().map(Vec::len);
+                        assert!(lengths().max().unwrap() - lengths().min().unwrap() <= 1);
+                        assert!(lengths().is_sorted_by(|one, next| one >= next));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn broadcast_maps_keep_their_order_and_go_to_everybody() {
+    let mut states = OperatorStateStore::new("op");
+    let state = states.register_broadcast(&rules()).unwrap();
+    for (key, value) in [(7, 1), (3, 2), (5, 3), (7, 4)] {
+        state.put(&mut states, key, value).unwrap();
+    }
+    state.remove(&mut states, &3).unwrap();
+    let snapshots = vec![states.snapshot().unwrap(); 2];
+    for (subtask, parallelism) in [(0, 1), (0, 2), (1, 2), (4, 5)] {
+        let mut states = restored(&snapshots, subtask, parallelism);
+        let state = states.register_broadcast(&rules()).unwrap();
+        assert_eq!(state.entries(&states).unwrap(), [(7, 4), (5, 3)]);
+    }
+}
+
+#[test]
+fn what_is_not_registered_stays_in_checkpoints() {
+    let (_, snapshots) = lists(&[2], Redistribution::Split);
+    let mut states = restored(&snapshots, 0, 1);
+    let rules = states.register_broadcast(&rules()).unwrap();
+    rules.put(&mut states, 1, 2).unwrap();
+    let mut states = restored(&[states.snapshot().unwrap()], 0, 1);
+    let state = states.register_list(&list(), Redistribution::Split).unwrap();
+    assert_eq!(state.get(&states).unwrap(), ["0.0", "0.1"]);
+    assert!(!OperatorStateStore::restored("op", &[], 0, 1).unwrap().is_restored());
+}
+
+#[test]
+fn changed_states_are_refused() {
+    let (_, snapshots) = lists(&[2], Redistribution::Split);
+    let mut states = restored(&snapshots, 0, 1);
+    let other = ListStateDescriptor::<u64>::new("list");
+    let error = states.register_list(&other, Redistribution::Split).unwrap_err();
+    let written = "OperatorListState<String> (split) (fingerprint ";
+    let text = error.to_string();
+    assert!(text.starts_with("state 'list' of operator 'op' was written as "), "{text}");
+    assert!(text.contains(written) && text.contains("OperatorListState<u64> (split)"), "{text}");
+    let error = states.register_list(&list(), Redistribution::Union).unwrap_err();
+    assert!(error.to_string().contains("OperatorListState<String> (union)"), "{error}");
+    // A refused one is not lost.
+    let state = states.register_list(&list(), Redistribution::Split).unwrap();
+    assert_eq!(state.len(&states).unwrap(), 2);
+}
+
+#[test]
+fn damaged_snapshots_are_errors() {
+    let mut states = OperatorStateStore::new("op");
+    let rules = states.register_broadcast(&rules()).unwrap();
+    rules.put(&mut states, 1, 2).unwrap();
+    let state = states.register_list(&list(), Redistribution::Union).unwrap();
+    state.add(&mut states, "text".to_owned()).unwrap();
+    let snapshot = states.snapshot().unwrap();
+    for length in 0..snapshot.len() {
+        let cut = OperatorStateStore::restored("op", &[&snapshot[..length]], 0, 1);
+        assert!(matches!(cut, Err(StateError::MalformedOperatorState { .. })), "{length}");
+    }
+    for at in 0..snapshot.len() {
+        for mask in [1, 0x80, 0xFF] {
+            let mut damaged = snapshot.clone();
+            damaged[at] ^= mask;
+            // Names and values may be others; nothing may panic, nor take memory for what is not there.
+            if let Ok(mut states) = OperatorStateStore::restored("op", &[&damaged], 0, 1) {
+                let _ = states.register_list(&list(), Redistribution::Union);
+            }
+        }
+    }
+    let newer = [&[2], &snapshot[1..]].concat();
+    let error = OperatorStateStore::restored("op", &[&newer], 0, 1).unwrap_err();
+    assert!(error.to_string().contains("expected version 1 at byte 1, found version 2"), "{error}");
+}

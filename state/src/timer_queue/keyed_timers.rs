@@ -117,8 +117,8 @@ impl KeyedTimers {
     ) -> Result<Self, StateError> {
         let mut queues = <[TimerQueue; TimeDomain::COUNT]>::default();
         let mut table = Box::new(TimerTable::new(store, states));
-        table.restore(rows, |domain, timer| {
-            queues[domain as usize].register_with(timer, || ARCHIVED)
+        table.restore(rows, |domain, timer, number| {
+            queues[domain as usize].register_as(timer, number, |_| ARCHIVED)
         })?;
         Ok(KeyedTimers { queues, table: Some(table) })
     }
@@ -135,7 +135,7 @@ impl KeyedTimers {
         let (timer, queue) = (Timer { timestamp_ms, row }, &mut self.queues[domain as usize]);
         let is_new = match &mut self.table {
             None => queue.register(timer),
-            Some(table) => queue.register_with(timer, || table.add_born(domain, timer)),
+            Some(table) => queue.register_with(timer, |timer| table.add_born(domain, timer)),
         };
         if is_new {
             cursor.pin();

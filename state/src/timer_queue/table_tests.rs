@@ -1,7 +1,7 @@
 //! Timers that are archived epoch by epoch and restored at random points, against an ordered set.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use super::TimeDomain::{self, EventTime, ProcessingTime};
@@ -27,8 +27,8 @@ fn table(tier: &Rc<RefCell<MemoryTier>>, epoch: Epoch) -> TableStore {
     TableStore::new(TableId(2), PartitionLayout::new(GROUPS, 128), epoch, tier.clone())
 }
 
-/// Domain, timestamp, key.
-type Model = BTreeSet<(TimeDomain, i64, String)>;
+/// Domain, timestamp, key; and which registration it was.
+type Model = BTreeMap<(TimeDomain, i64, String), u64>;
 
 struct Fixture {
     rows: RowStore<String>,
@@ -38,6 +38,7 @@ struct Fixture {
     snapshots: VecDeque<(Epoch, Model, i64)>,
     tier: Rc<RefCell<MemoryTier>>,
     now_ms: i64,
+    registered: u64,
     fired: u64,
 }
 
@@ -51,6 +52,7 @@ impl Fixture {
             snapshots: VecDeque::from([(Epoch(0), Model::new(), -1_000)]),
             tier,
             now_ms: -1_000,
+            registered: 0,
             fired: 0,
         }
     }
@@ -75,13 +77,16 @@ impl Fixture {
         let key = format!("key {}", random.below(keys));
         let (mut cursor, _) = self.rows.enter(key.key_hash(), &key).unwrap();
         let is_new = self.timers.register(domain, at_ms, &mut cursor);
-        assert_eq!(is_new, self.model.insert((domain, at_ms, key)));
+        self.registered += 1;
+        let number = self.registered;
+        assert_eq!(is_new, *self.model.entry((domain, at_ms, key)).or_insert(number) == number);
     }
 
     /// Deletes one that is there, and tries one that is not.
     fn delete(&mut self, random: &mut SplitMix64) {
         let from = (EventTime, self.now_ms + random.below(50) as i64, String::new());
-        let Some(timer) = self.model.range(from..).next().cloned() else { return };
+        let Some((timer, _)) = self.model.range(from..).next() else { return };
+        let timer = timer.clone();
         self.model.remove(&timer);
         for expected in [true, false] {
             let (mut cursor, _) = self.rows.enter(timer.2.key_hash(), &timer.2).unwrap();
@@ -96,13 +101,13 @@ impl Fixture {
         while let Some(due) = self.timers.pop_due(domain, self.now_ms) {
             fired.push((domain, due.timestamp_ms(), self.release(due)));
         }
-        assert!(fired.is_sorted_by_key(|timer| timer.1));
-        fired.sort_unstable();
-        let is_due =
-            |timer: &(TimeDomain, i64, String)| timer.0 == domain && timer.1 <= self.now_ms;
-        let expected: Vec<_> = self.model.iter().filter(|timer| is_due(timer)).cloned().collect();
-        assert_eq!(fired, expected);
-        self.model.retain(|timer| !is_due(timer));
+        let now_ms = self.now_ms;
+        let is_due = |timer: &(TimeDomain, i64, String)| timer.0 == domain && timer.1 <= now_ms;
+        let expected = self.model.extract_if(.., |timer, _| is_due(timer));
+        let mut expected: Vec<_> = expected.collect();
+        expected.sort_by_key(|((_, at_ms, _), number)| (*at_ms, *number));
+        let expected: Vec<_> = expected.into_iter().map(|(timer, _)| timer).collect();
+        assert_eq!(fired, expected, "in the order of registration");
         self.fired += fired.len() as u64;
     }
 
@@ -143,7 +148,7 @@ impl Fixture {
     /// Called where nothing waits to be written.
     fn check(&self) {
         assert_eq!(self.timers.len(EventTime) + self.timers.len(ProcessingTime), self.model.len());
-        let keys: BTreeSet<_> = self.model.iter().map(|timer| &timer.2).collect();
+        let keys: BTreeSet<_> = self.model.keys().map(|timer| &timer.2).collect();
         assert_eq!(self.rows.len(), keys.len(), "rows are there for timers alone");
     }
 }
@@ -182,7 +187,7 @@ impl Tier for Recorder {
         while !rest.is_empty() {
             self.0.extend(decode_row(&mut rest).unwrap().records().map(|record| {
                 let position = u64::from_be_bytes(record.sub.try_into().unwrap());
-                assert!(record.value.is_empty() && record.expires_at_ms.is_none());
+                assert!(record.value.len() < 8 && record.expires_at_ms.is_none());
                 (record.state, record.kind, (position ^ 1 << 63) as i64)
             }));
         }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::test_random::SplitMix64;
 
@@ -12,14 +14,14 @@ fn drain(queue: &mut TimerQueue, up_to_ms: i64) -> Vec<(i64, u32)> {
 }
 
 #[test]
-fn pops_in_order_of_time_then_row() {
+fn pops_in_order_of_time_then_registration() {
     let mut queue = TimerQueue::new();
     for (at, row) in [(5, 2), (5, 1), (-3, 9), (1_000_000, 0), (64, 7), (63, 7)] {
         assert!(queue.register(timer(at, row)));
     }
     assert!(!queue.register(timer(5, 1)));
     assert_eq!(queue.len(), 6);
-    assert_eq!(drain(&mut queue, 63), [(-3, 9), (5, 1), (5, 2), (63, 7)]);
+    assert_eq!(drain(&mut queue, 63), [(-3, 9), (5, 2), (5, 1), (63, 7)]);
     assert_eq!(queue.next_ms(), Some(64));
     assert_eq!(drain(&mut queue, i64::MAX), [(64, 7), (1_000_000, 0)]);
     assert_eq!(queue.next_ms(), None);
@@ -49,7 +51,7 @@ fn timers_registered_while_popping_come_up_in_order() {
     assert!(queue.register(timer(100, 2)), "the timer just popped");
     assert!(queue.register(timer(40, 9)), "before it");
     assert!(!queue.register(timer(100, 4)), "still registered");
-    assert_eq!(drain(&mut queue, 100), [(40, 9), (100, 2), (100, 4), (100, 5), (100, 6)]);
+    assert_eq!(drain(&mut queue, 100), [(40, 9), (100, 4), (100, 6), (100, 5), (100, 2)]);
 }
 
 #[test]
@@ -81,28 +83,60 @@ fn stale_entries_are_bounded() {
     assert_eq!(drain(&mut queue, i64::MAX), [(3, 3)]);
 }
 
-/// Random operations against a BTreeSet; the range of timestamps sets how many levels are in use.
+/// A queue that goes on after so many registrations that the lower bits overflow soon.
+fn before_overflow() -> TimerQueue {
+    TimerQueue { registered_count: (5 << 32) - 500, ..TimerQueue::new() }
+}
+
+#[test]
+fn ties_keep_their_order_where_the_lower_bits_overflow() {
+    let mut queue = before_overflow();
+    let rows: Vec<u32> = (0..1_000).map(|n| n * 7 % 1_000).collect();
+    rows.iter().for_each(|row| assert!(queue.register(timer(50, *row))));
+    assert_eq!(queue.pop_due(50), Some(timer(50, 0)));
+    rows.iter().skip(1).for_each(|row| assert!(queue.delete(timer(50, *row))));
+    // From now on the time is before what the wheel holds.
+    queue.registered_count = (6 << 32) - 500;
+    rows.iter().for_each(|row| assert!(queue.register(timer(50, *row))));
+    let expected: Vec<_> = rows.iter().map(|row| (50, *row)).collect();
+    assert_eq!(drain(&mut queue, 50), expected);
+}
+
+/// Random operations against a map; the range of timestamps sets how many levels are in use.
 fn check_model(seed: u64, range_ms: u64, start_ms: i64) {
     let mut random = SplitMix64::new(seed);
-    let (mut queue, mut model) = (TimerQueue::new(), BTreeSet::new());
+    let (mut queue, mut model) = (before_overflow(), BTreeMap::<Timer, u64>::new());
+    let first_of = |model: &BTreeMap<Timer, u64>| {
+        let first = model.iter().min_by_key(|(timer, number)| (timer.timestamp_ms, **number));
+        first.map(|(timer, _)| *timer)
+    };
     let mut now_ms = start_ms;
-    for step in 0..40_000 {
+    for step in 0..20_000_u64 {
         let at = now_ms.wrapping_add((random.below(range_ms) as i64) - (range_ms / 8) as i64);
         let timer = timer(at, random.below(4) as u32);
         match random.below(8) {
-            0..4 => assert_eq!(queue.register(timer), model.insert(timer), "seed {seed} {step}"),
-            4 => assert_eq!(queue.delete(timer), model.remove(&timer), "seed {seed} {step}"),
-            5 if let Some(first) = model.first().copied() => {
-                assert!(queue.delete(first) && model.remove(&first), "seed {seed} {step}");
+            0..4 => {
+                let is_new = *model.entry(timer).or_insert(step) == step;
+                assert_eq!(queue.register(timer), is_new, "seed {seed} {step}");
+            }
+            4 => {
+                let is_there = model.remove(&timer).is_some();
+                assert_eq!(queue.delete(timer), is_there, "seed {seed} {step}");
+            }
+            5 if let Some(first) = first_of(&model) => {
+                assert!(
+                    queue.delete(first) && model.remove(&first).is_some(),
+                    "seed {seed} {step}"
+                );
             }
             6 => {
-                let first = model.first().map(|timer| timer.timestamp_ms);
+                let first = first_of(&model).map(|timer| timer.timestamp_ms);
                 assert_eq!(queue.next_ms(), first, "seed {seed} step {step}");
             }
             _ => {
                 now_ms = now_ms.saturating_add(random.below(range_ms / 2 + 1) as i64);
                 for _ in 0..random.below(6) {
-                    let due = model.first().copied().filter(|first| first.timestamp_ms <= now_ms);
+                    let due = first_of(&model).filter(|first| first.timestamp_ms <= now_ms);
                     model.remove(&due.unwrap_or(timer_of_none()));
                     assert_eq!(queue.pop_due(now_ms), due, "seed {seed} step {step}");
                 }
@@ -110,9 +144,12 @@ fn check_model(seed: u64, range_ms: u64, start_ms: i64) {
         }
         assert_eq!(queue.len(), model.len(), "seed {seed} step {step}");
     }
-    assert_eq!(queue.iter().collect::<BTreeSet<_>>(), model);
+    assert_eq!(queue.iter().collect::<BTreeSet<_>>(), model.keys().copied().collect());
+    let mut expected: Vec<_> = model.into_iter().collect();
+    expected.sort_by_key(|(timer, number)| (timer.timestamp_ms, *number));
+    let expected: Vec<_> = expected.into_iter().map(|(timer, _)| timer).collect();
     let rest: Vec<_> = std::iter::from_fn(|| queue.pop_due(i64::MAX)).collect();
-    assert_eq!(rest, model.into_iter().collect::<Vec<_>>(), "seed {seed}");
+    assert_eq!(rest, expected, "seed {seed}");
 }
 
 /// A timer that no test registers.
@@ -121,7 +158,7 @@ fn timer_of_none() -> Timer {
 }
 
 #[test]
-fn behaves_like_an_ordered_set() {
+fn behaves_like_an_ordered_map() {
     for seed in 0..6 {
         check_model(seed, 8, 0);
         check_model(seed, 200, -500);

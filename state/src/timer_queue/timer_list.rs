@@ -3,7 +3,7 @@
 //! **Invariants**
 //! - All chunks but the last are full.
 
-use super::Timer;
+use super::Queued;
 
 /// Timers a chunk: 64 KiB.
 const CHUNK_TIMERS: usize = 4096;
@@ -12,7 +12,7 @@ const _: () = assert!(CHUNK_TIMERS.is_power_of_two());
 /// See the module docs.
 #[derive(Default)]
 pub(super) struct TimerList {
-    chunks: Vec<Vec<Timer>>,
+    chunks: Vec<Vec<Queued>>,
 }
 
 impl TimerList {
@@ -25,7 +25,7 @@ impl TimerList {
     }
 
     #[inline]
-    pub(super) fn push(&mut self, timer: Timer) {
+    pub(super) fn push(&mut self, timer: Queued) {
         match self.chunks.last_mut() {
             Some(last) if last.len() < CHUNK_TIMERS => last.push(timer),
             _ => self.push_chunk(timer),
@@ -35,7 +35,7 @@ impl TimerList {
     /// The first chunk grows, as most lists stay short.
     #[cold]
     #[inline(never)]
-    fn push_chunk(&mut self, timer: Timer) {
+    fn push_chunk(&mut self, timer: Queued) {
         let capacity = if self.chunks.is_empty() { 16 } else { CHUNK_TIMERS };
         let mut chunk = Vec::with_capacity(capacity);
         chunk.push(timer);
@@ -43,12 +43,12 @@ impl TimerList {
     }
 
     #[inline]
-    pub(super) fn get(&self, index: usize) -> Option<&Timer> {
+    pub(super) fn get(&self, index: usize) -> Option<&Queued> {
         self.chunks.get(index / CHUNK_TIMERS)?.get(index % CHUNK_TIMERS)
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Timer> {
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Queued> {
         self.chunks.get_mut(index / CHUNK_TIMERS)?.get_mut(index % CHUNK_TIMERS)
     }
 }
@@ -61,7 +61,8 @@ mod tests {
     #[test]
     fn keeps_what_was_pushed() {
         let mut list = TimerList::default();
-        let timer = |n: usize| Timer { timestamp_ms: n as i64, row: RowId::for_test(n as u32) };
+        let timer =
+            |n: usize| Queued { timestamp_ms: n as i64, row: RowId::for_test(n as u32), order: 7 };
         for n in 0..3 * CHUNK_TIMERS + 1 {
             assert_eq!((list.len(), list.get(n)), (n, None));
             list.push(timer(n));

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! row     the key, under its key group and hash, as in the table of its states
-//! record  state of its own for event and for processing time (0 and 1), sub = timestamp, sign flipped, big-endian; no value
+//! record  state of its own for event and for processing time (0 and 1), sub = timestamp, sign flipped, big-endian;
+//!         value = number of the registration, little-endian, without the zeros behind it
 //! ```
 //! 1. Within an epoch the net change is kept. A barrier puts it behind those that wait: O(1).
 //! 2. Beats write the oldest one: a put for each timer that was registered and is still there, a
 //!    removal for each that lies below and is not. Timers of one key that come together share a row.
 //! 3. [`restore`](TimerTable::restore) gives all timers back at once, since they fire without a
-//!    record. The states of their keys are not read for it. Ties of one timestamp may come in another order then: rows have other numbers.
+//!    record. The states of their keys are not read for it.
 //!
 //! Where epochs are *full* a barrier copies all timers, 16 bytes each, in the place of the net change, and
 //! nothing is written as gone. What goes while a copy is not written keeps its pin until then.
@@ -25,7 +26,7 @@ use std::collections::VecDeque;
 use rkyv::rancor::{Error, Source};
 
 use super::changes::{ARCHIVED, TimerChanges};
-use super::{TimeDomain, Timer, TimerQueue};
+use super::{Queued, TimeDomain, Timer, TimerQueue};
 use crate::backend::{RowAddress, TableStore};
 use crate::codec::{ArchiveBuffer, Record, RecordKind, RowsWriter, StateIndex, decode_row};
 use crate::{Epoch, Key, KeyGroupRange, RowId, RowStore, StateError};
@@ -72,6 +73,8 @@ struct Change {
     row: RowId,
     domain: TimeDomain,
     is_there: bool,
+    /// Of its registration, if it is there.
+    number: u64,
 }
 
 impl TimerTable {
@@ -92,7 +95,7 @@ impl TimerTable {
 
     /// Notes a registration; returns what the timer is to remember.
     #[inline]
-    pub(super) fn add_born(&mut self, domain: TimeDomain, timer: Timer) -> u32 {
+    pub(super) fn add_born(&mut self, domain: TimeDomain, timer: Queued) -> u32 {
         match self.is_full {
             true => ARCHIVED,
             false => self.current[domain as usize].add_born(timer),
@@ -115,10 +118,11 @@ impl TimerTable {
     /// Ends the current epoch; `queues` are all timers, by domain.
     pub(super) fn barrier(&mut self, queues: &[TimerQueue; TimeDomain::COUNT]) -> Epoch {
         let ended = self.store.barrier();
-        if self.is_full {
-            for (queue, all) in queues.iter().zip(&mut self.current) {
-                queue.iter().for_each(|timer| _ = all.add_born(timer));
+        for (queue, changes) in queues.iter().zip(&mut self.current) {
+            if self.is_full {
+                queue.iter_queued().for_each(|timer| _ = changes.add_born(timer));
             }
+            changes.end(queue.registered_count);
         }
         let current = changes_of(self.store.current_epoch());
         self.ended.push_back(std::mem::replace(&mut self.current, current));
@@ -171,14 +175,16 @@ impl TimerTable {
         for domain in TimeDomain::ALL {
             let Some(changes) = ended.front() else { break };
             let written = &mut written[domain as usize];
-            let next = changes[domain as usize].after_position(*written).take(room - passed);
+            let changes = &changes[domain as usize];
+            let next = changes.after_position(*written).take(room - passed);
             for change in next {
                 (passed, *written) = (passed + 1, *written + 1);
-                batch.extend(change.map(|(Timer { timestamp_ms, row }, is_there)| Change {
-                    row,
+                batch.extend(change.map(|(timer, is_there)| Change {
+                    row: timer.row,
                     is_there,
                     domain,
-                    timestamp_ms,
+                    timestamp_ms: timer.timestamp_ms,
+                    number: if is_there { changes.number_of(timer) } else { 0 },
                 }));
             }
         }
@@ -204,7 +210,7 @@ impl TimerTable {
             let address = RowAddress { group, hash, key: self.key_archive.archive(key)? };
             self.store.row(self.store.oldest_epoch(), address, |out| {
                 for change in changes {
-                    out.write(change.record(self.states, &change.sub()));
+                    out.write(change.record(self.states, &change.sub(), &change.value()));
                     count += 1;
                     gone_count += u32::from(!change.is_there);
                 }
@@ -226,7 +232,7 @@ impl TimerTable {
     pub(super) fn restore<K: Key>(
         &mut self,
         rows: &mut RowStore<K>,
-        mut register: impl FnMut(TimeDomain, Timer) -> bool,
+        mut register: impl FnMut(TimeDomain, Timer, u64) -> bool,
     ) -> Result<(), StateError> {
         for group in self.store.groups().groups() {
             let groups = KeyGroupRange { start: group.0, end: group.0 + 1 };
@@ -236,8 +242,8 @@ impl TimerTable {
                 let encoded = decode_row(&mut rest).expect("rows were encoded just now");
                 let row = rows.pin_unread(encoded.hash, K::from_archived(encoded.key)?)?;
                 for record in encoded.records() {
-                    let (domain, timestamp_ms) = timer_of(&record, self.states)?;
-                    if register(domain, Timer { timestamp_ms, row }) {
+                    let (domain, timestamp_ms, number) = timer_of(&record, self.states)?;
+                    if register(domain, Timer { timestamp_ms, row }, number) {
                         rows.pin(row);
                     }
                 }
@@ -264,28 +270,53 @@ impl Change {
         (self.timestamp_ms as u64 ^ 1 << 63).to_be_bytes()
     }
 
-    fn record(self, states: DomainStates, sub: &[u8; 8]) -> Record<'_> {
+    /// The number, as so many bytes of these as are not zero.
+    fn value(self) -> ([u8; 8], usize) {
+        let count = (u64::BITS - self.number.leading_zeros()).div_ceil(u8::BITS);
+        (self.number.to_le_bytes(), count as usize)
+    }
+
+    fn record<'r>(
+        self,
+        states: DomainStates,
+        sub: &'r [u8; 8],
+        (value, count): &'r ([u8; 8], usize),
+    ) -> Record<'r> {
         let state = states[self.domain as usize];
         if self.is_there {
-            return Record { sub, ..Record::put(state, &[]) };
+            return Record { sub, ..Record::put(state, &value[..*count]) };
         }
         Record::remove(RecordKind::RemoveEntry, state, sub)
     }
 }
 
-/// The timer of a record.
-fn timer_of(record: &Record<'_>, states: DomainStates) -> Result<(TimeDomain, i64), StateError> {
+/// Domain, timestamp and number of the timer of a record.
+fn timer_of(
+    record: &Record<'_>,
+    states: DomainStates,
+) -> Result<(TimeDomain, i64, u64), StateError> {
     #[derive(Debug, thiserror::Error)]
-    #[error("a timer is of one of the two states of its table and has 8 bytes of time")]
+    #[error(
+        "a timer is of one of the two states of its table, has 8 bytes of time and at most as many of a number that is \
+         less than the largest"
+    )]
     struct NoTimer;
 
+    let value = record.value;
+    let number = (value.len() <= size_of::<u64>()).then(|| {
+        let mut number = [0; size_of::<u64>()];
+        number[..value.len()].copy_from_slice(value);
+        u64::from_le_bytes(number)
+    });
     let domain =
         TimeDomain::ALL.into_iter().find(|domain| states[*domain as usize] == record.state);
     let time = <[u8; 8]>::try_from(record.sub).ok();
-    let (domain, time) = domain.zip(time).ok_or_else(|| StateError::Unarchive {
-        type_name: type_name::<Timer>(),
-        length_bytes: record.sub.len(),
-        source: Error::new(NoTimer),
-    })?;
-    Ok((domain, (u64::from_be_bytes(time) ^ 1 << 63) as i64))
+    let number = number.filter(|number| *number < u64::MAX);
+    let ((domain, time), number) =
+        domain.zip(time).zip(number).ok_or_else(|| StateError::Unarchive {
+            type_name: type_name::<Timer>(),
+            length_bytes: record.sub.len(),
+            source: Error::new(NoTimer),
+        })?;
+    Ok((domain, (u64::from_be_bytes(time) ^ 1 << 63) as i64, number))
 }

@@ -11,7 +11,7 @@
 //! - Timers in the wheel are at or after `base`, and after it once `base_taken`.
 //! - Bit `s` of `occupied[l]` is set exactly where slot `s` of level `l` is not empty.
 
-use super::Timer;
+use super::Queued;
 
 const DIGIT_BITS: u32 = 6;
 const SLOTS: usize = 1 << DIGIT_BITS;
@@ -24,7 +24,7 @@ const KEPT_CAPACITY: usize = 64;
 #[derive(Default)]
 pub(super) struct Wheel {
     /// `LEVELS * SLOTS` slots, made with the first timer.
-    slots: Vec<Vec<Timer>>,
+    slots: Vec<Vec<Queued>>,
     occupied: [u64; LEVELS],
     /// In `position` order, as all positions here.
     base: u64,
@@ -34,7 +34,7 @@ pub(super) struct Wheel {
 
 impl Wheel {
     /// Adds a timer; false if it comes before what was taken, so that it has no place here.
-    pub(super) fn insert(&mut self, timer: Timer) -> bool {
+    pub(super) fn insert(&mut self, timer: Queued) -> bool {
         let position = position(timer);
         if position < self.base || self.base_taken && position == self.base {
             return false;
@@ -53,7 +53,7 @@ impl Wheel {
     }
 
     /// Appends all timers of the earliest millisecond that has any, if it is not after `up_to_ms`.
-    pub(super) fn take_first(&mut self, up_to_ms: i64, due: &mut Vec<Timer>) -> bool {
+    pub(super) fn take_first(&mut self, up_to_ms: i64, due: &mut Vec<Queued>) -> bool {
         loop {
             let Some(level) = self.occupied.iter().position(|slots| *slots != 0) else {
                 return false;
@@ -93,12 +93,12 @@ impl Wheel {
         above.checked_shl(shift + DIGIT_BITS).unwrap_or(0) | u64::from(slot) << shift
     }
 
-    fn take_slot(&mut self, level: usize, slot: u32) -> Vec<Timer> {
+    fn take_slot(&mut self, level: usize, slot: u32) -> Vec<Queued> {
         self.occupied[level] &= !(1 << slot);
         std::mem::take(&mut self.slots[level * SLOTS + slot as usize])
     }
 
-    fn keep_memory(&mut self, level: usize, slot: u32, emptied: Vec<Timer>) {
+    fn keep_memory(&mut self, level: usize, slot: u32, emptied: Vec<Queued>) {
         let place = &mut self.slots[level * SLOTS + slot as usize];
         if place.capacity() == 0 && emptied.capacity() <= KEPT_CAPACITY {
             *place = emptied;
@@ -111,6 +111,6 @@ fn position_of(timestamp_ms: i64) -> u64 {
     timestamp_ms as u64 ^ 1 << 63
 }
 
-fn position(timer: Timer) -> u64 {
+fn position(timer: Queued) -> u64 {
     position_of(timer.timestamp_ms)
 }

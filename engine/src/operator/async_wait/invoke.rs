@@ -13,6 +13,7 @@ use crate::function::{
     Answer, AsyncError, AsyncFunction, Message, ResultFuture, RuntimeContext, Ticket,
 };
 use crate::operator::async_wait::Mailbox;
+use crate::state::StateValue;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -22,7 +23,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 /// Makes requests. All of it is user code, but for what is around futures.
 pub(crate) trait Invoke: 'static {
-    type In: 'static;
+    /// Requests in flight are in checkpoints by their records.
+    type In: StateValue;
     type Out: Send + 'static;
     fn open(&mut self, context: &mut RuntimeContext<'_>) -> Result<()>;
     fn close(&mut self) -> Result<()>;
@@ -54,7 +56,7 @@ pub(crate) trait Invoke: 'static {
 #[derive(Clone)]
 pub(crate) struct Callback<F>(pub(crate) F);
 
-impl<F: AsyncFunction> Invoke for Callback<F> {
+impl<F: AsyncFunction<In: StateValue>> Invoke for Callback<F> {
     type In = F::In;
     type Out = F::Out;
     fn open(&mut self, context: &mut RuntimeContext<'_>) -> Result<()> {
@@ -164,7 +166,7 @@ impl<F, Fut, T, U> Invoke for Futures<F, Fut, T>
 where
     F: FnMut(T) -> Fut + 'static,
     Fut: Future<Output = Result<U>> + 'static,
-    T: Clone + 'static,
+    T: StateValue + Clone,
     U: Send + 'static,
 {
     type In = T;

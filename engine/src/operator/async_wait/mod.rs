@@ -4,10 +4,14 @@
 //!    `Blocked` until it no longer has to.
 //! 2. Answers come by mail from any thread, or from futures polled here. An answer may begin a retry; if not, the request
 //!    waits for its turn in the queue.
-//! 3. What is next in the queue leaves: results with their record's timestamp, controls where they came. Every control waits
-//!    its turn: watermarks because results must not become late, statuses because watermarks behind an idle one would be lost,
-//!    barriers because nothing of what came before them may be in flight then.
+//! 3. What is next in the queue leaves: results with their record's timestamp, controls where they came. Every control but
+//!    a barrier waits its turn: watermarks because results must not become late, statuses because watermarks behind an idle
+//!    one would be lost.
 //! 4. Timeouts and delays of retries are times of the core's clock.
+//! 5. A barrier passes at once. The checkpoint has the records whose results have not left, and the controls among them, in
+//!    order ([`in_flight`]); after a restart these go first, and every request is made anew: attempts and timeouts begin
+//!    again. The barrier of the last checkpoint waits its turn like other controls, since results behind it would be
+//!    lost, and ends retries.
 //!
 //! **Invariants**
 //! - There are never more requests (and controls between them) than the capacity, and no more waiting records than the owner
@@ -15,6 +19,7 @@
 //! - A control leaves only after a drive of what is downstream that answered `Ready`.
 //! - A record counts as in flight, and could be asked for again after a failure, until all its results have left.
 
+mod in_flight;
 mod invoke;
 mod mailbox;
 mod queue;
@@ -25,10 +30,13 @@ pub(crate) use mailbox::Mailbox;
 
 use crate::function::{Answer, AsyncError, Message, Settings, Ticket};
 use crate::graph::NodeId;
+use crate::operator::build::BuildContext;
 use crate::operator::opened::Opened;
+use crate::operator::pieces::Piece;
 use crate::operator::{Flow, Push, StageContext};
-use crate::record::Control;
+use crate::record::{CheckpointId, Control};
 use crate::{BoxError, Result};
+use in_flight::{InFlight, InFlightPiece, Said, StoredInFlight};
 use queue::{Next, Queue};
 use requests::{Request, Requests, State, Timer, Timers};
 use std::collections::VecDeque;
@@ -37,6 +45,17 @@ use std::sync::Arc;
 
 /// Results that leave in one step.
 const STEP: usize = 512;
+
+/// The name of the piece.
+const PIECE: &str = "requests";
+
+/// What comes after the requests.
+enum Waiting<T> {
+    /// With timestamp and position.
+    Record((T, i64, u64)),
+    /// From a checkpoint, where it lay between records.
+    Control(Control),
+}
 
 /// See the module docs.
 pub(crate) struct AsyncWait<I: Invoke, D> {
@@ -50,12 +69,17 @@ pub(crate) struct AsyncWait<I: Invoke, D> {
     /// Kept for its memory, as is `ready`.
     mail: Vec<Message<I::Out>>,
     ready: Vec<Ticket>,
-    /// Records beyond the capacity, with timestamp and position.
-    waiting: VecDeque<(I::In, i64, u64)>,
+    /// Records beyond the capacity, and what comes from a checkpoint.
+    waiting: VecDeque<Waiting<I::In>>,
     /// The results of a request that have not left yet.
     leaving: Option<(std::vec::IntoIter<I::Out>, i64)>,
-    /// The end has been taken: no more retries.
+    /// The end has been taken.
     has_ended: bool,
+    /// The last barrier or the end has been taken.
+    has_no_retries: bool,
+    /// What has left of time.
+    said: Said,
+    piece: Piece,
     stage: Rc<StageContext>,
 }
 
@@ -65,10 +89,11 @@ impl<I: Invoke, D: Push<I::Out>> AsyncWait<I, D> {
         is_ordered: bool,
         settings: Settings<I::In, I::Out>,
         next: D,
-        (stage, node): (&Rc<StageContext>, NodeId),
+        (context, node): (&BuildContext, NodeId),
     ) -> Result<Self> {
+        let stage = &context.stage;
         let function = Opened::open(function, stage, node, I::open, I::close)?;
-        Ok(AsyncWait {
+        let mut operator = AsyncWait {
             function,
             next,
             settings,
@@ -81,8 +106,73 @@ impl<I: Invoke, D: Push<I::Out>> AsyncWait<I, D> {
             waiting: VecDeque::new(),
             leaving: None,
             has_ended: false,
+            has_no_retries: false,
+            said: Said::default(),
+            piece: context.piece(node, PIECE),
             stage: stage.clone(),
-        })
+        };
+        operator.restore(context, node)?;
+        Ok(operator)
+    }
+
+    /// Goes on from a checkpoint, if there is one: what was in flight waits to be begun.
+    fn restore(&mut self, context: &BuildContext, node: NodeId) -> Result {
+        let (subtask, parallelism) = (context.stage.subtask, context.stage.parallelism);
+        let stored = context.restored_values::<StoredInFlight>(node, PIECE)?.into_iter();
+        let pieces = stored.enumerate().map(|(subtask, stored)| {
+            InFlightPiece::from_stored(stored)
+                .map_err(|cause| context.piece_error(node, (PIECE, subtask), cause.into()))
+        });
+        let pieces = pieces.collect::<Result<Vec<_>, _>>()?;
+        let Some(piece) = InFlightPiece::share(pieces, subtask, parallelism) else { return Ok(()) };
+        self.said = piece.said;
+        self.waiting.extend(piece.entries.into_iter().map(|entry| match entry {
+            // The record is none of those that this run has read.
+            InFlight::Record(record, timestamp) => Waiting::Record((record, timestamp, 0)),
+            InFlight::Watermark(ms) => Waiting::Control(Control::Watermark(ms)),
+            InFlight::Status(status) => Waiting::Control(Control::Status(status)),
+        }));
+        Ok(())
+    }
+
+    /// What is in flight, in order.
+    fn in_flight(&self) -> Result<StoredInFlight> {
+        debug_assert!(self.leaving.is_none(), "a barrier comes when no result is ready to leave");
+        let mut stored = in_flight::begin::<I::In>(self.said);
+        let mut controls = self.queue.controls_in_order().peekable();
+        for request in self.requests.in_order() {
+            while let Some((_, control)) = controls.next_if(|(at, _)| *at < request.queue_number) {
+                in_flight::store_control(control, &mut stored);
+            }
+            in_flight::store_record(&request.record, request.timestamp, &mut stored)?;
+        }
+        controls.for_each(|(_, control)| in_flight::store_control(control, &mut stored));
+        for waiting in &self.waiting {
+            match waiting {
+                Waiting::Record((record, timestamp, _)) => {
+                    in_flight::store_record(record, *timestamp, &mut stored)?;
+                }
+                Waiting::Control(control) => in_flight::store_control(*control, &mut stored),
+            }
+        }
+        Ok(stored)
+    }
+
+    #[cold]
+    fn deliver(&mut self, checkpoint: CheckpointId) {
+        match self.in_flight() {
+            Ok(stored) => self.piece.deliver_value(checkpoint, &stored),
+            Err(error) => self.piece.decline(checkpoint, error),
+        }
+    }
+
+    /// Hands a control on, downstream being ready.
+    fn pass_on(&mut self, control: Control) {
+        if let Control::Barrier(barrier) = control {
+            self.deliver(barrier.checkpoint);
+        }
+        self.said.note(control);
+        self.next.control(control);
     }
 
     fn now_ms(&self) -> i64 {
@@ -157,7 +247,7 @@ impl<I: Invoke, D: Push<I::Out>> AsyncWait<I, D> {
 
     /// After what time the request is repeated, if it is.
     fn retry_after_ms(&mut self, ticket: Ticket, answer: &Answer<I::Out>) -> Option<i64> {
-        let retry = self.settings.retry.as_ref().filter(|_| !self.has_ended)?;
+        let retry = self.settings.retry.as_ref().filter(|_| !self.has_no_retries)?;
         let request = self.requests.at(ticket.slot);
         if request.is_timed_out {
             return None;
@@ -255,7 +345,7 @@ impl<I: Invoke, D: Push<I::Out>> AsyncWait<I, D> {
 
     /// Retries that wait for their time begin now, and there will be no others.
     fn end_retries(&mut self) {
-        self.has_ended = true;
+        self.has_no_retries = true;
         for ticket in self.requests.delayed() {
             self.attempt(ticket.slot);
         }
@@ -289,7 +379,7 @@ impl<I: Invoke, D: Push<I::Out>> AsyncWait<I, D> {
                 Next::Control(control) => {
                     if room == STEP {
                         self.queue.pop();
-                        self.next.control(control);
+                        self.pass_on(control);
                     }
                     break;
                 }
@@ -314,13 +404,16 @@ impl<I: Invoke, D: Push<I::Out>> AsyncWait<I, D> {
         }
     }
 
-    /// Begins waiting records that there is room for.
+    /// Begins what waits, as far as there is room.
     fn begin_waiting(&mut self) -> bool {
         let before = self.waiting.len();
         while !self.is_full()
-            && let Some(record) = self.waiting.pop_front()
+            && let Some(waiting) = self.waiting.pop_front()
         {
-            self.begin(record);
+            match waiting {
+                Waiting::Record(record) => self.begin(record),
+                Waiting::Control(control) => self.queue.add_control(control),
+            }
         }
         let begun = before - self.waiting.len();
         self.stage.task.worked(begun as u64);
@@ -345,17 +438,23 @@ impl<I: Invoke, D: Push<I::Out>> Push<I::In> for AsyncWait<I, D> {
         if self.waiting.is_empty() && !self.is_full() {
             self.begin(record);
         } else {
-            self.waiting.push_back(record);
+            self.waiting.push_back(Waiting::Record(record));
         }
     }
 
     fn control(&mut self, control: Control) {
         debug_assert!(self.waiting.is_empty(), "a control follows a drive that answered Ready");
-        if control == Control::End {
+        let is_last = match control {
+            Control::Barrier(barrier) if !barrier.is_final => return self.pass_on(control),
+            Control::Barrier(_) | Control::End => true,
+            Control::Watermark(_) | Control::Status(_) => false,
+        };
+        self.has_ended |= control == Control::End;
+        if is_last {
             self.end_retries();
         }
         if self.requests.len() == 0 && !self.has_output() {
-            return self.next.control(control);
+            return self.pass_on(control);
         }
         self.queue.add_control(control);
     }

@@ -118,6 +118,27 @@ impl Queue {
         }
     }
 
+    /// Controls with the numbers of the requests before and behind them: one goes before all requests whose number is above
+    /// its own. (Requests that came with a number have it from [`add_request`](Self::add_request).)
+    pub(crate) fn controls_in_order(&self) -> impl Iterator<Item = (u64, Control)> + '_ {
+        let (ordered, unordered) = match self {
+            Queue::Ordered(queue) => (Some(queue), None),
+            Queue::Unordered(queue) => (None, Some(queue)),
+        };
+        let ordered = ordered.into_iter().flat_map(|queue| {
+            let entries = queue.entries.iter().zip(queue.first..);
+            entries.filter_map(|(entry, number)| match entry {
+                Entry::Control(control) => Some((number, *control)),
+                Entry::Request { .. } => None,
+            })
+        });
+        let unordered = unordered.into_iter().flat_map(|queue| {
+            let closed = queue.closed.iter().zip(queue.first..);
+            closed.map(|((_, control), number)| (number, *control))
+        });
+        ordered.chain(unordered)
+    }
+
     /// How many controls wait.
     pub(crate) fn controls(&self) -> usize {
         match self {
@@ -204,6 +225,25 @@ mod tests {
         let number = queue.add_request(8);
         queue.answered(8, number);
         assert_eq!(leave(&mut queue), [Next::Request(8)]);
+    }
+
+    #[test]
+    fn controls_lie_between_the_numbers_of_requests() {
+        for is_ordered in [true, false] {
+            let mut queue = Queue::new(is_ordered);
+            let gone = queue.add_request(9);
+            queue.answered(9, gone);
+            queue.pop();
+            let first = queue.add_request(0);
+            queue.add_control(Watermark(1));
+            queue.add_control(Watermark(2));
+            let second = queue.add_request(1);
+            queue.add_control(Watermark(3));
+            let controls: Vec<_> = queue.controls_in_order().collect();
+            let before = |number: u64| controls.iter().filter(|(at, _)| *at < number).count();
+            assert_eq!((before(first), before(second), controls.len()), (0, 2, 3), "{is_ordered}");
+            assert_eq!(controls[2].1, Watermark(3));
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::function::{Answer, Ticket};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// A request from its begin until its results have left. All that a checkpoint needs is here: record and timestamp.
+/// A request from its begin until its results have left. A checkpoint has record and timestamp.
 pub(crate) struct Request<In, Out> {
     pub(crate) record: In,
     pub(crate) timestamp: i64,
@@ -107,6 +107,13 @@ impl<In, Out> Requests<In, Out> {
         let mut tickets: Vec<_> = delayed.map(|request| request.ticket).collect();
         tickets.sort_unstable_by_key(|ticket| ticket.number);
         tickets
+    }
+
+    /// All of them, in the order in which they came.
+    pub(crate) fn in_order(&self) -> Vec<&Request<In, Out>> {
+        let mut requests: Vec<_> = self.slots.iter().flatten().collect();
+        requests.sort_unstable_by_key(|request| request.ticket.number);
+        requests
     }
 
     fn awaits(&self, timer: &Timer) -> bool {

@@ -1,6 +1,6 @@
 //! Process functions with timers, scan, reduce, interval joins, broadcast.
 
-use super::{Run, Step, clock, record, watermark};
+use super::{Run, Step, clock, input, record, watermark};
 use crate::prelude::*;
 use crate::testing;
 
@@ -92,17 +92,17 @@ fn steps() -> Vec<Step> {
 #[test]
 fn process_functions_with_timers() {
     let write = |env: &StreamExecutionEnvironment| {
-        let numbers = env.from_source(testing::input::<(u32, i64)>(), "in");
+        let numbers = input::<(u32, i64)>(env, "in");
         let told = numbers.key_by(|(key, _)| *key).process(Busy::default());
         told.sink_to(testing::output()).name("out");
     };
-    Run { write, steps: steps(), is_unordered: true }.check::<Told>();
+    Run { write, steps: steps() }.check::<Told>();
 }
 
 #[test]
 fn scans_and_reductions() {
     let write = |env: &StreamExecutionEnvironment| {
-        let numbers = env.from_source(testing::input::<(u32, i64)>(), "in");
+        let numbers = input::<(u32, i64)>(env, "in");
         let sums = numbers.key_by(|(key, _)| *key).scan(0, |sum, (key, n)| {
             *sum += n;
             (key, *sum)
@@ -110,14 +110,14 @@ fn scans_and_reductions() {
         let largest = sums.key_by(|(key, _)| *key % 2).reduce(|a, b| (a.0.max(b.0), a.1 + b.1));
         largest.sink_to(testing::output()).name("out");
     };
-    Run { write, steps: steps(), is_unordered: false }.check::<(u32, i64)>();
+    Run { write, steps: steps() }.check::<(u32, i64)>();
 }
 
 #[test]
 fn interval_joins() {
     let write = |env: &StreamExecutionEnvironment| {
-        let left = env.from_source(testing::input::<(u32, i64)>(), "left");
-        let right = env.from_source(testing::input::<(u32, i64)>(), "right");
+        let left = input::<(u32, i64)>(env, "left");
+        let right = input::<(u32, i64)>(env, "right");
         let (left, right) = (left.key_by(|(key, _)| *key), right.key_by(|(key, _)| *key));
         let pairs =
             left.interval_join(right).between(before(milliseconds(12)), after(milliseconds(8)));
@@ -126,11 +126,11 @@ fn interval_joins() {
     };
     let mut steps: Vec<Step> = Vec::new();
     for n in 0..20_i64 {
-        let input = if n % 3 == 0 { "right" } else { "left" };
-        steps.push(record(input, n as usize, (n as u32 % 2, n), 3 * n));
+        let side = if n % 3 == 0 { "right" } else { "left" };
+        steps.push(record(side, n as usize, (n as u32 % 2, n), 3 * n));
         if n % 5 == 4 {
             steps.push(watermark(&["left", "right"], 3 * n - 10));
         }
     }
-    Run { write, steps, is_unordered: false }.check::<(u32, i64, i64)>();
+    Run { write, steps }.check::<(u32, i64, i64)>();
 }

@@ -33,6 +33,13 @@ pub(crate) struct Reduced<T>(pub(crate) Option<T>);
 pub(crate) struct ShortPart;
 
 pub(crate) fn push_part<P: StateValue>(part: &P, bytes: &mut AlignedVec) -> Result<(), StateError> {
+    if let Some(archive) = part.as_archived()
+        && let Ok(length) = u32::try_from(archive.len())
+    {
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(archive);
+        return Ok(());
+    }
     let archive = part.to_archived()?;
     let length = u32::try_from(archive.len()).map_err(|source| StateError::Archive {
         type_name: type_name::<P>(),

@@ -116,6 +116,11 @@ pub(crate) enum TableError {
          function back, or begin without the checkpoint"
     )]
     Missing,
+    #[error(
+        "the checkpoint has windows in tables, which window, trigger, evictor and function do not allow as they are now; \
+         change them back, or begin without the checkpoint"
+    )]
+    NotGeneral,
     #[error(transparent)]
     Value(#[from] StateError),
 }

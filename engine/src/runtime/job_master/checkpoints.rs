@@ -75,7 +75,7 @@ impl Checkpoints {
         };
         let (storage, directory): (Arc<dyn Storage>, PathBuf) = match &settings.directory {
             None => (Arc::new(MemoryStorage::new()), PathBuf::from("checkpoints-in-memory")),
-            Some(directory) => (storage_of(place, directory), directory.clone()),
+            Some(directory) => (storage_of(&place, directory), directory.clone()),
         };
         let store = Arc::new(CheckpointStore::open(storage, &directory)?);
         let job_name = submission.name.clone();
@@ -88,11 +88,23 @@ impl Checkpoints {
             }
         };
         let (restored, retained) = match found {
-            Some((metadata, retained)) => (Some(Arc::new(metadata.into_restored())), retained),
+            Some((metadata, retained)) => {
+                if metadata.is_final {
+                    tracing::warn!(
+                        job = %job_name,
+                        checkpoint = metadata.checkpoint,
+                        "has read all its input before, or was stopped; it goes on from there. Set `restore` to `nothing` to run it anew"
+                    );
+                }
+                (Some(Arc::new(metadata.into_restored())), retained)
+            }
             None => (None, VecDeque::new()),
         };
-        let saver =
-            Saver { job, control: control.clone(), is_inline: place == FilesPlace::Simulated };
+        let saver = Saver {
+            job,
+            control: control.clone(),
+            is_inline: matches!(place, FilesPlace::Simulated(_)),
+        };
         let nodes = submission.explain.stream_graph.nodes();
         let operators = nodes.iter().map(|node| OperatorDescription {
             id: node.operator_id,
@@ -276,6 +288,17 @@ impl Checkpoints {
     /// Is nothing of it under way?
     pub(super) fn is_quiet(&self) -> bool {
         self.outstanding == 0
+    }
+
+    /// The job has come to its end: nobody will go back behind the last one.
+    pub(super) fn keep_last(self) {
+        let kept = self.store.list().and_then(|mut ids| {
+            ids.pop();
+            ids.into_iter().try_for_each(|id| self.store.remove(id))
+        });
+        if let Err(error) = kept {
+            tracing::warn!(job = %self.job_name, "checkpoints of a job that is over remain: {error}");
+        }
     }
 
     /// The job is over: its checkpoints are not needed.

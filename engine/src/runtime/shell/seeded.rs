@@ -66,6 +66,16 @@ impl SeededCores {
         true
     }
 
+    /// So many turns of whoever is drawn; false if nothing was done in any.
+    pub(crate) fn take_turns(&mut self, count: usize, dispatcher: &mut Dispatcher) -> bool {
+        let mut has_worked = false;
+        for _ in 0..count {
+            let index = self.random.below(self.loops.len() + 1);
+            has_worked |= self.turn(index, dispatcher);
+        }
+        has_worked
+    }
+
     /// One turn; true if something was done.
     fn turn(&mut self, index: usize, dispatcher: &mut Dispatcher) -> bool {
         let Some(core) = self.loops.get_mut(index) else { return dispatcher.step() };
@@ -81,7 +91,7 @@ const TURNS_BETWEEN_QUESTIONS: u64 = 256;
 pub(crate) struct SplitMix(pub(crate) u64);
 
 impl SplitMix {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -14,6 +14,8 @@
 //! 4. Windows that merge keep their contents in their *state window* (see `window::merging`), triggers and timers move
 //!    to the window that results.
 //!
+//! 5. In checkpoints are the rows, the timers and the watermark; what triggers, evictors and merging sets know lies in rows.
+//!
 //! **Invariants**
 //! - A row of a window lives as long as it has state or timers, so a window that was given up costs nothing.
 //! - A timer is there once for each time, key and window.
@@ -37,6 +39,9 @@ use crate::operator::opened::Opened;
 use crate::operator::side_outputs::SideOutputs;
 use crate::operator::window::body::Body;
 use crate::operator::window::late::LateRecords;
+use crate::operator::window::table_bytes::TableError;
+use crate::operator::window::window_tables::PIECE;
+use crate::record::CheckpointId;
 use crate::state::{ValueState, ValueStateDescriptor};
 use crate::window::{AssignerContext, Trigger, WindowAssigner};
 use store::{Element, Limits, WindowStore};
@@ -115,16 +120,22 @@ where
         let close = |code: &mut UserCode<A, R, B>| code.body.close();
         let user = Opened::open_keyed(code, place, Some(&mut keys), open, close)?;
         let has_key_state = keys.states().len() > own_states;
+        refuse_tables(context, node)?;
         let files = context.open_keyed_store(node)?;
+        let mut windows = open_rows(windows, files.as_ref(), "windows")?;
+        let keys = open_rows(keys, files.as_ref(), "keys")?;
+        let sides = context.open_sides(node)?;
+        let mut services = KeyedServices::new(sides, stage.task.core.clone());
+        services.restore(context, node, (files.as_ref(), &mut windows))?;
         let store = WindowStore {
-            windows: open_rows(windows, files.as_ref(), "windows")?,
-            keys: open_rows(keys, files.as_ref(), "keys")?,
+            windows,
+            keys,
             files,
             contents,
             merging,
             is_merging,
             has_key_state,
-            services: KeyedServices::new(context.open_sides(node)?, stage.task.core.clone()),
+            services,
             limits,
         };
         let late = LateRecords::new(late, stage.clone(), node);
@@ -147,6 +158,17 @@ where
             user.call(|code| store.on_timer(code, domain, timer, next));
         }
         false
+    }
+}
+
+/// A checkpoint has windows in tables, as operators keep them that are not general.
+fn refuse_tables(context: &BuildContext, node: NodeId) -> Result {
+    match context.restored(node, PIECE).first() {
+        None => Ok(()),
+        Some(piece) => {
+            let cause = TableError::NotGeneral.into();
+            Err(context.piece_error(node, (PIECE, piece.subtask), cause).into())
+        }
     }
 }
 
@@ -210,11 +232,18 @@ where
         false
     }
     fn maintain(&mut self) -> Result {
-        let WindowStore { windows, keys, files, .. } = &mut self.store;
+        let WindowStore { windows, keys, services, files, .. } = &mut self.store;
         match files {
             None => Ok(()),
-            Some(files) => files.maintain(&mut [windows, keys]),
+            Some(files) => files.maintain(&mut [&mut services.with_timers(windows), keys]),
         }
+    }
+    fn snapshot(&mut self, checkpoint: CheckpointId) {
+        let WindowStore { windows, keys, services, files, .. } = &mut self.store;
+        if let Some(files) = files {
+            files.snapshot(checkpoint, &mut [&mut services.with_timers(windows), keys]);
+        }
+        services.snapshot(checkpoint);
     }
     fn advance(&mut self, watermark: i64) -> bool {
         self.store.services.advance(watermark)

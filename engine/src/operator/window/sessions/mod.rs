@@ -300,66 +300,6 @@ where
         self.copy_first(&touched);
     }
 
-    /// Puts an element into the open session of its key that it touches, or opens one; false if that is not enough.
-    #[inline(always)]
-    fn apply_to_open<const IS_COPYING: bool>(
-        &mut self,
-        hash: u32,
-        record: &T,
-        timestamp: i64,
-    ) -> bool {
-        let SessionWindows { selector, aggregate, index, sessions, queue, copying, .. } = self;
-        let open_after_ms = if IS_COPYING { self.watermark } else { self.open_after_ms };
-        let key_hash = KeyHash::from_u32(hash);
-        let (start_ms, end_ms) = (timestamp, timestamp.saturating_add(self.gap_ms));
-        let call = UserCall::begin(&self.stage, self.node);
-        let is_done = selector.with_key(record, |key| {
-            let mut touched = Touched::None;
-            // Looks at all entries of the hash, and takes none.
-            index.find(key_hash, |entry| {
-                if entry.0 == hash
-                    && let Some(session) = sessions.get(entry.1)
-                    && session.touches(start_ms, end_ms)
-                    && session.key == *key
-                {
-                    touched = match touched {
-                        Touched::None => Touched::One(entry.1),
-                        _ => Touched::Several,
-                    };
-                }
-                false
-            });
-            match touched {
-                Touched::One(number) => {
-                    let Some(session) = sessions.get_mut(number) else { return false };
-                    let last_ms = session.last_ms().max(end_ms - 1);
-                    let is_open = last_ms > open_after_ms && session.scheduled_ms <= last_ms;
-                    if is_open {
-                        session.extend(start_ms, end_ms);
-                        aggregate.add(&mut session.accumulator, record);
-                    }
-                    is_open
-                }
-                Touched::None if end_ms - 1 > open_after_ms && !is_misfit(timestamp) => {
-                    let mut accumulator = aggregate.create_accumulator();
-                    aggregate.add(&mut accumulator, record);
-                    let (key, scheduled_ms) = (key.clone(), end_ms - 1);
-                    let session = Session { key, start_ms, end_ms, scheduled_ms, accumulator };
-                    let number = sessions.insert(session);
-                    if IS_COPYING && let Some(copy) = copying {
-                        copy.leave_out(number);
-                    }
-                    index.insert_unique(key_hash, (hash, number), rehash);
-                    queue.push(scheduled_ms, number);
-                    true
-                }
-                _ => false,
-            }
-        });
-        call.end();
-        is_done
-    }
-
     /// An element that joins several sessions, or one that has fired, or that comes late.
     #[cold]
     #[inline(never)]
@@ -374,9 +314,6 @@ where
         let (start_ms, end_ms) = (timestamp, timestamp.saturating_add(self.gap_ms));
         if self.copying.is_some() {
             self.copy_touched(hash, &record, (start_ms, end_ms));
-            if self.apply_to_open::<true>(hash, &record, timestamp) {
-                return;
-            }
         }
         let key = self.selector.with_key(&record, Clone::clone);
         let touched = self.take_touched(hash, &key, start_ms, end_ms);
@@ -600,7 +537,52 @@ where
 {
     #[inline(always)]
     fn apply<D: Push<E::Out>>(&mut self, hash: u32, record: T, timestamp: i64, next: &mut D) {
-        if !self.apply_to_open::<false>(hash, &record, timestamp) {
+        let SessionWindows { selector, aggregate, index, sessions, queue, .. } = self;
+        let (open_after_ms, key_hash) = (self.open_after_ms, KeyHash::from_u32(hash));
+        let (start_ms, end_ms) = (timestamp, timestamp.saturating_add(self.gap_ms));
+        let call = UserCall::begin(&self.stage, self.node);
+        let is_done = selector.with_key(&record, |key| {
+            let mut touched = Touched::None;
+            // Looks at all entries of the hash, and takes none.
+            index.find(key_hash, |entry| {
+                if entry.0 == hash
+                    && let Some(session) = sessions.get(entry.1)
+                    && session.touches(start_ms, end_ms)
+                    && session.key == *key
+                {
+                    touched = match touched {
+                        Touched::None => Touched::One(entry.1),
+                        _ => Touched::Several,
+                    };
+                }
+                false
+            });
+            match touched {
+                Touched::One(number) => {
+                    let Some(session) = sessions.get_mut(number) else { return false };
+                    let last_ms = session.last_ms().max(end_ms - 1);
+                    let is_open = last_ms > open_after_ms && session.scheduled_ms <= last_ms;
+                    if is_open {
+                        session.extend(start_ms, end_ms);
+                        aggregate.add(&mut session.accumulator, &record);
+                    }
+                    is_open
+                }
+                Touched::None if end_ms - 1 > open_after_ms && !is_misfit(timestamp) => {
+                    let mut accumulator = aggregate.create_accumulator();
+                    aggregate.add(&mut accumulator, &record);
+                    let (key, scheduled_ms) = (key.clone(), end_ms - 1);
+                    let session = Session { key, start_ms, end_ms, scheduled_ms, accumulator };
+                    let number = sessions.insert(session);
+                    index.insert_unique(key_hash, (hash, number), rehash);
+                    queue.push(scheduled_ms, number);
+                    true
+                }
+                _ => false,
+            }
+        });
+        call.end();
+        if !is_done {
             self.apply_slowly((hash, record, timestamp), next);
         }
     }

@@ -1,5 +1,8 @@
 //! Files that are written once, on real threads and real files, by jobs that panic and jobs that are stopped.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::disallowed_methods, reason = "jobs that last long enough to be interrupted")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

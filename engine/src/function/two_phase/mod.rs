@@ -8,7 +8,7 @@
 //! ```
 //!
 //! 1. [`TwoPhaseCommitSink`] is what users write; [`TwoPhase`] makes it a [`Sink`](crate::function::Sink).
-//! 2. [`protocol`] decides what is done when; it is pure.
+//! 2. `protocol` decides what is done when; it is pure.
 //! 3. [`WriteAheadSink`] and [`WriteAhead`] are for systems without transactions: the records themselves wait in the
 //!    checkpoint, and are sent when it is complete.
 //!

@@ -34,11 +34,15 @@ pub mod testing;
 mod corruption;
 mod crash_point;
 mod error;
+mod planted;
 mod spawner;
 
 pub use corruption::Corruption;
 pub use crash_point::{CRASH_POINT_VARIABLE, crash_point};
 pub use error::{AppendError, IoError, IoSite, Operation};
+#[cfg(planted)]
+pub use planted::arm_planted;
+pub use planted::{Fault, PLANTED_VARIABLE, planted};
 pub use spawner::Spawner;
 #[cfg(any(test, feature = "testing"))]
 pub use spawner::ThreadSpawner;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use thalweg::config::{RestartKind, StateBackend};
+use thalweg::graph::JobStatus;
 use thalweg::prelude::*;
 use thalweg_tests::{On, matrix};
 
@@ -132,4 +133,41 @@ fn a_job_that_was_stopped_goes_on_in_the_next_process(on: On) {
     }
 }
 
-matrix![a_job_that_panics_goes_on, a_job_that_was_stopped_goes_on_in_the_next_process];
+/// Waits for a status, while the job is alive.
+fn wait_for_status(job: &JobHandle, status: JobStatus) {
+    while job.status() != status && !job.is_finished() {
+        std::thread::sleep(Duration::from_micros(50));
+    }
+}
+
+fn a_job_is_stopped_whenever(on: On) {
+    // While it is being built, and while it waits for its next attempt.
+    for waits in [false, true] {
+        let env = env(on, StateBackend::Lsm, None);
+        env.configure(|c| c.stop_timeout(Duration::from_secs(100)));
+        env.configure(|c| c.restart_delay(Duration::from_millis(150)));
+        let has_panicked = Arc::new(AtomicBool::new(!waits));
+        let read = Arc::new(AtomicU64::new(0));
+        let at_each = read.clone();
+        let results = write_sums(&env, move |n| {
+            at_each.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_micros(100));
+            assert!(n % 100 != 99 || has_panicked.swap(true, Ordering::Relaxed), "once");
+        });
+        let job = env.execute_async("sums").unwrap();
+        if waits {
+            wait_for_status(&job, JobStatus::Restarting);
+        }
+        job.stop();
+        job.wait().unwrap();
+        assert!(read.load(Ordering::Relaxed) < NUMBERS as u64, "it read no further");
+        assert_eq!(job.checkpoints().restarts, u32::from(waits));
+        assert!(job.checkpoints().completed >= 1, "the last one");
+    }
+}
+
+matrix![
+    a_job_that_panics_goes_on,
+    a_job_that_was_stopped_goes_on_in_the_next_process,
+    a_job_is_stopped_whenever,
+];

@@ -149,7 +149,7 @@ fn a_job_is_stopped_whenever(on: On) {
         let has_panicked = Arc::new(AtomicBool::new(!waits));
         let read = Arc::new(AtomicU64::new(0));
         let at_each = read.clone();
-        let results = write_sums(&env, move |n| {
+        let _results = write_sums(&env, move |n| {
             at_each.fetch_add(1, Ordering::Relaxed);
             std::thread::sleep(Duration::from_micros(100));
             assert!(n % 100 != 99 || has_panicked.swap(true, Ordering::Relaxed), "once");

@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 use thalweg::config::OnCancel;
 use thalweg::prelude::*;
+use thalweg::record::CheckpointId;
 
 const NUMBERS: i64 = 30_000;
 /// Where a child has its files; it is a child if this is set.
@@ -18,18 +19,21 @@ const MANNER: &str = "THALWEG_TERMINATION_MANNER";
 /// What a child's process ends with whose job has not finished.
 const NOT_FINISHED: i32 = 3;
 
-/// Blocks its core, or says that it is full, from some record on.
+/// Blocks its core, or says that it is full, from some record on, when there has been a checkpoint.
 #[derive(Clone)]
 struct Stubborn {
     blocks: bool,
     marker: PathBuf,
     count: u32,
+    has_checkpoint: bool,
+    is_stubborn: bool,
 }
 
 impl Sink<i64> for Stubborn {
     fn write(&mut self, _: i64, _: i64) -> thalweg::Result<()> {
         self.count += 1;
-        if self.count == 1_000 {
+        if self.count >= 1_000 && self.has_checkpoint && !self.is_stubborn {
+            self.is_stubborn = true;
             std::fs::write(&self.marker, "")?;
             while self.blocks {
                 std::thread::sleep(Duration::from_secs(1));
@@ -39,7 +43,12 @@ impl Sink<i64> for Stubborn {
     }
 
     fn poll_ready(&mut self, _: i64, _: bool) -> thalweg::Result<SinkStatus> {
-        Ok(if self.count >= 1_000 { SinkStatus::Full } else { SinkStatus::Ready })
+        Ok(if self.is_stubborn { SinkStatus::Full } else { SinkStatus::Ready })
+    }
+
+    fn notify_checkpoint_complete(&mut self, _: CheckpointId) -> thalweg::Result<()> {
+        self.has_checkpoint = true;
+        Ok(())
     }
 }
 
@@ -55,12 +64,12 @@ fn run_child(directory: &Path, manner: &str) -> ! {
     });
     env.enable_checkpointing(Duration::from_millis(5)).at(directory.join("checkpoints"));
     let marker = directory.join("marker");
-    let at_marker = marker.clone();
+    let (at_marker, is_marked) = (marker.clone(), manner == "files");
     let numbers = env.from_sequence(1..=NUMBERS).map(move |n| {
         if n % 100 == 0 {
             std::thread::sleep(Duration::from_millis(2));
         }
-        if n % 5_000 == 0 {
+        if is_marked && n % 5_000 == 0 {
             std::fs::write(&at_marker, "").unwrap();
         }
         n
@@ -73,7 +82,11 @@ fn run_child(directory: &Path, manner: &str) -> ! {
             });
             keyed.sink_to(sink::FileSink::csv(directory.join("out")).roll_at_bytes(2_000));
         }
-        _ => drop(numbers.sink_to(Stubborn { blocks: manner == "blocks", marker, count: 0 })),
+        _ => {
+            let (count, has_checkpoint, is_stubborn) = (0, false, false);
+            let blocks = manner == "blocks";
+            numbers.sink_to(Stubborn { blocks, marker, count, has_checkpoint, is_stubborn });
+        }
     }
     let job = env.execute_async("terminated").unwrap();
     job.stop_on_termination_signal().unwrap();

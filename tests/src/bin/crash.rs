@@ -61,7 +61,7 @@ fn plan(arguments: &[String]) -> Result<KillPlan, String> {
     let mut plan = KillPlan {
         kills: 60,
         seed: 1,
-        records: 25_000,
+        records: 40_000,
         interval_ms: 20,
         plant: None,
         point: None,

@@ -1,5 +1,8 @@
 //! Jobs that fail and go on, in one process and in the next one, on real threads and real files.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::disallowed_methods, reason = "jobs that last long enough to be interrupted")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -486,9 +486,11 @@ impl JobMaster {
                     self.fail(blame::job(&self.state.name, failure.into()), manager);
                 }
                 Demand::BeginBarrier => self.begin_barrier(manager),
-                Demand::Completed(id) => self.state.count(|statistics| {
+                Demand::Completed(id, duration) => self.state.count(|statistics| {
                     statistics.completed += 1;
                     statistics.latest = Some(id);
+                    statistics.latest_duration = duration;
+                    statistics.longest_duration = statistics.longest_duration.max(duration);
                 }),
                 Demand::Warn(failure) => {
                     tracing::warn!(job = %self.state.name, "{failure}; the job goes on");

@@ -61,6 +61,10 @@ pub(crate) struct JobState {
 pub struct CheckpointStatistics {
     /// How many are complete.
     pub completed: u64,
+    /// How long the newest that this process took was under way, from the order to its sources until it was complete.
+    pub latest_duration: Duration,
+    /// The longest of them.
+    pub longest_duration: Duration,
     /// How many were given up.
     pub failed: u64,
     /// The newest that is complete, in whatever attempt or process.

@@ -14,6 +14,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::BoxError;
 use crate::checkpoint::coordinator::{Action, CheckpointFailure, Coordinator, Gathered};
@@ -53,13 +54,16 @@ pub(super) struct Checkpoints {
     restored: Option<Arc<RestoredState>>,
     /// What the saver was given and has not done.
     outstanding: usize,
+    /// When the checkpoint that is saved, or was last, began, and when it was saved.
+    saved_ns: (u64, u64),
 }
 
 /// What the job master is to do.
 pub(super) enum Demand {
     Order(TaskOrder),
     BeginBarrier,
-    Completed(CheckpointId),
+    /// With how long it took.
+    Completed(CheckpointId, Duration),
     Warn(CheckpointFailure),
     Fail(CheckpointFailure),
 }
@@ -125,6 +129,7 @@ impl Checkpoints {
             history: (last_id, retained),
             restored,
             outstanding: 0,
+            saved_ns: (0, 0),
         }))
     }
 
@@ -220,6 +225,7 @@ impl Checkpoints {
     ) -> Vec<Demand> {
         self.outstanding -= 1;
         let SaverDone(Some((id, result))) = done else { return Vec::new() };
+        self.saved_ns.1 = now_ns;
         self.with(now_ms, |coordinator| coordinator.on_saved(id, result, now_ns))
     }
 
@@ -243,7 +249,9 @@ impl Checkpoints {
     fn carry_out(&mut self, action: Action, now_ms: i64) -> Vec<Demand> {
         match action {
             Action::Order(order @ TaskOrder::Completed(id)) => {
-                vec![Demand::Completed(id), Demand::Order(order)]
+                let (begun_ns, saved_ns) = self.saved_ns;
+                let duration = Duration::from_nanos(saved_ns.saturating_sub(begun_ns));
+                vec![Demand::Completed(id, duration), Demand::Order(order)]
             }
             Action::Order(order) => vec![Demand::Order(order)],
             Action::BeginBarrier(_) => vec![Demand::BeginBarrier],
@@ -267,7 +275,8 @@ impl Checkpoints {
 
     fn save(&mut self, gathered: Gathered, now_ms: i64) {
         crash_point(crash_points::ALL_ACKED);
-        let Gathered { checkpoint, is_final, pieces, .. } = gathered;
+        let Gathered { checkpoint, is_final, begun_ns, pieces } = gathered;
+        self.saved_ns.0 = begun_ns;
         let metadata = CheckpointMetadata {
             job_name: self.job_name.clone(),
             checkpoint: checkpoint.0,

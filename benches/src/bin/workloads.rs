@@ -21,21 +21,20 @@ static ALLOCATOR: Counting = Counting;
 
 fn declared() -> DeclaredArguments {
     DeclaredArguments::new(
-        "Runs one of the workloads w1, w1p (w1 by a process function), w2, w3, w4, w5, w7; w6 is w1 or w5 with --checkpoint-ms. \
+        "Runs one of the workloads w1, w1p (w1 by a process function), w2, w3, w4, w5, w7; w6 is w1 with a million keys, the backend lsm and a checkpoint each second. \
          `recovery` measures how long checkpoints of --keys changes take, and how long a job is away that fails or is killed.",
     )
-    .with(Argument::positional("workload").required().help("w1, w1p, w2, w3, w4, w5, w7 or recovery"))
+    .with(Argument::positional("workload").required().help("w1, w1p, w2, w3, w4, w5, w6, w7 or recovery"))
     .with(
         Argument::option("keys", "K")
-            .help("number of keys (w1, w5: 1000; w2, w3: 10000; w4: 100000)"),
+            .help("number of keys (w1, w5: 1000; w2, w3, w7: 10000; w4: 100000; others: 1000000)"),
     )
     .with(Argument::option("events", "N").help("stop after so many events"))
     .with(Argument::option("seconds", "S").help("stop after so many seconds").default(10))
-    .with(Argument::option("backend", "B").help("state backend: memory or lsm").default("memory"))
+    .with(Argument::option("backend", "B").help("state backend: memory, or lsm (w6, recovery)"))
     .with(
         Argument::option("checkpoint-ms", "M")
-            .help("checkpoint interval; 0 takes none")
-            .default(0),
+            .help("checkpoint interval; 0 takes none (w6: 1000, others: 0)"),
     )
     .with(
         Argument::option("checkpoints-in", "DIR")
@@ -107,6 +106,7 @@ fn settings(workload: &str, arguments: &Arguments) -> thalweg::Result<Settings> 
     let keys = match workload {
         "w2" | "w3" | "w7" => 10_000,
         "w4" => 100_000,
+        "w6" | "recovery" => 1_000_000,
         _ => 1_000,
     };
     let events: Option<u64> = arguments.parse_optional("events")?;
@@ -126,8 +126,13 @@ fn run(runs_left: &mut Option<u64>) -> thalweg::Result<()> {
     let settings = settings(&workload, &arguments)?;
     let parallelism = env.configuration()?.parallelism();
     let profile = env.configuration()?.profile().to_string();
-    let backend: StateBackend = arguments.parse("backend")?;
-    let checkpoint_ms: u64 = arguments.parse("checkpoint-ms")?;
+    let (backend, checkpoint_ms) = match &*workload {
+        "w6" => (StateBackend::Lsm, 1_000),
+        "recovery" => (StateBackend::Lsm, 0),
+        _ => (StateBackend::Memory, 0),
+    };
+    let backend = arguments.parse_optional("backend")?.unwrap_or(backend);
+    let checkpoint_ms = arguments.parse_optional("checkpoint-ms")?.unwrap_or(checkpoint_ms);
     env.configure(|c| c.state_backend(backend));
     if workload == "recovery" {
         return run_recovery(&env, &arguments, &settings);
@@ -228,7 +233,7 @@ fn run_half(step: &str, directory: &Path) -> thalweg::Result<String> {
 fn run_one(env: &StreamExecutionEnvironment, line: Line<'_>) -> thalweg::Result<()> {
     let (workload, settings) = (line.workload, line.settings);
     match workload {
-        "w1" => line.throughput(&running_sum(env, settings)?),
+        "w1" | "w6" => line.throughput(&running_sum(env, settings)?),
         "w1p" => line.throughput(&running_sum_by_process(env, settings)?),
         "w2" => line.throughput(&tumbling_count(env, settings)?),
         "w3" => line.throughput(&hot_keys(env, settings)?),
@@ -237,7 +242,7 @@ fn run_one(env: &StreamExecutionEnvironment, line: Line<'_>) -> thalweg::Result<
         "w5" => line.latency(&latency(env, settings)?),
         other => {
             return Err(format!(
-                "unknown workload '{other}'; there are w1, w1p, w2, w3, w4, w5, w7"
+                "unknown workload '{other}'; there are w1, w1p, w2, w3, w4, w5, w6, w7, recovery"
             )
             .into());
         }

@@ -273,7 +273,8 @@ pub fn lose(
         wait_until(&job, "a lap was over", || rows() == lap * settings.keys)?;
         job.checkpoint();
         wait_until(&job, "a checkpoint was complete", || job.checkpoints().completed == lap)?;
-        durable_ms.push(job.checkpoints().latest_duration.as_secs_f64() * 1e3);
+        let latest_duration = job.checkpoints().latest_duration.unwrap_or_default();
+        durable_ms.push(latest_duration.as_secs_f64() * 1e3);
     }
     if loss == Loss::Abort {
         report_durable(&durable_ms);

@@ -5,7 +5,6 @@ use super::slot::{Allocation, CoreIndex, Slot, SlotDemand, SlotId};
 use super::transformation::{
     Chaining, EdgeId, NodeId, NodeKind, Plan, PlanInput, Ship, Transformation,
 };
-use crate::function::SinkPromise;
 use std::panic::Location;
 
 /// A plan under construction; nodes can be changed through [`PlanBuilder::node`].

@@ -78,8 +78,11 @@ pub(crate) struct JobMaster {
     restarts: RestartStrategy,
     /// When the next attempt begins.
     restart_at_ns: Option<u64>,
+    checkpoint_begun_ns: u64,
     /// Until when a graceful stop may take.
     stop_until_ns: Option<u64>,
+    /// It was cancelled by somebody who wants to go on from its checkpoints.
+    is_halted: bool,
 }
 
 /// One deployed task.
@@ -116,7 +119,9 @@ impl JobMaster {
             checkpoints: None,
             restarts,
             restart_at_ns: None,
+            checkpoint_begun_ns: 0,
             stop_until_ns: None,
+            is_halted: false,
         }
     }
 
@@ -317,6 +322,10 @@ impl JobMaster {
                 self.fail(failure, manager);
             }
         }
+        if self.stop_until_ns.is_some() {
+            // It was to stop before it ran, or before it failed.
+            self.meet(vec![Demand::Order(TaskOrder::StopReading)], manager);
+        }
     }
 
     /// A task took a step: one of each of its vertices. A step that comes too late means nothing: a task that is being
@@ -350,6 +359,12 @@ impl JobMaster {
         if !is_failing && self.state.step(|graph| graph.cancel()).is_ok() {
             self.cancel_tasks(manager);
         }
+    }
+
+    /// As [`cancel`](Self::cancel), and its checkpoints stay.
+    pub(crate) fn halt(&mut self, manager: &TaskManager) {
+        self.is_halted = true;
+        self.cancel(manager);
     }
 
     /// The engine goes down.
@@ -409,7 +424,9 @@ impl JobMaster {
                 let discovery_ns = self.sources.next_discovery_ns();
                 [discovery_ns, checkpoint_ns, self.stop_until_ns].into_iter().flatten().min()
             }
-            JobStatus::Restarting => self.restart_at_ns,
+            JobStatus::Restarting => {
+                [self.restart_at_ns, self.stop_until_ns].into_iter().flatten().min()
+            }
             _ => None,
         }
     }
@@ -418,10 +435,14 @@ impl JobMaster {
     pub(crate) fn on_time(&mut self, manager: &TaskManager) {
         let (now_ms, now_ns) = self.now();
         match self.state.status() {
-            JobStatus::Running if self.stop_until_ns.is_some_and(|until| now_ns >= until) => {
-                let error = StopTimeout { timeout_ms: self.stop_timeout_ns() / 1_000_000 };
+            JobStatus::Running if self.is_stop_overdue(now_ns) => {
                 self.restarts = RestartStrategy::new(RestartSettings::Never);
-                self.fail(blame::job(&self.state.name, error.into()), manager);
+                self.fail(self.stop_timeout_failure(), manager);
+            }
+            JobStatus::Restarting if self.is_stop_overdue(now_ns) => {
+                self.failure = Some(self.stop_timeout_failure());
+                let given_up = self.state.step(|graph| graph.give_up());
+                debug_assert!(given_up.is_ok(), "a job that restarts has no live subtasks");
             }
             JobStatus::Running => {
                 let answer = self.sources.discover(now_ns);
@@ -458,14 +479,28 @@ impl JobMaster {
     /// The job is to end where it is: sources read no further, and a last checkpoint is taken and committed. Without
     /// checkpoints it is cancelled.
     pub(crate) fn stop(&mut self, manager: &TaskManager) {
-        if self.checkpoints.is_none() || self.state.status() != JobStatus::Running {
+        use JobStatus::{Failing, Restarting, Running};
+        let status = self.state.status();
+        if self.checkpoints.is_none() || !matches!(status, Running | Failing | Restarting) {
             return self.cancel(manager);
         }
         if self.stop_until_ns.is_none() {
             let until_ns = self.clock.monotonic_ns().saturating_add(self.stop_timeout_ns());
             self.stop_until_ns = Some(until_ns);
-            self.meet(vec![Demand::Order(TaskOrder::StopReading)], manager);
+            // Tasks that do not run yet are told when they start.
+            if status == Running && self.unbuilt == 0 {
+                self.meet(vec![Demand::Order(TaskOrder::StopReading)], manager);
+            }
         }
+    }
+
+    fn is_stop_overdue(&self, now_ns: u64) -> bool {
+        self.stop_until_ns.is_some_and(|until| now_ns >= until)
+    }
+
+    fn stop_timeout_failure(&self) -> JobFailure {
+        let error = StopTimeout { timeout_ms: self.stop_timeout_ns() / 1_000_000 };
+        blame::job(&self.state.name, error.into())
     }
 
     fn stop_timeout_ns(&self) -> u64 {
@@ -485,18 +520,27 @@ impl JobMaster {
                 Demand::Fail(failure) => {
                     self.fail(blame::job(&self.state.name, failure.into()), manager);
                 }
-                Demand::BeginBarrier => self.begin_barrier(manager),
-                Demand::Completed(id, duration) => self.state.count(|statistics| {
-                    statistics.completed += 1;
-                    statistics.latest = Some(id);
-                    statistics.latest_duration = duration;
-                    statistics.longest_duration = statistics.longest_duration.max(duration);
-                }),
+                Demand::BeginBarrier(id) => {
+                    self.checkpoint_begun_ns = self.clock.monotonic_ns();
+                    self.state.count(|statistics| statistics.in_progress = Some(id));
+                    self.begin_barrier(manager);
+                }
+                Demand::Completed(id) => {
+                    let now_ns = self.clock.monotonic_ns();
+                    let duration_ns = now_ns.saturating_sub(self.checkpoint_begun_ns);
+                    self.state.count(|statistics| {
+                        statistics.completed += 1;
+                        statistics.latest = Some(id);
+                        statistics.latest_duration = Some(Duration::from_nanos(duration_ns));
+                        statistics.in_progress = None;
+                    });
+                }
                 Demand::Warn(failure) => {
                     tracing::warn!(job = %self.state.name, "{failure}; the job goes on");
                     self.state.count(|statistics| {
                         statistics.failed += 1;
                         statistics.latest_failure = Some(failure.to_string());
+                        statistics.in_progress = None;
                     });
                 }
                 Demand::Order(order) => {
@@ -507,6 +551,8 @@ impl JobMaster {
                 }
             }
         }
+        let is_quiet = self.checkpoints.as_ref().is_none_or(Checkpoints::is_quiet);
+        self.state.set_saving(!is_quiet);
     }
 
     /// Adds what the enumerators have to the checkpoint that begins.
@@ -555,6 +601,7 @@ impl JobMaster {
                 }
                 self.state.count(|statistics| {
                     statistics.restarts += 1;
+                    statistics.in_progress = None;
                     statistics.latest_restart = why;
                 });
                 self.restart_at_ns = Some(self.clock.monotonic_ns().saturating_add(delay_ns));
@@ -626,10 +673,13 @@ impl JobMaster {
     /// on from there, and ends at once, instead of doing all once more.
     fn drop_checkpoints(&mut self) {
         let Some(checkpoints) = self.checkpoints.take() else { return };
+        self.state.count(|statistics| statistics.in_progress = None);
         match self.state.status() {
             JobStatus::Finished => checkpoints.keep_last(),
             JobStatus::Canceled
-                if !self.engine_gone && checkpoints.settings().on_cancel == OnCancel::Delete =>
+                if !self.engine_gone
+                    && !self.is_halted
+                    && checkpoints.settings().on_cancel == OnCancel::Delete =>
             {
                 checkpoints.remove_all();
             }

@@ -51,6 +51,7 @@ pub(crate) struct JobState {
     pub(crate) name: String,
     pub(crate) metrics: Arc<JobMetrics>,
     pub(crate) stage_names: StageNames,
+    pub(crate) stop_timeout: Duration,
     shared: Mutex<Shared>,
     ended: Condvar,
 }
@@ -61,12 +62,12 @@ pub(crate) struct JobState {
 pub struct CheckpointStatistics {
     /// How many are complete.
     pub completed: u64,
-    /// How long the newest that this process took was under way, from the order to its sources until it was complete.
-    pub latest_duration: Duration,
-    /// The longest of them.
-    pub longest_duration: Duration,
     /// How many were given up.
     pub failed: u64,
+    /// The one that is being taken.
+    pub in_progress: Option<CheckpointId>,
+    /// How long the last one that is complete took, from its first order to its file being durable.
+    pub latest_duration: Option<Duration>,
     /// The newest that is complete, in whatever attempt or process.
     pub latest: Option<CheckpointId>,
     /// Why the last of those that were given up was.
@@ -82,6 +83,8 @@ pub struct CheckpointStatistics {
 #[derive(Debug)]
 struct Shared {
     checkpoints: CheckpointStatistics,
+    /// Checkpoint files are being written or removed.
+    is_saving: bool,
     explain: Explain,
     clocks: Vec<TaskClock>,
     outcome: Option<Outcome>,
@@ -94,12 +97,14 @@ impl JobState {
         let stage_names = StageNames::new(&explain.job_graph);
         let checkpoints = CheckpointStatistics::default();
         let (clocks, wakers) = (Vec::new(), Vec::new());
-        let shared = Shared { checkpoints, explain, clocks, outcome: None, wakers };
+        let shared =
+            Shared { checkpoints, is_saving: false, explain, clocks, outcome: None, wakers };
         Arc::new(Self {
             id: JobId::allocate(),
             name: submission.name.clone(),
             metrics: Arc::new(JobMetrics::new(&submission.name)),
             stage_names,
+            stop_timeout: submission.configuration.stop_timeout(),
             shared: Mutex::new(shared),
             ended: Condvar::new(),
         })
@@ -157,6 +162,16 @@ impl JobState {
         count(&mut self.lock().checkpoints);
     }
 
+    pub(crate) fn set_saving(&self, is_saving: bool) {
+        self.lock().is_saving = is_saving;
+    }
+
+    /// Is a checkpoint being taken, or a file of one being written or removed?
+    pub(crate) fn is_checkpoint_under_way(&self) -> bool {
+        let shared = self.lock();
+        shared.is_saving || shared.checkpoints.in_progress.is_some()
+    }
+
     pub(crate) fn checkpoints(&self) -> CheckpointStatistics {
         self.lock().checkpoints.clone()
     }
@@ -182,6 +197,13 @@ impl JobState {
             }
             shared = self.ended.wait(shared).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Waits for the end, so long at most; whether it has come.
+    pub(crate) fn wait_within(&self, limit: Duration) -> bool {
+        let waits = |shared: &mut Shared| shared.outcome.is_none();
+        let waited = self.ended.wait_timeout_while(self.lock(), limit, waits);
+        waited.unwrap_or_else(PoisonError::into_inner).0.outcome.is_some()
     }
 
     /// The end, or a wake-up when it has come.

@@ -14,12 +14,12 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::BoxError;
 use crate::checkpoint::coordinator::{Action, CheckpointFailure, Coordinator, Gathered};
 use crate::checkpoint::crash_points;
-use crate::checkpoint::metadata::{CheckpointMetadata, OperatorDescription};
+use crate::checkpoint::memory_full::MemoryFull;
+use crate::checkpoint::metadata::{CheckpointMetadata, MetadataError, OperatorDescription};
 use crate::checkpoint::settings::CheckpointSettings;
 use crate::checkpoint::snapshot::{RestoredState, SnapshotPiece};
 use crate::checkpoint::store::{CheckpointStore, CheckpointStoreError};
@@ -54,16 +54,13 @@ pub(super) struct Checkpoints {
     restored: Option<Arc<RestoredState>>,
     /// What the saver was given and has not done.
     outstanding: usize,
-    /// When the checkpoint that is saved, or was last, began, and when it was saved.
-    saved_ns: (u64, u64),
 }
 
 /// What the job master is to do.
 pub(super) enum Demand {
     Order(TaskOrder),
-    BeginBarrier,
-    /// With how long it took.
-    Completed(CheckpointId, Duration),
+    BeginBarrier(CheckpointId),
+    Completed(CheckpointId),
     Warn(CheckpointFailure),
     Fail(CheckpointFailure),
 }
@@ -79,7 +76,10 @@ impl Checkpoints {
             return Ok(None);
         };
         let (storage, directory): (Arc<dyn Storage>, PathBuf) = match &settings.directory {
-            None => (Arc::new(MemoryStorage::new()), PathBuf::from("checkpoints-in-memory")),
+            None => {
+                let storage = MemoryStorage::with_capacity(settings.memory_bytes_max);
+                (Arc::new(storage), PathBuf::from("checkpoints-in-memory"))
+            }
             Some(directory) => (storage_of(&place, directory), directory.clone()),
         };
         let store = Arc::new(CheckpointStore::open(storage, &directory)?);
@@ -129,7 +129,6 @@ impl Checkpoints {
             history: (last_id, retained),
             restored,
             outstanding: 0,
-            saved_ns: (0, 0),
         }))
     }
 
@@ -202,9 +201,13 @@ impl Checkpoints {
         report: Report,
         (now_ms, now_ns): (i64, u64),
     ) -> Vec<Demand> {
+        let memory_bytes_max = self.settings.memory_bytes_max;
         self.with(now_ms, |coordinator| match report {
             Report::Ready(snapshot) => coordinator.on_snapshot(task, snapshot),
-            Report::Declined(declined) => coordinator.on_declined(declined, now_ns),
+            Report::Declined(mut declined) => {
+                declined.cause = MemoryFull::or(declined.cause, memory_bytes_max);
+                coordinator.on_declined(declined, now_ns)
+            }
             Report::InputEnded => {
                 coordinator.on_input_ended(task);
                 coordinator.on_time(now_ns)
@@ -225,7 +228,6 @@ impl Checkpoints {
     ) -> Vec<Demand> {
         self.outstanding -= 1;
         let SaverDone(Some((id, result))) = done else { return Vec::new() };
-        self.saved_ns.1 = now_ns;
         self.with(now_ms, |coordinator| coordinator.on_saved(id, result, now_ns))
     }
 
@@ -249,12 +251,10 @@ impl Checkpoints {
     fn carry_out(&mut self, action: Action, now_ms: i64) -> Vec<Demand> {
         match action {
             Action::Order(order @ TaskOrder::Completed(id)) => {
-                let (begun_ns, saved_ns) = self.saved_ns;
-                let duration = Duration::from_nanos(saved_ns.saturating_sub(begun_ns));
-                vec![Demand::Completed(id, duration), Demand::Order(order)]
+                vec![Demand::Completed(id), Demand::Order(order)]
             }
             Action::Order(order) => vec![Demand::Order(order)],
-            Action::BeginBarrier(_) => vec![Demand::BeginBarrier],
+            Action::BeginBarrier(id) => vec![Demand::BeginBarrier(id)],
             Action::Fail(failure) => vec![Demand::Fail(failure)],
             Action::Warn(failure) => vec![Demand::Warn(failure)],
             Action::Save(gathered) => {
@@ -275,8 +275,7 @@ impl Checkpoints {
 
     fn save(&mut self, gathered: Gathered, now_ms: i64) {
         crash_point(crash_points::ALL_ACKED);
-        let Gathered { checkpoint, is_final, begun_ns, pieces } = gathered;
-        self.saved_ns.0 = begun_ns;
+        let Gathered { checkpoint, is_final, pieces, .. } = gathered;
         let metadata = CheckpointMetadata {
             job_name: self.job_name.clone(),
             checkpoint: checkpoint.0,
@@ -285,8 +284,11 @@ impl Checkpoints {
             commits: self.commits,
             operators: CheckpointMetadata::operators(&self.operators, pieces),
         };
+        let memory_bytes_max = self.settings.memory_bytes_max;
         self.have_done(move |store| {
-            let result = store.save(&metadata).map(drop).map_err(|error| error.to_string());
+            let refused = |error: MetadataError| MemoryFull::or(error.into(), memory_bytes_max);
+            let result =
+                store.save(&metadata).map(drop).map_err(|error| refused(error).to_string());
             SaverDone(Some((checkpoint, result)))
         });
     }

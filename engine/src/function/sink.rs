@@ -25,7 +25,6 @@ use crate::operator::pieces::{PieceError, from_bytes};
 use crate::record::{Barrier, CheckpointId, Control};
 use crate::state::StateValue;
 use std::cell::Cell;
-use std::time::Duration;
 
 /// How a sink stands to the records it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

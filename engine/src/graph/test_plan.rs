@@ -1,5 +1,6 @@
 //! Builds plans for the tests of planning, as the `api` layer would.
 
+use super::delivery::SinkPromise;
 use super::settings::PlanSettings;
 use super::slot::{Allocation, CoreIndex, Slot, SlotDemand, SlotId};
 use super::transformation::{

@@ -85,7 +85,9 @@ impl Census {
 
     fn replacement(&self) -> Option<Replacement> {
         let Census { last_changed, last_all, changed_since, .. } = *self;
-        if last_changed.saturating_mul(EPOCHS_MAX) <= last_all {
+        if last_all == 0 {
+            Some(Replacement::Soon) // The first one: it is not known yet, and there is nothing to merge with.
+        } else if last_changed.saturating_mul(EPOCHS_MAX) <= last_all {
             None
         } else if last_changed > last_all / 2 || changed_since >= last_all {
             Some(Replacement::Now)

@@ -7,7 +7,7 @@ use thalweg::Error;
 use thalweg::prelude::*;
 use thalweg::state::StateError;
 use thalweg::testing::{self, OutputEvent, TestDriver, TestDriverBuilder};
-use thalweg_tests::{On, failure_of, matrix};
+use thalweg_tests::{On, matrix};
 
 matrix![
     rules_are_seen_from_then_on,
@@ -493,31 +493,6 @@ fn operators_that_share_a_broadcast_stream_share_its_parallelism() {
     let Err(Error::Plan(mistakes)) = run(3, 4) else { panic!("refused") };
     let said = mistakes.to_string();
     assert!(said.contains("forward from 'broadcast' needs equal parallelism"), "{said}");
-}
-
-/// Asks for operator state where no context could lend it.
-#[derive(Clone)]
-struct NoContext;
-impl MapFunction for NoContext {
-    type In = i64;
-    type Out = i64;
-    fn open(&mut self, context: &mut RuntimeContext<'_>) -> thalweg::Result<()> {
-        context.broadcast_state::<i64, i64>(MapStateDescriptor::new("numbers"))?;
-        Ok(())
-    }
-    fn map(&mut self, n: i64) -> thalweg::Result<i64> {
-        Ok(n)
-    }
-}
-
-#[test]
-fn operator_state_needs_a_context() {
-    let env = StreamExecutionEnvironment::new();
-    env.from_elements([1i64]).map_with(NoContext).name("plain").print();
-    let failure = failure_of(&env);
-    assert_eq!(failure.operator, "plain");
-    assert!(failure.message.contains("'numbers'"), "{failure}");
-    assert!(failure.message.contains("use a process function"), "{failure}");
 }
 
 /// Operator lists in functions with one input, with and without keys.

@@ -1,6 +1,7 @@
 //! The hold model: with so many timers standing, a key each, the earliest fires and its key registers
 //! another up to a minute after it; every fourth time a record of another key moves that key's timer.
-//! The baseline is an ordered set of times and key numbers, which keeps no keys.
+//! The baseline is an ordered set of times and key numbers, which keeps no keys. Timers of one time fire in the order of
+//! their registration on both sides.
 
 use std::collections::BTreeSet;
 
@@ -154,24 +155,39 @@ impl Timers for Keyed {
     }
 }
 
-impl Timers for BTreeSet<(i64, u64)> {
+/// Time, how many were registered before, and number of each timer.
+#[derive(Default)]
+struct Ordered {
+    timers: BTreeSet<(i64, u64, u64)>,
+    /// When each number's timer was registered.
+    registered: Vec<u64>,
+    registrations: u64,
+}
+
+impl Timers for Ordered {
+    #[inline(always)]
     fn register(&mut self, at_ms: i64, number: u64) -> Result<()> {
-        self.insert((at_ms, number));
+        let index = number as usize;
+        if index >= self.registered.len() {
+            self.registered.resize(index + 1, 0);
+        }
+        self.registered[index] = self.registrations;
+        self.timers.insert((at_ms, self.registrations, number));
+        self.registrations += 1;
         Ok(())
     }
 
     #[inline(always)]
     fn fire(&mut self, next_ms: impl FnOnce(i64, u64) -> i64) -> Result<(i64, u64)> {
-        let (at_ms, number) = self.pop_first().ok_or("a timer is always standing")?;
-        self.insert((next_ms(at_ms, number), number));
+        let (at_ms, _, number) = self.timers.pop_first().ok_or("a timer is always standing")?;
+        self.register(next_ms(at_ms, number), number)?;
         Ok((at_ms, number))
     }
 
     #[inline(always)]
     fn change(&mut self, number: u64, from_ms: i64, to_ms: i64) -> Result<()> {
-        self.remove(&(from_ms, number));
-        self.insert((to_ms, number));
-        Ok(())
+        self.timers.remove(&(from_ms, self.registered[number as usize], number));
+        self.register(to_ms, number)
     }
 }
 
@@ -258,7 +274,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         || Ok(Hold::new(options, Keyed::new(runs.next_files()?)?)),
         Hold::fill,
     )?;
-    let mut plain = grow(ticks, 1, || Ok(Hold::new(options, BTreeSet::new())), Hold::fill)?;
+    let mut plain = grow(ticks, 1, || Ok(Hold::new(options, Ordered::default())), Hold::fill)?;
     let steps = options.slice.div_ceil(STEP_COST);
     let [rates] = alternate::<_, 1>(options, || steps, &mut ours.table, &mut plain.table)?;
     let calls = vec![(); single_count(options)];

@@ -54,8 +54,18 @@ fn kinds_not_built_are_skipped() {
         };
         assert_eq!(reason, kind);
     }
-    let restore = with_input("rolling", &json!({"op": "sum"}), &json!([{"restore": true}]));
-    assert!(matches!(load_text(&restore), Ok(Loaded::Skipped { reason: "restore", .. })));
+}
+
+#[test]
+fn restores_are_steps() {
+    let load = |step| {
+        load_text(&with_input("rolling", &json!({"op": "sum"}), &json!([step])))
+            .map(|loaded| matches!(loaded, Loaded::Case(case) if case.steps == [Step::Restore]))
+    };
+    assert!(load(json!({"restore": true})).unwrap());
+    assert!(load(json!({"restore": false})).unwrap_err().what.contains("a restore that is false"));
+    let of_input = load(json!({"restore": true, "input": 0})).unwrap_err().what;
+    assert!(of_input.contains("nor restore belongs to an input"), "{of_input}");
 }
 
 #[test]

@@ -107,10 +107,10 @@ impl Parts {
         }
     }
 
-    /// Has the bucket no file in progress?
+    /// Does the bucket's next row begin its file?
     #[inline]
     pub(super) fn begins_file(&self, bucket: &str) -> bool {
-        !self.open.contains_key(bucket)
+        self.open.get(bucket).is_none_or(|part| part.length_bytes() == 0)
     }
 
     /// Closes the bucket's file if it would grow too large. True if the next row begins another.

@@ -65,6 +65,11 @@ fn a_single_file_appears_at_the_end_and_has_one_writer() {
     assert!(storage.metadata(Path::new("out.csv")).is_err());
     driver.end::<(&str, i32)>().unwrap();
     assert_eq!(text_of(&*storage, "out.csv"), "a,1\nb,2\n");
+    let named = FileSink::csv_file("named.csv").storage(storage.clone());
+    let mut driver = SinkDriver::open::<Row>(named, 0, 1).unwrap();
+    driver.write([row("a", 1), row("b", 2)]).unwrap();
+    driver.end::<Row>().unwrap();
+    assert_eq!(text_of(&*storage, "named.csv"), "name,n\na,1\nb,2\n");
     let error = SinkDriver::open::<Row>(sink, 1, 2).err().expect("refused").to_string();
     assert!(
         error.contains("single file out.csv and has 2 subtasks; give it `set_paral"),

@@ -13,6 +13,7 @@
 //! - A file that has its final name is complete.
 
 use crate::checkpoint::crash_points;
+use crate::checkpoint::restore_fault::{self, RestoreFault};
 use crate::checkpoint::snapshot::{RestoredPiece, RestoredState, SnapshotPiece};
 use crate::graph::OperatorId;
 use crate::record::CheckpointId;
@@ -88,6 +89,9 @@ pub(crate) enum MetadataError {
     Schema { path: PathBuf, expected: SchemaFingerprint, found: SchemaFingerprint },
     #[error("{}: the checkpoint's metadata is damaged: {what}", path.display())]
     Damaged { path: PathBuf, what: String },
+    /// The metadata is whole.
+    #[error("its state is damaged: {what}")]
+    State { what: String },
 }
 
 impl CheckpointMetadata {
@@ -114,6 +118,14 @@ impl CheckpointMetadata {
             })
         };
         plan.iter().filter_map(stored).collect()
+    }
+
+    /// An operator with state that the plan does not have. Parts without state deliver no bytes, and nobody misses them.
+    pub(crate) fn operator_not_in(&self, plan: &[OperatorDescription]) -> Option<&StoredOperator> {
+        self.operators.iter().find(|stored| {
+            let has_state = stored.pieces.iter().any(|piece| !piece.bytes.is_empty());
+            has_state && plan.iter().all(|known| halves(known.id) != stored.id)
+        })
     }
 
     /// The state as a job goes on from it.
@@ -182,6 +194,19 @@ impl CheckpointMetadata {
             return Err(damaged(path, what));
         }
         Self::from_archived(&archive).map_err(|error: StateError| damaged(path, error.to_string()))
+    }
+}
+
+impl MetadataError {
+    /// What it says of the checkpoint; `None` if it may be as good as ever.
+    pub(crate) fn fault(&self) -> Option<RestoreFault> {
+        match self {
+            MetadataError::Io(error) => restore_fault::of_file(error),
+            MetadataError::Schema { .. } => Some(RestoreFault::Refused),
+            MetadataError::Damaged { .. } | MetadataError::State { .. } => {
+                Some(RestoreFault::Damaged)
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod crash_points;
 pub(crate) mod memory_full;
 pub(crate) mod metadata;
 pub(crate) mod restart;
+pub(crate) mod restore_fault;
 pub(crate) mod settings;
 pub(crate) mod snapshot;
 pub(crate) mod store;

@@ -15,7 +15,8 @@
 //! - Ids are never used again: [`CheckpointStore::last_id`] counts damaged ones too.
 
 use super::crash_points;
-use super::metadata::{CheckpointMetadata, MetadataError};
+use super::metadata::{CheckpointMetadata, MetadataError, OperatorDescription};
+use super::restore_fault::RestoreFault;
 use crate::record::CheckpointId;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,21 @@ pub(crate) enum CheckpointStoreError {
         directory.display()
     )]
     OtherJob { directory: PathBuf, expected: String, found: String },
+    #[error(
+        "checkpoint {checkpoint} in {} cannot be read: {source}. No older one was tried, as nothing says that this one is \
+         damaged", directory.display()
+    )]
+    Unreadable { directory: PathBuf, checkpoint: CheckpointId, source: Box<MetadataError> },
+    #[error(
+        "checkpoint {checkpoint} in {} has state of the operator '{operator}' ({uid}), which this job does not have; give \
+         the operator that is to go on with it this uid, or set `restore = \"nothing\"` to begin anew",
+        directory.display()
+    )]
+    UnknownOperator { directory: PathBuf, checkpoint: CheckpointId, operator: String, uid: String },
 }
+
+/// A checkpoint that has turned out to be damaged when its state was read, and how.
+pub(crate) type Unusable = (CheckpointId, String);
 
 /// See the module docs.
 #[derive(Debug)]
@@ -109,22 +124,32 @@ impl CheckpointStore {
         metadata.write(&self.storage, &self.path(CheckpointId(metadata.checkpoint)))
     }
 
-    /// The checkpoint to go on from, if there is one, and the older ones that are kept. Those that are newer are removed, as
-    /// their files are given up by going on from an older one.
+    /// The checkpoint to go on from, if there is one, and the older ones that are kept: the newest that is older than what is
+    /// known to be `unusable`. Those that are newer are removed, as their files are given up by going on from an older one.
     pub(crate) fn latest(
         &self,
         job_name: &str,
         allow_repeated_commits: bool,
+        unusable: Option<Unusable>,
     ) -> Result<Option<(CheckpointMetadata, VecDeque<CheckpointId>)>, CheckpointStoreError> {
         let mut ids = self.list()?;
         let count = ids.len();
         let mut damage: Option<(CheckpointId, MetadataError)> = None;
         while let Some(id) = ids.pop() {
-            match CheckpointMetadata::read(&*self.storage, &self.path(id)) {
+            let read = match &unusable {
+                Some((bad, what)) if id >= *bad => Err(MetadataError::State { what: what.clone() }),
+                _ => self.load(id),
+            };
+            match read {
                 Ok(found) => {
                     return self
                         .accept(found, damage, job_name, allow_repeated_commits, ids)
                         .map(Some);
+                }
+                Err(error) if error.fault() != Some(RestoreFault::Damaged) => {
+                    let (directory, source) = (self.directory.clone(), Box::new(error));
+                    let checkpoint = id;
+                    return Err(CheckpointStoreError::Unreadable { directory, checkpoint, source });
                 }
                 Err(error) => {
                     tracing::warn!(checkpoint = id.0, "a checkpoint cannot be used: {error}");
@@ -176,6 +201,25 @@ impl CheckpointStore {
         }
         let retained = older.into_iter().chain([id]).collect();
         Ok((found, retained))
+    }
+
+    /// Does a plan have all operators that a checkpoint has state of?
+    pub(crate) fn check_operators(
+        &self,
+        found: &CheckpointMetadata,
+        plan: &[OperatorDescription],
+    ) -> Result<(), CheckpointStoreError> {
+        let Some(stranger) = found.operator_not_in(plan) else { return Ok(()) };
+        let uid = match &stranger.uid {
+            Some(uid) => format!("uid '{uid}'"),
+            None => "without a uid: it is told by its place in the plan, which has changed".into(),
+        };
+        Err(CheckpointStoreError::UnknownOperator {
+            directory: self.directory.clone(),
+            checkpoint: CheckpointId(found.checkpoint),
+            operator: stranger.name.clone(),
+            uid,
+        })
     }
 
     /// Removes the name of a checkpoint, durably.

@@ -42,6 +42,7 @@ use super::submission::blueprint::{Surroundings, deployments, job_blueprint};
 use super::task_manager::TaskManager;
 use crate::checkpoint::crash_points;
 use crate::checkpoint::restart::{Decision, RestartStrategy};
+use crate::checkpoint::restore_fault::RestoreFault;
 use crate::checkpoint::settings::RestartSettings;
 use crate::config::OnCancel;
 use crate::error::{BoxError, JobFailure};
@@ -201,11 +202,11 @@ impl JobMaster {
         }
     }
 
-    fn state_files(&self, manager: &TaskManager) -> Result<Option<Arc<StateFiles>>, BoxError> {
+    fn state_files(&mut self, manager: &TaskManager) -> Result<Option<Arc<StateFiles>>, BoxError> {
         let Submission { configuration, explain, .. } = &self.submission;
         let keyed_operators = explain.stream_graph.nodes().iter().filter(|node| node.keyed).count();
         let place = manager.files();
-        match &self.checkpoints {
+        match &mut self.checkpoints {
             None => StateFiles::of_job(configuration, self.id(), keyed_operators, place),
             Some(checkpoints) => {
                 let state = checkpoints.keyed_state()?;
@@ -583,9 +584,18 @@ impl JobMaster {
 
     /// Every task of an attempt that failed is gone: tries again, or lets the failure stand.
     fn decide(&mut self) {
-        let ended = self.checkpoints.as_mut().map_or(Ok(true), Checkpoints::end);
+        let cause = self.failure.as_ref().and_then(|failure| failure.cause.as_deref());
+        let fault = cause.and_then(|cause| RestoreFault::of(cause));
+        let damage = cause.filter(|_| fault == Some(RestoreFault::Damaged)).map(|c| c.to_string());
+        let ended = self.checkpoints.as_mut().map_or(Ok(true), |c| c.end(damage));
+        let has_older = self.checkpoints.as_ref().is_some_and(Checkpoints::has_fallen_back);
         let decision = match ended {
             Ok(false) => return, // something is being saved; it will be asked again
+            // Whoever does not want restarts wants the job to begin all the same.
+            Ok(true) if has_older => Decision::RestartAfter { delay_ns: 0 },
+            Ok(true) if fault == Some(RestoreFault::Refused) => {
+                Decision::GiveUp { reason: "it does not fit its checkpoint".to_owned() }
+            }
             Ok(true) => self.restarts.on_failure(self.clock.monotonic_ns()),
             Err(error) => {
                 self.failure = Some(blame::job(&self.state.name, error));

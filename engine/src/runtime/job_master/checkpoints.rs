@@ -54,6 +54,8 @@ pub(super) struct Checkpoints {
     restored: Option<Arc<RestoredState>>,
     /// What the saver was given and has not done.
     outstanding: usize,
+    /// The attempt before could not begin with its checkpoint.
+    has_fallen_back: bool,
 }
 
 /// What the job master is to do.
@@ -82,11 +84,20 @@ impl Checkpoints {
             }
             Some(directory) => (storage_of(&place, directory), directory.clone()),
         };
+        let nodes = submission.explain.stream_graph.nodes();
+        let operators = nodes.iter().map(|node| OperatorDescription {
+            id: node.operator_id,
+            name: node.name.clone(),
+            uid: node.uid.clone(),
+            parallelism: node.parallelism,
+            max_parallelism: node.max_parallelism,
+        });
+        let operators: Vec<_> = operators.collect();
         let store = Arc::new(CheckpointStore::open(storage, &directory)?);
         let job_name = submission.name.clone();
         let last_id = store.last_id()?;
         let found = match settings.restore {
-            Restore::Latest => store.latest(&job_name, settings.allow_repeated_commits)?,
+            Restore::Latest => store.latest(&job_name, settings.allow_repeated_commits, None)?,
             Restore::Nothing => {
                 store.clear()?;
                 None
@@ -94,6 +105,7 @@ impl Checkpoints {
         };
         let (restored, retained) = match found {
             Some((metadata, retained)) => {
+                store.check_operators(&metadata, &operators)?;
                 if metadata.is_final {
                     tracing::warn!(
                         job = %job_name,
@@ -110,16 +122,8 @@ impl Checkpoints {
             control: control.clone(),
             is_inline: matches!(place, FilesPlace::Simulated(_)),
         };
-        let nodes = submission.explain.stream_graph.nodes();
-        let operators = nodes.iter().map(|node| OperatorDescription {
-            id: node.operator_id,
-            name: node.name.clone(),
-            uid: node.uid.clone(),
-            parallelism: node.parallelism,
-            max_parallelism: node.max_parallelism,
-        });
         Ok(Some(Checkpoints {
-            operators: operators.collect(),
+            operators,
             commits: submission.commits(),
             settings,
             job_name,
@@ -129,18 +133,31 @@ impl Checkpoints {
             history: (last_id, retained),
             restored,
             outstanding: 0,
+            has_fallen_back: false,
         }))
     }
 
     /// Keyed state as the next attempt finds it: what the checkpoints that are kept refer to.
-    pub(super) fn keyed_state(&self) -> Result<CheckpointedState, BoxError> {
-        let (root, retained) =
-            (self.store.root().clone(), self.history.1.iter().copied().collect());
-        let mut stores = BTreeSet::new();
-        for id in &self.history.1 {
-            stores.append(&mut stores_of(&self.store.load(*id)?.into_restored())?);
+    ///
+    /// An older one that is damaged is given up: the newest is whole, and with it the job goes on.
+    pub(super) fn keyed_state(&mut self) -> Result<CheckpointedState, BoxError> {
+        let newest = self.history.1.back().copied();
+        let (mut stores, mut retained) = (BTreeSet::new(), Vec::new());
+        for id in std::mem::take(&mut self.history.1) {
+            match self.store.load(id) {
+                Ok(metadata) => {
+                    stores.append(&mut stores_of(&metadata.into_restored())?);
+                    retained.push(id);
+                }
+                Err(error) if Some(id) == newest => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(checkpoint = id.0, "an older checkpoint is given up: {error}");
+                    self.store.remove(id)?;
+                }
+            }
         }
-        Ok(CheckpointedState { root, retained, stores })
+        self.history.1 = retained.iter().copied().collect();
+        Ok(CheckpointedState { root: self.store.root().clone(), retained, stores })
     }
 
     pub(super) fn settings(&self) -> &CheckpointSettings {
@@ -158,19 +175,27 @@ impl Checkpoints {
         self.coordinator = Some(Coordinator::new(self.settings.clone(), history, tasks, now_ns));
     }
 
-    /// The tasks of the attempt are gone. True if nothing of it is left, and the next one may begin; else it is to be asked again
-    /// after [`on_saved`](Self::on_saved).
-    pub(super) fn end(&mut self) -> Result<bool, BoxError> {
+    /// The tasks of the attempt are gone; did it fail because its checkpoint is damaged, and how? True if nothing of it is
+    /// left, and the next one may begin; else it is to be asked again after [`on_saved`](Self::on_saved).
+    pub(super) fn end(&mut self, damage: Option<String>) -> Result<bool, BoxError> {
         if self.outstanding > 0 {
             return Ok(false);
         }
-        let Some(coordinator) = self.coordinator.take() else { return Ok(true) };
-        self.history = coordinator.into_history();
+        self.has_fallen_back = false;
+        match self.coordinator.take() {
+            Some(coordinator) => self.history = coordinator.into_history(),
+            None if damage.is_none() => return Ok(true),
+            None => {}
+        }
+        let newest = self.history.1.back().copied();
+        let began_at = self.restored.as_ref().map(|restored| restored.checkpoint);
+        self.has_fallen_back = damage.is_some() && newest.is_some() && newest == began_at;
+        let unusable = newest.zip(damage);
         self.restored = match self.history.1.back() {
             None => None,
             Some(_) => {
-                let found =
-                    self.store.latest(&self.job_name, self.settings.allow_repeated_commits)?;
+                let allowed = self.settings.allow_repeated_commits;
+                let found = self.store.latest(&self.job_name, allowed, unusable)?;
                 found.map(|(metadata, retained)| {
                     self.history.1 = retained;
                     Arc::new(metadata.into_restored())
@@ -178,6 +203,12 @@ impl Checkpoints {
             }
         };
         Ok(true)
+    }
+
+    /// Was the attempt that has ended of no use because its checkpoint is damaged, and is there an older one? Each time there
+    /// is one less.
+    pub(super) fn has_fallen_back(&self) -> bool {
+        self.has_fallen_back && self.restored.is_some()
     }
 
     /// When [`on_time`](Self::on_time) wants to be called next.

@@ -7,9 +7,7 @@
 //! **Invariant**: a process that was killed changes nothing any more, whatever its sinks still do while they are dropped.
 
 use crate::Result;
-use crate::function::{
-    Recovery, Sink, SinkPromise, TransactionContext, TwoPhase, TwoPhaseCommitSink,
-};
+use crate::function::{Recovery, Sink, TransactionContext, TwoPhase, TwoPhaseCommitSink};
 use crate::record::CheckpointId;
 use crate::sync::{Mutex, lock};
 use std::cell::RefCell;

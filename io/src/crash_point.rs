@@ -3,7 +3,8 @@
 //! Code on a durable path calls [`crash_point`] with a constant name between any two steps whose
 //! order matters. A normal build compiles the call to nothing. With the cargo feature
 //! `crash-points` the process aborts (no destructors, no flushes: as a kill would) at the point
-//! that the environment variable [`CRASH_POINT_VARIABLE`] names.
+//! that the environment variable [`CRASH_POINT_VARIABLE`] names: `manifest.rename` when it comes
+//! there first, `manifest.rename:3` when it comes there for the third time.
 //!
 //! Each layer lists its own names as constants; this crate's are in
 //! [`file::crash_points`](crate::file::crash_points).
@@ -11,7 +12,8 @@
 /// The environment variable that names the armed crash point.
 pub const CRASH_POINT_VARIABLE: &str = "THALWEG_CRASH_POINT";
 
-/// Aborts the process if this build has crash points and the environment arms `name`.
+/// Aborts the process if this build has crash points and the environment arms `name`, when it is
+/// called as often as the environment says.
 ///
 /// # Examples
 ///
@@ -20,7 +22,10 @@ pub const CRASH_POINT_VARIABLE: &str = "THALWEG_CRASH_POINT";
 /// ```
 #[cfg(feature = "crash-points")]
 pub fn crash_point(name: &'static str) {
-    if std::env::var_os(CRASH_POINT_VARIABLE).is_some_and(|armed| armed == name) {
+    if let Some(armed) = armed::point()
+        && armed.name == name
+        && armed.is_last_pass()
+    {
         std::process::abort();
     }
 }
@@ -36,4 +41,58 @@ pub fn crash_point(name: &'static str) {
 #[inline(always)]
 pub fn crash_point(name: &'static str) {
     let _ = name;
+}
+
+#[cfg(feature = "crash-points")]
+mod armed {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// The point that the environment armed when the process came to its first point.
+    pub(super) struct Armed {
+        pub(super) name: String,
+        /// Passes until the one that ends the process; counted down by whoever passes.
+        left: AtomicU64,
+    }
+
+    impl Armed {
+        pub(super) fn is_last_pass(&self) -> bool {
+            self.left.fetch_sub(1, Ordering::Relaxed) == 1
+        }
+    }
+
+    pub(super) fn point() -> Option<&'static Armed> {
+        static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+        ARMED.get_or_init(|| std::env::var(super::CRASH_POINT_VARIABLE).ok().map(parse)).as_ref()
+    }
+
+    /// `NAME` or `NAME:COUNT`.
+    fn parse(text: String) -> Armed {
+        let counted = text
+            .rsplit_once(':')
+            .and_then(|(name, count)| Some((name.to_owned(), count.parse().ok()?)));
+        let (name, count) = counted.unwrap_or((text, 1));
+        Armed { name, left: AtomicU64::new(count) }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        fn check(text: &str, name: &str, passes: u64) {
+            let armed = parse(text.to_owned());
+            assert_eq!(armed.name, name);
+            let last = (1..=5).filter(|_| armed.is_last_pass()).count() as u64;
+            assert_eq!(last, u64::from((1..=5).contains(&passes)), "{text}");
+            let armed = parse(text.to_owned());
+            assert_eq!((1..=5).find(|_| armed.is_last_pass()), Some(passes), "{text}");
+        }
+
+        #[test]
+        fn a_name_may_have_a_count() {
+            check("manifest.rename", "manifest.rename", 1);
+            check("manifest.rename:3", "manifest.rename", 3);
+            check("manifest.rename:x", "manifest.rename:x", 1);
+        }
+    }
 }

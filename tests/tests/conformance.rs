@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::io::sink;
 use thalweg::config::{ShellKind, StateBackend};
 use thalweg_tests::conformance::{
-    Report, Setup, Shell, Verdict, case_files, corpus, more, run_files,
+    Report, Restarts, Setup, Shell, Verdict, case_files, corpus, more, run_files,
 };
 
 /// What is not built yet.
-const NOT_BUILT: [&str; 3] = ["cep", "restore", "sql"];
+const NOT_BUILT: [&str; 2] = ["cep", "sql"];
 /// Cases of the kinds that are.
 const CASES_MIN: usize = 300;
 
@@ -31,7 +31,7 @@ const THREADS: Shell = Shell::Production(ShellKind::Threads);
 const GLOMMIO: Shell = Shell::Production(ShellKind::Glommio);
 
 macro_rules! combinations {
-    ($($name:ident: $shell:expr, $parallelism:literal, $is_per_pane:literal, $backend:ident;)*) => {
+    ($($name:ident: $shell:expr, $parallelism:literal, $is_per_pane:literal, $backend:ident, $restarts:ident;)*) => {
         $(#[test]
         fn $name() {
             corpus_passes(Setup {
@@ -39,6 +39,7 @@ macro_rules! combinations {
                 parallelism: $parallelism,
                 is_per_pane: $is_per_pane,
                 backend: StateBackend::$backend,
+                restarts: Restarts::$restarts,
                 seed: 1,
             });
         })*
@@ -46,25 +47,31 @@ macro_rules! combinations {
 }
 
 combinations! {
-    seeded_1_sliced: Shell::Seeded, 1, false, Memory;
-    seeded_1_pane: Shell::Seeded, 1, true, Memory;
-    seeded_4_sliced: Shell::Seeded, 4, false, Memory;
-    seeded_4_pane: Shell::Seeded, 4, true, Memory;
-    threads_1_sliced: THREADS, 1, false, Memory;
-    threads_1_pane: THREADS, 1, true, Memory;
-    threads_4_sliced: THREADS, 4, false, Memory;
-    threads_4_pane: THREADS, 4, true, Memory;
-    glommio_1_sliced: GLOMMIO, 1, false, Memory;
-    glommio_1_pane: GLOMMIO, 1, true, Memory;
-    glommio_4_sliced: GLOMMIO, 4, false, Memory;
-    glommio_4_pane: GLOMMIO, 4, true, Memory;
-    seeded_1_sliced_lsm: Shell::Seeded, 1, false, Lsm;
-    seeded_1_pane_lsm: Shell::Seeded, 1, true, Lsm;
-    seeded_4_sliced_lsm: Shell::Seeded, 4, false, Lsm;
-    seeded_4_pane_lsm: Shell::Seeded, 4, true, Lsm;
-    threads_4_pane_lsm: THREADS, 4, true, Lsm;
-    glommio_1_pane_lsm: GLOMMIO, 1, true, Lsm;
-    glommio_4_pane_lsm: GLOMMIO, 4, true, Lsm;
+    seeded_1_sliced: Shell::Seeded, 1, false, Memory, AsTheCaseSays;
+    seeded_1_pane: Shell::Seeded, 1, true, Memory, AsTheCaseSays;
+    seeded_4_sliced: Shell::Seeded, 4, false, Memory, AsTheCaseSays;
+    seeded_4_pane: Shell::Seeded, 4, true, Memory, AsTheCaseSays;
+    threads_1_sliced: THREADS, 1, false, Memory, AsTheCaseSays;
+    threads_1_pane: THREADS, 1, true, Memory, AsTheCaseSays;
+    threads_4_sliced: THREADS, 4, false, Memory, AsTheCaseSays;
+    threads_4_pane: THREADS, 4, true, Memory, AsTheCaseSays;
+    glommio_1_sliced: GLOMMIO, 1, false, Memory, AsTheCaseSays;
+    glommio_1_pane: GLOMMIO, 1, true, Memory, AsTheCaseSays;
+    glommio_4_sliced: GLOMMIO, 4, false, Memory, AsTheCaseSays;
+    glommio_4_pane: GLOMMIO, 4, true, Memory, AsTheCaseSays;
+    seeded_1_sliced_lsm: Shell::Seeded, 1, false, Lsm, AsTheCaseSays;
+    seeded_1_pane_lsm: Shell::Seeded, 1, true, Lsm, AsTheCaseSays;
+    seeded_4_sliced_lsm: Shell::Seeded, 4, false, Lsm, AsTheCaseSays;
+    seeded_4_pane_lsm: Shell::Seeded, 4, true, Lsm, AsTheCaseSays;
+    threads_4_pane_lsm: THREADS, 4, true, Lsm, AsTheCaseSays;
+    glommio_1_pane_lsm: GLOMMIO, 1, true, Lsm, AsTheCaseSays;
+    glommio_4_pane_lsm: GLOMMIO, 4, true, Lsm, AsTheCaseSays;
+    seeded_1_sliced_restarted: Shell::Seeded, 1, false, Memory, BeforeEachStep;
+    seeded_1_pane_restarted_lsm: Shell::Seeded, 1, true, Lsm, BeforeEachStep;
+    seeded_4_pane_restarted: Shell::Seeded, 4, true, Memory, BeforeEachStep;
+    seeded_4_sliced_restarted_lsm: Shell::Seeded, 4, false, Lsm, BeforeEachStep;
+    threads_4_sliced_restarted_lsm: THREADS, 4, false, Lsm, BeforeEachStep;
+    glommio_4_sliced_restarted_lsm: GLOMMIO, 4, false, Lsm, BeforeEachStep;
 }
 
 /// Writes `text` as a case and runs it.

@@ -12,6 +12,7 @@
 //! - Every byte is under a checksum, the archive is validated before it is read.
 //! - A file that has its final name is complete.
 
+use crate::checkpoint::crash_points;
 use crate::checkpoint::snapshot::{RestoredPiece, RestoredState, SnapshotPiece};
 use crate::graph::OperatorId;
 use crate::record::CheckpointId;
@@ -29,13 +30,6 @@ use thalweg_io::storage::Storage;
 const FORMAT: FileFormat = FileFormat::new("chkpoint", 1);
 const CHUNK_KIND: u8 = 1;
 const CHUNK_BYTES: usize = 256 << 10;
-
-/// Where writing a checkpoint can be made to crash.
-pub(crate) mod crash_points {
-    pub(crate) const META_WRITE: &str = "ckpt.meta_write";
-    pub(crate) const META_FSYNC: &str = "ckpt.meta_fsync";
-    pub(crate) const PUBLISHED: &str = "ckpt.published";
-}
 
 /// A complete checkpoint.
 #[thalweg::record]

@@ -9,6 +9,7 @@
 //! - [`snapshot`] is what tasks hand over, and get back after a failure.
 
 pub(crate) mod coordinator;
+pub(crate) mod crash_points;
 pub(crate) mod metadata;
 pub(crate) mod restart;
 pub(crate) mod settings;

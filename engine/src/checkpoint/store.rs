@@ -14,6 +14,7 @@
 //! - One job of one process at a time: the lock of the `StateRoot` is held as long as this lives.
 //! - Ids are never used again: [`CheckpointStore::last_id`] counts damaged ones too.
 
+use super::crash_points;
 use super::metadata::{CheckpointMetadata, MetadataError};
 use crate::record::CheckpointId;
 use std::collections::VecDeque;
@@ -25,12 +26,6 @@ use thalweg_io::storage::{Storage, create_durable_dir_all};
 use thalweg_state::{StateRoot, StoreError};
 
 const SUFFIX: &str = "chk";
-
-/// Where removing a checkpoint can be made to crash.
-pub(crate) mod crash_points {
-    pub(crate) const BEFORE_UNLINK: &str = "ckpt.before_unlink";
-    pub(crate) const AFTER_UNLINK: &str = "ckpt.after_unlink";
-}
 
 /// Checkpoints cannot be kept here, or none of those that are here can be used.
 #[derive(Debug, thiserror::Error)]

@@ -15,6 +15,7 @@
 //! - As long as changed rows wait to be written, the task counts as working; what comes of the store's worker wakes the core.
 //! - A checkpoint that was given up is released in the store, whatever comes first: its end there or the notice.
 
+use crate::checkpoint::crash_points;
 use crate::checkpoint::snapshot::RestoredState;
 use crate::graph::NodeId;
 use crate::operator::TaskContext;
@@ -27,6 +28,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
+use thalweg_io::crash_point;
 use thalweg_state::{
     FlatStore, Key, KeyGroupRange, KeyedTimers, LsmStore, MemoryPressure, Progress, RestoreSource,
     RowStore, StateError, StateRegistrar, StateValue, StoreError, StoreEvent,
@@ -346,6 +348,9 @@ impl BuildContext {
             waker: Waker::from(task.core.waker.clone()),
         });
         let store = store.map_err(|error| place.refused(error))?;
+        if is_loading {
+            crash_point(crash_points::STATE_LOADED);
+        }
         let stored = (store.options().name().to_owned(), key_groups.start, key_groups.end);
         let checkpoints = self.has_checkpoints().then(|| {
             let piece = self.piece(node, PIECE);

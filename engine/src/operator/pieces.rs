@@ -14,6 +14,7 @@
 //! - A snapshot has the pieces of all parts, or is never ready: a newer one that is complete gives up all before it.
 
 use crate::BoxError;
+use crate::checkpoint::crash_points;
 use crate::checkpoint::snapshot::{Declined, PieceKey, RestoredPiece, SnapshotPiece, TaskSnapshot};
 use crate::graph::NodeId;
 use crate::operator::TaskContext;
@@ -25,6 +26,7 @@ use rkyv::util::AlignedVec;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use thalweg_io::crash_point;
 
 /// What became of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +178,7 @@ impl TaskPieces {
             let ready = all.drain(..=at).next_back();
             drop(all);
             if let Some(ready) = ready.filter(|ready| !ready.is_declined) {
+                crash_point(crash_points::SHARD_SNAPSHOT);
                 self.report(Report::Ready(self.snapshot(ready)));
             }
         }

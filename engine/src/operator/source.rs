@@ -10,6 +10,7 @@
 //!   checkpoint had begun are read behind it.
 
 use crate::Result;
+use crate::checkpoint::crash_points;
 use crate::function::{
     Assignment, InputStatus, ReaderContext, SourceCollector, SourceControls, SourceReader,
     SourceSplit,
@@ -26,6 +27,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use thalweg_io::crash_point;
 
 /// What a busy answer counts for in the budget.
 const BUSY_COST: usize = 64;
@@ -194,6 +196,7 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
             reader.add_splits(splits);
             Ok(())
         });
+        crash_point(crash_points::SOURCES_REWOUND);
         Ok(())
     }
 
@@ -314,6 +317,9 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
             },
         };
         self.next.control(control);
+        if matches!(control, Control::Barrier(_)) {
+            crash_point(crash_points::BARRIER_INJECTED);
+        }
         self.stage.task.worked(1);
         true
     }

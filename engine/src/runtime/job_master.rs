@@ -40,6 +40,7 @@ use super::status::{JobResult, JobState, Outcome, TaskClock};
 use super::submission::Submission;
 use super::submission::blueprint::{Surroundings, deployments, job_blueprint};
 use super::task_manager::TaskManager;
+use crate::checkpoint::crash_points;
 use crate::checkpoint::restart::{Decision, RestartStrategy};
 use crate::checkpoint::settings::RestartSettings;
 use crate::config::OnCancel;
@@ -52,6 +53,7 @@ use crate::runtime::TaskOrder;
 use crate::time::Clock;
 use checkpoints::{Checkpoints, Demand};
 use sources::Sources;
+use thalweg_io::crash_point;
 
 /// See the module docs.
 pub(crate) struct JobMaster {
@@ -302,6 +304,9 @@ impl JobMaster {
     }
 
     fn start(&mut self, manager: &TaskManager) {
+        if self.checkpoints.as_ref().is_some_and(|c| c.restored().is_some()) {
+            crash_point(crash_points::TASKS_BUILT);
+        }
         let tasks = self.tasks.iter().map(|(id, task)| (*id, task.has_source));
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.begin(tasks, self.clock.monotonic_ns());

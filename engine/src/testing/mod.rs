@@ -20,6 +20,7 @@
 //!
 //! - [`TestDriver`] runs a job; [`input`] and [`output`] are its sources and sinks.
 //! - [`OperatorHarness`] does the same for one operator, or a few.
+//! - [`crash_points`] are the places at which a crash test can end the process.
 //!
 //! # How a test runs
 //!
@@ -49,6 +50,7 @@
 #[cfg(not(loom))]
 pub(crate) mod attempts;
 mod clock;
+pub mod crash_points;
 mod driver;
 mod harness;
 mod hub;

@@ -2,11 +2,12 @@
 
 use super::hub::{Hub, Port};
 use crate::Result;
-use crate::exchange::valve::Valve;
+use crate::exchange::valve::{Valve, ValveState};
 use crate::function::{RuntimeContext, Sink};
-use crate::record::{Control, NO_TIMESTAMP, StreamStatus};
+use crate::record::{CheckpointId, Control, NO_TIMESTAMP, StreamStatus};
 use crate::sync::{Mutex, lock};
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -100,17 +101,25 @@ impl<T> Clone for OutputEvents<T> {
 struct Joined<T> {
     events: Vec<OutputEvent<T>>,
     valve: Valve,
+    /// What the valve was at each checkpoint: watermarks and statuses of the subtasks go on from there after a restart.
+    at_checkpoints: BTreeMap<CheckpointId, ValveState>,
 }
 
 impl<T> OutputEvents<T> {
     fn new(parallelism: usize) -> Self {
-        let joined = Joined { events: Vec::new(), valve: Valve::new(parallelism) };
+        let (valve, at_checkpoints) = (Valve::new(parallelism), BTreeMap::new());
+        let joined = Joined { events: Vec::new(), valve, at_checkpoints };
         OutputEvents(Arc::new(Mutex::new(joined)))
     }
 
     /// A subtask of a new attempt begins, before any of that attempt runs.
-    fn begin_anew(&self, parallelism: usize) {
-        lock(&self.0).valve = Valve::new(parallelism);
+    fn begin_anew(&self, parallelism: usize, restored: Option<CheckpointId>) {
+        let Joined { valve, at_checkpoints, .. } = &mut *lock(&self.0);
+        *valve = Valve::new(parallelism);
+        if let Some(state) = restored.and_then(|checkpoint| at_checkpoints.get(&checkpoint)) {
+            // One valve stands for all subtasks: it is the only one, whatever their number.
+            valve.restore(std::slice::from_ref(state), Some(0));
+        }
     }
 
     pub(super) fn take(&self) -> Vec<OutputEvent<T>> {
@@ -123,12 +132,15 @@ impl<T> OutputEvents<T> {
     }
 
     fn control(&self, subtask: usize, control: Control) {
-        let Joined { events, valve } = &mut *lock(&self.0);
+        let Joined { events, valve, at_checkpoints } = &mut *lock(&self.0);
+        let mut aligned = None;
         valve.on(subtask, control, |control| match control {
             Control::Watermark(watermark_ms) => events.push(OutputEvent::Watermark(watermark_ms)),
             Control::Status(status) => events.push(OutputEvent::Status(status)),
-            Control::Barrier(_) | Control::End => {}
+            Control::Barrier(barrier) => aligned = Some(barrier.checkpoint),
+            Control::End => {}
         });
+        at_checkpoints.extend(aligned.map(|checkpoint| (checkpoint, valve.snapshot())));
     }
 }
 
@@ -154,14 +166,15 @@ impl<T: Send + 'static> Sink<T> for TestOutput<T> {
                 .into());
         };
         let (subtask, parallelism) = (context.subtask_index(), context.parallelism());
-        let operator_name = context.operator_name().to_owned();
+        let (operator_name, restored) =
+            (context.operator_name().to_owned(), context.restored_checkpoint());
         let mut entered = None;
         hub.outputs.enter::<T>((*owner, &operator_name, subtask), |others| {
             let other = others.values().next().and_then(|other| other.as_any().downcast_ref());
             let events: OutputEvents<T> =
                 other.map_or_else(|| OutputEvents::new(parallelism), Clone::clone);
             if others.contains_key(&subtask) {
-                events.begin_anew(parallelism);
+                events.begin_anew(parallelism, restored);
             }
             entered = Some(events.clone());
             Arc::new(events)

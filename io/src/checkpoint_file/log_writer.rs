@@ -225,6 +225,7 @@ impl LogWriter {
     /// system's sync itself is final: the log is to be abandoned.
     pub fn sync(&mut self) -> Result<(), IoError> {
         self.fill_sector();
+        crash_point(crash_points::LOG_BEFORE_WRITE);
         flush(&mut *self.file, &mut self.buffer)?;
         crash_point(crash_points::LOG_WRITTEN);
         sync(&*self.storage, &mut *self.file)?;

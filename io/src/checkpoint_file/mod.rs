@@ -88,16 +88,18 @@ pub mod crash_points {
     pub const RENAMED: &str = "checkpoint_file.renamed";
     /// The file is durable under its name.
     pub const PUBLISHED: &str = "checkpoint_file.published";
-    /// Blocks were appended to a log, and are not durable yet.
-    pub const LOG_WRITTEN: &str = "log.written";
+    /// Blocks were appended to a log, and are in the process still.
+    pub const LOG_BEFORE_WRITE: &str = "wal.before_write";
+    /// They were handed to the system, and are not durable yet.
+    pub const LOG_WRITTEN: &str = "wal.after_write";
     /// They are.
-    pub const LOG_SYNCED: &str = "log.synced";
+    pub const LOG_SYNCED: &str = "wal.after_fsync";
 
     /// Those of a sealed file, in the order in which they are passed.
     pub const SEALED_FILE: [&str; 5] = [CREATED, WRITTEN, SYNCED, RENAMED, PUBLISHED];
     /// All of them.
-    pub const ALL: [&str; 7] =
-        [CREATED, WRITTEN, SYNCED, RENAMED, PUBLISHED, LOG_WRITTEN, LOG_SYNCED];
+    pub const ALL: [&str; 8] =
+        [CREATED, WRITTEN, SYNCED, RENAMED, PUBLISHED, LOG_BEFORE_WRITE, LOG_WRITTEN, LOG_SYNCED];
 }
 
 #[cfg(test)]

@@ -80,8 +80,9 @@ impl DeltaWriter {
         last_epoch: Epoch,
         groups: KeyGroupRange,
     ) -> Result<FileMeta, IoError> {
-        crash_point(crash_points::FLUSH_FOOTER);
+        crash_point(crash_points::FLUSH_INDEX);
         let footer = encode_footer(&self.entries, first_epoch, last_epoch);
+        crash_point(crash_points::FLUSH_FOOTER);
         let seal = self.file.complete(&footer)?.seal();
         crash_point(crash_points::FLUSH_FSYNC);
         let mut tables: Vec<TableId> = self.entries.iter().map(|entry| entry.table).collect();

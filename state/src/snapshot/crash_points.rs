@@ -3,7 +3,9 @@
 
 /// A block of a delta was handed on; the file may hold part of it.
 pub const FLUSH_BLOCK: &str = "flush.block";
-/// All blocks of a delta were handed on, its footer was not.
+/// All blocks of a delta were handed on; its index, which is in its footer, is not made yet.
+pub const FLUSH_INDEX: &str = "flush.index";
+/// The index is made, and the footer not handed on: the same files as at [`FLUSH_INDEX`].
 pub const FLUSH_FOOTER: &str = "flush.footer";
 /// A delta is durable; no manifest names it.
 pub const FLUSH_FSYNC: &str = "flush.fsync";
@@ -39,8 +41,9 @@ pub const GC_BEFORE_UNLINK: &str = "gc.before_unlink";
 pub const GC_AFTER_UNLINK: &str = "gc.after_unlink";
 
 /// All of them.
-pub const ALL: [&str; 18] = [
+pub const ALL: [&str; 19] = [
     FLUSH_BLOCK,
+    FLUSH_INDEX,
     FLUSH_FOOTER,
     FLUSH_FSYNC,
     MANIFEST_WRITE,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p thalweg-tests --bin conformance -- DIR... [--shell seeded|threads|glommio] [--backend memory|lsm]
-//!     [--parallelism P] [--windows sliced|pane] [--seed N] [--emit FILE]
+//!     [--parallelism P] [--windows sliced|pane] [--restarts case|each-step] [--seed N] [--emit FILE]
 //! ```
 //!
 //! One line for each case that fails, with what was expected and what came; then `N passed, N failed, N skipped`. It
@@ -17,7 +17,7 @@ use std::str::FromStr;
 use thalweg_tests::conformance::{Setup, Verdict, case_files, run_files};
 
 const USAGE: &str = "usage: conformance DIR... [--shell seeded|threads|glommio] [--backend memory|lsm] \
-                     [--parallelism P] [--windows sliced|pane] [--seed N] [--emit FILE]";
+                     [--parallelism P] [--windows sliced|pane] [--restarts case|each-step] [--seed N] [--emit FILE]";
 
 /// Subtasks of an operator at most; a case has some ten records.
 const PARALLELISM_MAX: usize = 128;
@@ -114,6 +114,7 @@ impl Arguments {
                 };
             }
             "backend" => self.setup.backend = parse(flag, &value)?,
+            "restarts" => self.setup.restarts = parse(flag, &value)?,
             "emit" => self.emit = Some(value.into()),
             _ => return Err(format!("unknown option --{flag}")),
         }

@@ -1,7 +1,6 @@
 //! A case of the corpus: read strictly, so that nothing in it is ignored.
 //!
-//! 1. [`load`] reads the kind first. `cep`, `sql` and cases with a `restore` step come back as [`Loaded::Skipped`]; of
-//!    these only the syntax is checked.
+//! 1. [`load`] reads the kind first. `cep` and `sql` come back as [`Loaded::Skipped`]; of these only the syntax is checked.
 //! 2. Steps and expected rows are read with line and column; a field or a value that the schema does not know is an error.
 //! 3. The job is read by its kind's interpreter, less what all kinds share ([`Common`]).
 //!
@@ -113,6 +112,8 @@ pub enum Step {
         /// With what.
         results: Vec<Value>,
     },
+    /// A checkpoint is taken; the job fails and goes on from it.
+    Restore,
 }
 
 /// Why a file is not a case.
@@ -213,9 +214,6 @@ pub fn load(file: &Path, text: &str) -> Result<Loaded, CaseError> {
         return Ok(Loaded::Skipped { name: header.name, reason });
     }
     let document: Document = read(file, text)?;
-    if document.input.iter().any(|step| step.restore.is_some()) {
-        return Ok(Loaded::Skipped { name: document.name, reason: "restore" });
-    }
     let (kind, has_commands) = (document.kind, header.kind == "process");
     let mut job = document.job;
     let common = Common::take(&mut job).map_err(|what| at("job".into(), what))?;
@@ -291,9 +289,10 @@ fn read_step(raw: RawStep, inputs: usize, has_commands: bool) -> Result<Step, St
         return Err(format!("input {input} of a job that has {inputs}"));
     }
     let input = raw.input;
-    let is_for_an_input = raw.processing_time.is_none() && raw.complete.is_none();
+    let is_for_an_input =
+        raw.processing_time.is_none() && raw.complete.is_none() && raw.restore.is_none();
     if input.is_some() && !is_for_an_input {
-        return Err("neither the clock nor a completed request belongs to an input".into());
+        return Err("neither clock, nor completed request, nor restore belongs to an input".into());
     }
     if raw.results.is_some() && raw.complete.is_none() {
         return Err("results without the request that they complete".into());
@@ -302,6 +301,10 @@ fn read_step(raw: RawStep, inputs: usize, has_commands: bool) -> Result<Step, St
         true => Ok(Step::End { input }),
         false => Err("an end that is false".to_owned()),
     });
+    let restore = raw.restore.map(|restore| match restore {
+        true => Ok(Step::Restore),
+        false => Err("a restore that is false".to_owned()),
+    });
     let results = raw.results.unwrap_or_default();
     let alternatives = [
         raw.event.map(|event| read_event(event, input.unwrap_or(0), has_commands)),
@@ -309,6 +312,7 @@ fn read_step(raw: RawStep, inputs: usize, has_commands: bool) -> Result<Step, St
         raw.status
             .map(|status| Ok(Step::Status { input, idle: matches!(status, RawStatus::Idle) })),
         end,
+        restore,
         raw.processing_time.map(|now_ms| Ok(Step::ProcessingTime { now_ms })),
         raw.complete.map(|id| Ok(Step::Complete { id, results })),
     ];

@@ -30,4 +30,4 @@ pub use event::{
 };
 pub use report::{Report, Verdict, case_files, corpus, more, run_files};
 pub use row::{Body, Row};
-pub use run::{RunError, Setup, Shell, run};
+pub use run::{Restarts, RunError, Setup, Shell, run};

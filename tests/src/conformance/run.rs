@@ -37,6 +37,8 @@ pub struct Setup {
     /// Where keyed state lives. With the LSM store as little of it as can be stays in memory, so that
     /// state is written and read back all the time.
     pub backend: StateBackend,
+    /// When the job is restarted.
+    pub restarts: Restarts,
     /// Of the seeded shell.
     pub seed: u64,
 }
@@ -44,7 +46,28 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         let (shell, backend) = (Shell::Seeded, StateBackend::Memory);
-        Setup { shell, parallelism: 1, is_per_pane: false, backend, seed: 0 }
+        let restarts = Restarts::AsTheCaseSays;
+        Setup { shell, parallelism: 1, is_per_pane: false, backend, restarts, seed: 0 }
+    }
+}
+
+/// When the job of a case takes a checkpoint, fails, and goes on from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restarts {
+    /// Where a step says so.
+    AsTheCaseSays,
+    /// Before each step but the first, too. That may change no result, since watermarks are restored.
+    BeforeEachStep,
+}
+
+impl FromStr for Restarts {
+    type Err = String;
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "case" => Ok(Restarts::AsTheCaseSays),
+            "each-step" => Ok(Restarts::BeforeEachStep),
+            _ => Err("'case' or 'each-step' is wanted".into()),
+        }
     }
 }
 
@@ -130,6 +153,7 @@ struct Run<'a> {
     driver: TestDriver,
     outputs: Vec<String>,
     requests: Requests,
+    is_restarted_before_each_step: bool,
     /// The last watermark of each input that came from the script.
     watermarks: Vec<i64>,
     rows: Vec<Row>,
@@ -137,7 +161,12 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn start(case: &'a Case, setup: Setup) -> Result<Self, RunError> {
-        let (outputs, requests) = (RefCell::default(), Requests::default());
+        let is_restarted_before_each_step = setup.restarts == Restarts::BeforeEachStep;
+        let outputs = RefCell::default();
+        let requests = match is_restarted_before_each_step {
+            true => Requests::answered_again(),
+            false => Requests::default(),
+        };
         let Setup { parallelism, is_per_pane, .. } = setup;
         let interval_ms = case.common.auto_watermark_interval_ms.unwrap_or(INTERVAL_DEFAULT_MS);
         let mut builder = TestDriver::builder()
@@ -148,17 +177,31 @@ impl<'a> Run<'a> {
         if let Shell::Production(shell) = setup.shell {
             builder = builder.shell(shell);
         }
+        if is_restarted_before_each_step || case.steps.contains(&Step::Restore) {
+            builder = builder.checkpoints();
+        }
         let driver = builder.build(|env| {
             let (requests, outputs) = (requests.clone(), &outputs);
             case.job.build(&Bench { env, parallelism, is_per_pane, requests, outputs });
         });
         let driver = driver.map_err(|error| RunError::Plan(error.to_string()))?;
         let (outputs, watermarks) = (outputs.into_inner(), vec![i64::MIN; case.job.inputs()]);
-        Ok(Run { case, driver, outputs, requests, watermarks, rows: Vec::new() })
+        Ok(Run {
+            case,
+            driver,
+            outputs,
+            requests,
+            is_restarted_before_each_step,
+            watermarks,
+            rows: Vec::new(),
+        })
     }
 
     fn all(mut self) -> Result<Vec<Row>, RunError> {
         for (at, step) in self.case.steps.iter().enumerate() {
+            if self.is_restarted_before_each_step && at > 0 && !self.driver.is_finished() {
+                self.restore();
+            }
             self.step(step);
             self.collect(at);
             if let Some(failure) = self.driver.failure() {
@@ -189,13 +232,21 @@ impl<'a> Run<'a> {
             Step::End { input: None } => self.end_all(),
             Step::ProcessingTime { now_ms } => self.driver.set_clock_ms(*now_ms),
             Step::Complete { id, results } => {
-                if let Some(request) = self.requests.take(*id) {
-                    let output = |result| Output::new(&json!({"id": id, "r": result}));
-                    request.complete(results.iter().map(output).collect());
+                let output = |result| Output::new(&json!({"id": id, "r": result}));
+                if self.requests.complete(*id, results.iter().map(output).collect()) {
                     self.driver.settle();
                 }
             }
+            Step::Restore => {
+                self.requests.forget_answers();
+                self.restore();
+            }
         }
+    }
+
+    fn restore(&mut self) {
+        self.driver.checkpoint();
+        self.driver.restart();
     }
 
     fn inputs(&self, input: Option<usize>) -> Range<usize> {

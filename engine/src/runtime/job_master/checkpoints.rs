@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::BoxError;
 use crate::checkpoint::coordinator::{Action, CheckpointFailure, Coordinator, Gathered};
+use crate::checkpoint::crash_points;
 use crate::checkpoint::metadata::{CheckpointMetadata, OperatorDescription};
 use crate::checkpoint::settings::CheckpointSettings;
 use crate::checkpoint::snapshot::{RestoredState, SnapshotPiece};
@@ -30,8 +31,8 @@ use crate::runtime::dispatcher::ControlSender;
 use crate::runtime::state_files::{CheckpointedState, FilesPlace, storage_of};
 use crate::runtime::submission::Submission;
 use crate::runtime::threads::RuntimeThreads;
-use thalweg_io::Spawner as _;
 use thalweg_io::storage::{MemoryStorage, Storage};
+use thalweg_io::{Spawner as _, crash_point};
 
 /// Linux shows 15 characters of it.
 const THREAD_NAME: &str = "thalweg-saver";
@@ -265,6 +266,7 @@ impl Checkpoints {
     }
 
     fn save(&mut self, gathered: Gathered, now_ms: i64) {
+        crash_point(crash_points::ALL_ACKED);
         let Gathered { checkpoint, is_final, pieces, .. } = gathered;
         let metadata = CheckpointMetadata {
             job_name: self.job_name.clone(),

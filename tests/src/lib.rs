@@ -10,6 +10,7 @@ mod matrix;
 pub mod metamorphic;
 mod place;
 mod random;
+pub mod simulation;
 mod steps;
 
 pub use lifecycle::Lifecycle;

@@ -56,7 +56,6 @@ pub(crate) enum Action {
 pub(crate) struct Gathered {
     pub(crate) checkpoint: CheckpointId,
     pub(crate) is_final: bool,
-    pub(crate) begun_ns: u64,
     pub(crate) pieces: Vec<SnapshotPiece>,
 }
 
@@ -256,7 +255,6 @@ impl Coordinator {
         actions.push(Action::Save(Gathered {
             checkpoint: pending.checkpoint,
             is_final: pending.is_final,
-            begun_ns: pending.begun_ns,
             pieces: std::mem::take(&mut pending.pieces),
         }));
     }

@@ -78,6 +78,7 @@ pub(crate) struct JobMaster {
     restarts: RestartStrategy,
     /// When the next attempt begins.
     restart_at_ns: Option<u64>,
+    checkpoint_begun_ns: u64,
     /// Until when a graceful stop may take.
     stop_until_ns: Option<u64>,
 }
@@ -116,6 +117,7 @@ impl JobMaster {
             checkpoints: None,
             restarts,
             restart_at_ns: None,
+            checkpoint_begun_ns: 0,
             stop_until_ns: None,
         }
     }
@@ -485,16 +487,27 @@ impl JobMaster {
                 Demand::Fail(failure) => {
                     self.fail(blame::job(&self.state.name, failure.into()), manager);
                 }
-                Demand::BeginBarrier => self.begin_barrier(manager),
-                Demand::Completed(id) => self.state.count(|statistics| {
-                    statistics.completed += 1;
-                    statistics.latest = Some(id);
-                }),
+                Demand::BeginBarrier(id) => {
+                    self.checkpoint_begun_ns = self.clock.monotonic_ns();
+                    self.state.count(|statistics| statistics.in_progress = Some(id));
+                    self.begin_barrier(manager);
+                }
+                Demand::Completed(id) => {
+                    let now_ns = self.clock.monotonic_ns();
+                    let duration_ns = now_ns.saturating_sub(self.checkpoint_begun_ns);
+                    self.state.count(|statistics| {
+                        statistics.completed += 1;
+                        statistics.latest = Some(id);
+                        statistics.latest_duration = Some(Duration::from_nanos(duration_ns));
+                        statistics.in_progress = None;
+                    });
+                }
                 Demand::Warn(failure) => {
                     tracing::warn!(job = %self.state.name, "{failure}; the job goes on");
                     self.state.count(|statistics| {
                         statistics.failed += 1;
                         statistics.latest_failure = Some(failure.to_string());
+                        statistics.in_progress = None;
                     });
                 }
                 Demand::Order(order) => {
@@ -505,6 +518,8 @@ impl JobMaster {
                 }
             }
         }
+        let is_quiet = self.checkpoints.as_ref().is_none_or(Checkpoints::is_quiet);
+        self.state.set_saving(!is_quiet);
     }
 
     /// Adds what the enumerators have to the checkpoint that begins.
@@ -553,6 +568,7 @@ impl JobMaster {
                 }
                 self.state.count(|statistics| {
                     statistics.restarts += 1;
+                    statistics.in_progress = None;
                     statistics.latest_restart = why;
                 });
                 self.restart_at_ns = Some(self.clock.monotonic_ns().saturating_add(delay_ns));
@@ -624,6 +640,7 @@ impl JobMaster {
     /// on from there, and ends at once, instead of doing all once more.
     fn drop_checkpoints(&mut self) {
         let Some(checkpoints) = self.checkpoints.take() else { return };
+        self.state.count(|statistics| statistics.in_progress = None);
         match self.state.status() {
             JobStatus::Finished => checkpoints.keep_last(),
             JobStatus::Canceled

@@ -63,6 +63,10 @@ pub struct CheckpointStatistics {
     pub completed: u64,
     /// How many were given up.
     pub failed: u64,
+    /// The one that is being taken.
+    pub in_progress: Option<CheckpointId>,
+    /// How long the last one that is complete took, from its first order to its file being durable.
+    pub latest_duration: Option<Duration>,
     /// The newest that is complete, in whatever attempt or process.
     pub latest: Option<CheckpointId>,
     /// Why the last of those that were given up was.
@@ -78,6 +82,8 @@ pub struct CheckpointStatistics {
 #[derive(Debug)]
 struct Shared {
     checkpoints: CheckpointStatistics,
+    /// Checkpoint files are being written or removed.
+    is_saving: bool,
     explain: Explain,
     clocks: Vec<TaskClock>,
     outcome: Option<Outcome>,
@@ -90,7 +96,8 @@ impl JobState {
         let stage_names = StageNames::new(&explain.job_graph);
         let checkpoints = CheckpointStatistics::default();
         let (clocks, wakers) = (Vec::new(), Vec::new());
-        let shared = Shared { checkpoints, explain, clocks, outcome: None, wakers };
+        let shared =
+            Shared { checkpoints, is_saving: false, explain, clocks, outcome: None, wakers };
         Arc::new(Self {
             id: JobId::allocate(),
             name: submission.name.clone(),
@@ -151,6 +158,16 @@ impl JobState {
     /// Counts; for the job master.
     pub(crate) fn count(&self, count: impl FnOnce(&mut CheckpointStatistics)) {
         count(&mut self.lock().checkpoints);
+    }
+
+    pub(crate) fn set_saving(&self, is_saving: bool) {
+        self.lock().is_saving = is_saving;
+    }
+
+    /// Is a checkpoint being taken, or a file of one being written or removed?
+    pub(crate) fn is_checkpoint_under_way(&self) -> bool {
+        let shared = self.lock();
+        shared.is_saving || shared.checkpoints.in_progress.is_some()
     }
 
     pub(crate) fn checkpoints(&self) -> CheckpointStatistics {

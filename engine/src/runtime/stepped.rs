@@ -68,6 +68,9 @@ pub(crate) struct NeverAtRest;
 /// Longest wait for a job to come to rest.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Longest wait for a checkpoint, which may itself wait for the test.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// See the module docs.
 pub(crate) struct SteppedJob {
     state: Arc<JobState>,
@@ -176,7 +179,20 @@ impl SteppedJob {
         let begun_ns = clock.monotonic_ns();
         let give_up =
             || u128::from(clock.monotonic_ns().saturating_sub(begun_ns)) > PATIENCE.as_nanos();
-        if self.settle_unless(give_up) { Ok(()) } else { Err(NeverAtRest) }
+        loop {
+            if !self.settle_unless(give_up) {
+                return Err(NeverAtRest);
+            }
+            let waited_ns = clock.monotonic_ns().saturating_sub(begun_ns);
+            if !self.awaits_files() || u128::from(waited_ns) > CHECKPOINT_PATIENCE.as_nanos() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Do threads that are not the shell's write a checkpoint?
+    fn awaits_files(&self) -> bool {
+        matches!(self.runner, Runner::Threads { .. }) && self.state.is_checkpoint_under_way()
     }
 
     /// [`settle`](Self::settle), with `give_up` asked now and then; false if it ended the search.

@@ -19,8 +19,8 @@ use crate::delta::{DeltaCache, DeltaReader};
 use crate::manifest::{Contents, FileMeta, FilePart, ManifestLog, Version};
 use crate::read::SortedReader;
 use crate::snapshot::{
-    CheckpointId, Command, DataFile, Gauges, Notice, Outbox, Progress, StateRoot, StoreEvent,
-    StoreFiles, StoreName, Worker, WorkerSettings,
+    CheckpointId, Command, DataFile, EpochEnd, Gauges, Notice, Outbox, Progress, StateRoot,
+    StoreEvent, StoreFiles, StoreName, Worker, WorkerSettings,
 };
 use crate::{KeyGroup, KeyGroupRange, KeyHash, StateError};
 
@@ -82,6 +82,14 @@ struct OpenEpoch {
     epoch: Epoch,
     /// Whether barriers may end it, and what it is then.
     begun: Option<Option<CheckpointId>>,
+    /// Whether it has all rows, so that older files are not needed.
+    replaces_all: bool,
+}
+
+impl OpenEpoch {
+    fn current(epoch: Epoch) -> Self {
+        OpenEpoch { epoch, begun: None, replaces_all: false }
+    }
 }
 
 /// What a store starts from.
@@ -151,7 +159,7 @@ impl LsmTier {
         let place = place_worker(store, worker, spawner, &commands)?;
         let link = WorkerLink { commands: Some(commands), notices, gauges, place };
         let current = version.epoch.map_or(Epoch::FIRST, Epoch::next);
-        let epochs = VecDeque::from([OpenEpoch { epoch: current, begun: None }]);
+        let epochs = VecDeque::from([OpenEpoch::current(current)]);
         let readable = version.epoch.unwrap_or(Epoch(0));
         Ok(LsmTier {
             // Without it memory comes in small pages.
@@ -243,20 +251,21 @@ impl LsmTier {
         let current = self.epochs.back_mut().expect("there is a current epoch");
         current.begun = Some(checkpoint);
         let epoch = current.epoch;
-        self.epochs.push_back(OpenEpoch { epoch: epoch.next(), begun: None });
+        self.epochs.push_back(OpenEpoch::current(epoch.next()));
         epoch
     }
 
     /// Sends the ends of the epochs that all tables have finished.
     fn send_complete(&mut self) {
         let finished = self.tables.iter().map(|table| table.finished).min();
-        while let Some(OpenEpoch { epoch, begun: Some(checkpoint) }) = self.epochs.front().copied()
+        while let Some(OpenEpoch { epoch, begun: Some(checkpoint), replaces_all }) =
+            self.epochs.front().copied()
         {
             if finished.is_some_and(|finished| finished < epoch) {
                 return;
             }
             self.epochs.pop_front();
-            self.link.send(Command::End { epoch, checkpoint });
+            self.link.send(Command::End(EpochEnd { epoch, checkpoint, replaces_all }));
         }
     }
 
@@ -462,6 +471,24 @@ impl Tier for LsmTier {
 
     fn is_full(&self) -> bool {
         self.options.full_checkpoints
+    }
+
+    /// Not with a memory budget, where rows leave memory only once a level has them.
+    fn replace_all(&mut self, table: TableId, epoch: Epoch) -> bool {
+        let has_others = |file: &Arc<FileMeta>| file.tables.iter().any(|other| *other != table);
+        if self.tables.len() > 1
+            || self.options.compaction().sorts_deltas
+            || self.version.files().any(has_others)
+        {
+            return false;
+        }
+        match self.epochs.iter_mut().find(|open| open.epoch == epoch) {
+            Some(open) => {
+                open.replaces_all = true;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Tables share what caches leave of the budget in proportion to what they use, so that all of

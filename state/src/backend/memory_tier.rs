@@ -36,6 +36,12 @@ impl MemoryTier {
         self.pending.clear();
     }
 
+    /// Forgets all rows, as when an epoch is to have all of them.
+    #[cfg(test)]
+    pub(crate) fn forget_rows(&mut self) {
+        self.rows.clear();
+    }
+
     fn apply(&mut self, table: TableId, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {

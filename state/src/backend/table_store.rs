@@ -129,6 +129,11 @@ impl TableStore {
         ended
     }
 
+    /// Says that the epoch that [`Self::barrier`] will end will have all rows; see [`Tier::replace_all`].
+    pub(crate) fn replace_all(&mut self) -> bool {
+        self.tier.borrow_mut().replace_all(self.table, self.current_epoch())
+    }
+
     /// The key group of a row whose group is decided by this hash (see `Schema::group_hash`).
     #[inline]
     pub(crate) fn group_of(&self, group_hash: KeyHash) -> KeyGroup {

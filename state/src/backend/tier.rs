@@ -77,6 +77,13 @@ pub(crate) trait Tier: fmt::Debug {
         false
     }
 
+    /// A table says at the end of an epoch that it will write all of its rows in it, changed or not. Whether that is all
+    /// that is here: then older files go when the epoch is durable, and nothing of them is merged.
+    fn replace_all(&mut self, table: TableId, epoch: Epoch) -> bool {
+        let _ = (table, epoch);
+        false
+    }
+
     /// Tells what time it is; records that have expired by then need not be given nor kept.
     fn set_now_ms(&mut self, now_ms: i64);
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::task::Waker;
 
-use super::CheckpointId;
 use super::background::Outcome;
+use super::{CheckpointId, EpochEnd};
 use crate::backend::{DeltaBlock, Epoch, StoreError};
 use crate::manifest::{EditRecord, Version};
 
@@ -17,7 +17,7 @@ pub(crate) enum Command {
     /// Rows of an epoch that has not ended for all tables.
     Block(DeltaBlock),
     /// All blocks of the epoch were sent.
-    End { epoch: Epoch, checkpoint: Option<CheckpointId> },
+    End(EpochEnd),
     /// The checkpoint is not needed any more.
     Release(CheckpointId),
     /// What became of a chore: from the worker's own background.

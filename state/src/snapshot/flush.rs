@@ -50,10 +50,14 @@ struct EpochWork {
     end: Option<EpochEnd>,
 }
 
+/// The end of an epoch: its owner has sent everything.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct EpochEnd {
-    pub(super) epoch: Epoch,
-    pub(super) checkpoint: Option<CheckpointId>,
+pub(crate) struct EpochEnd {
+    pub(crate) epoch: Epoch,
+    pub(crate) checkpoint: Option<CheckpointId>,
+    /// Whether the epoch has all rows and says what is gone of older ones, so that once it is durable no older file is
+    /// needed. Where it fails, it counts as one that has changes alone.
+    pub(crate) replaces_all: bool,
 }
 
 #[derive(Debug)]

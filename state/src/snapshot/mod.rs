@@ -62,6 +62,7 @@ mod worker;
 pub use checkpoint_id::CheckpointId;
 pub use event::StoreEvent;
 pub(crate) use event::{Command, Notice, Outbox};
+pub(crate) use flush::EpochEnd;
 pub(crate) use garbage::DataFile;
 pub(crate) use gauges::Gauges;
 pub use restore::RestoreSource;

@@ -314,7 +314,7 @@ impl StateRoot {
             let is_referenced =
                 self.shared().references.values().any(|files| files.contains(&file.id));
             if !is_referenced {
-                garbage::remove(&self.files, file)?;
+                garbage::remove_orphan(&self.files, file)?;
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use super::garbage::{self, Garbage};
 use super::{CheckpointId, DataFile, Gauges, StateRoot, StoreFiles, crash_points};
 use crate::backend::{PartitionLayout, StoreError};
 use crate::compaction::CompactionOptions;
-use crate::manifest::{EditRecord, FileMeta, ManifestLog, Version, VersionChange};
+use crate::manifest::{EditRecord, FileMeta, FilePart, ManifestLog, Version, VersionChange};
 
 /// How much a thread does before it looks for new commands.
 const BEAT_BYTES: usize = 1 << 20;
@@ -61,6 +61,8 @@ pub(crate) struct Worker {
     releases: Vec<CheckpointId>,
     /// Whether an edit for releases alone failed since the latest epoch.
     release_failed: bool,
+    /// Whether the latest epoch has replaced all files: it is not sorted, since the next one is likely to do the same.
+    is_replaced: bool,
     /// Whether the owner is gone.
     is_abandoned: bool,
 }
@@ -107,6 +109,7 @@ impl Worker {
             descriptions: Vec::new(),
             releases: Vec::new(),
             release_failed: false,
+            is_replaced: false,
             is_abandoned: false,
         })
     }
@@ -177,7 +180,7 @@ impl Worker {
         match command {
             Command::Describe(records) => self.descriptions.extend(records),
             Command::Block(block) => self.flush.push(block),
-            Command::End { epoch, checkpoint } => self.flush.end(EpochEnd { epoch, checkpoint }),
+            Command::End(end) => self.flush.end(end),
             Command::Release(id) => {
                 if planted(Fault::AbortRemovesShared) {
                     self.remove_files_of_newest(id);
@@ -234,7 +237,7 @@ impl Worker {
         crash_point(crash_points::CKPT_FILES_DURABLE);
         let bytes_written = file.as_ref().map_or(0, FileMeta::length_bytes);
         let mut edit = Vec::new();
-        if self.settings.is_full {
+        if self.settings.is_full || end.replaces_all {
             let live = self.manifest.contents().live.files();
             edit.extend(live.map(|file| EditRecord::Remove(file.part())));
         }
@@ -247,6 +250,7 @@ impl Worker {
         }
         match self.commit(edit) {
             Ok(()) => {
+                self.is_replaced = end.replaces_all;
                 self.settings.gauges.subtract_waiting(self.flush.forget_oldest());
                 if bytes_written > 0 {
                     self.settings.gauges.count_flush(bytes_written);
@@ -390,7 +394,8 @@ impl Worker {
         }
         gauges.set_garbage_files(self.garbage.file_count());
         let live = &self.manifest.contents().live;
-        while !is_full && let Some(chore) = self.compactor.start(live, gauges.now_ms()) {
+        let is_merging = !is_full && !self.is_replaced;
+        while is_merging && let Some(chore) = self.compactor.start(live, gauges.now_ms()) {
             self.background.give(chore);
         }
         match self.background.step() {
@@ -403,9 +408,20 @@ impl Worker {
         }
     }
 
-    /// Makes the result of a compaction known.
+    /// Whether files that a compaction was to replace are gone: an epoch has replaced them all meanwhile.
+    fn is_outdated(&self, removed: &[FilePart]) -> bool {
+        let live = &self.manifest.contents().live;
+        removed.iter().any(|part| live.files().all(|file| file.part() != *part))
+    }
+
+    /// Makes the result of a compaction known, unless an epoch has made it void.
     fn replace_files(&mut self, change: VersionChange) {
         let VersionChange { removed, added } = change;
+        if self.is_outdated(&removed) {
+            let new = added.iter().filter(|file| !removed.contains(&file.part()));
+            self.garbage.drop_files(new.map(FileMeta::data_file), 0);
+            return;
+        }
         let byte_count = added.iter().map(FileMeta::length_bytes).sum();
         let file_count = added.len();
         let is_move = removed.iter().any(|part| added.iter().any(|file| file.part() == *part));

@@ -79,7 +79,7 @@ fn one(seed: u64, is_traced: bool) -> bool {
             true
         }
         Err(failure) => {
-            println!("{failure}");
+            println!("{failure}\n{}", failure.what);
             false
         }
     }

@@ -58,7 +58,7 @@ pub(super) struct Checkpoints {
 /// What the job master is to do.
 pub(super) enum Demand {
     Order(TaskOrder),
-    BeginBarrier,
+    BeginBarrier(CheckpointId),
     Completed(CheckpointId),
     Warn(CheckpointFailure),
     Fail(CheckpointFailure),
@@ -246,7 +246,7 @@ impl Checkpoints {
                 vec![Demand::Completed(id), Demand::Order(order)]
             }
             Action::Order(order) => vec![Demand::Order(order)],
-            Action::BeginBarrier(_) => vec![Demand::BeginBarrier],
+            Action::BeginBarrier(id) => vec![Demand::BeginBarrier(id)],
             Action::Fail(failure) => vec![Demand::Fail(failure)],
             Action::Warn(failure) => vec![Demand::Warn(failure)],
             Action::Save(gathered) => {

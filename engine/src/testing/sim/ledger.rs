@@ -27,6 +27,8 @@ enum Stage {
 #[derive(Debug)]
 struct Transaction {
     stage: Stage,
+    /// The sink's name in the plan.
+    operator: String,
     subtask: usize,
     /// In words.
     records: Vec<String>,
@@ -213,8 +215,9 @@ impl<T: Debug + 'static> TwoPhaseCommitSink for LedgerSink<T> {
         let name = context.name();
         self.change(|state| {
             state.abort(&name);
-            let subtask = context.subtask_index;
-            let transaction = Transaction { stage: Stage::Open, subtask, records: Vec::new() };
+            let (operator, subtask) = (context.operator_name.clone(), context.subtask_index);
+            let transaction =
+                Transaction { stage: Stage::Open, operator, subtask, records: Vec::new() };
             state.transactions.insert(name.clone(), transaction);
         })?;
         Ok(name)
@@ -252,6 +255,7 @@ impl<T: Debug + 'static> TwoPhaseCommitSink for LedgerSink<T> {
         self.change(|state| {
             let is_unknown = |name: &String, transaction: &Transaction| {
                 transaction.stage != Stage::Committed
+                    && transaction.operator == recovery.operator_name()
                     && recovery.takes_over(transaction.subtask)
                     && !recovery.pending().contains(name)
             };

@@ -31,7 +31,7 @@ use thalweg_io::storage::{FaultProfile, FaultStorage, Storage};
 const TURNS_MAX: u64 = 40_000_000;
 /// Turns between two decisions: about as many as a batch takes to its sink.
 const TURNS_EACH: usize = 4;
-/// So many of the last events are told of a run that failed.
+/// So many of the first and of the last events are told of a run that failed.
 const LOG_TOLD: usize = 60;
 /// So long a job without faults may be without a checkpoint.
 const PATIENCE_MS: i64 = 30_000;
@@ -139,9 +139,12 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn failure(&self, what: impl Into<String>) -> SimulationFailure {
-        let from = self.log.len().saturating_sub(LOG_TOLD);
         let mut log = format!("{:?}\n", self.settings);
-        log.push_str(&self.log[from..].join("\n"));
+        let last = self.log.len().saturating_sub(LOG_TOLD);
+        let first = last.min(LOG_TOLD);
+        log.push_str(&self.log[..first].join("\n"));
+        log.push_str(if first < last { "\n...\n" } else { "\n" });
+        log.push_str(&self.log[last..].join("\n"));
         SimulationFailure { seed: self.seed, what: what.into(), log }
     }
 
@@ -315,7 +318,9 @@ impl<'a> World<'a> {
             }
             seen.restarts = statistics.restarts;
             self.mark("restarted in the process");
-            self.note(format!("restart {} from {:?}", seen.restarts, statistics.restored));
+            let (from, why) =
+                (statistics.restored.map(|id| id.0), statistics.latest_restart.clone());
+            self.note(format!("restart {} from {from:?}, because {why:?}", seen.restarts));
         }
         if turns_to_restored(&statistics, self.newest) {
             self.newest = statistics.restored.map_or(0, |id| id.0);

@@ -9,6 +9,7 @@ mod full;
 mod golden;
 mod model;
 mod recovery;
+mod replacing;
 mod rescale;
 mod settings;
 mod threads;

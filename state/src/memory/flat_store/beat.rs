@@ -11,6 +11,8 @@ use crate::{Epoch, Key, Progress, StateError, StateValue};
 
 /// What it costs to look for marks in a part, in entries.
 const PART_COST: usize = 16;
+/// Beats between two looks at a part: a look takes 0.2 us.
+const BEATS_PER_LOOK: u32 = 16;
 /// How many entries ahead of the one that is written are fetched: marks may be a few or all of a word, so it is not words
 /// that are counted.
 const ENTRIES_AHEAD: usize = 24;
@@ -20,6 +22,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     /// Takes the same short time for any number of entries and changes. `None` where nothing is attached.
     pub fn barrier(&mut self) -> Option<Epoch> {
         let tracking = self.tracking.as_mut()?;
+        tracking.choose_kind();
         let ended = tracking.store.barrier();
         tracking.epoch = tracking.store.current_epoch();
         (tracking.wants_spill, tracking.dirty_count) = (false, 0);
@@ -46,7 +49,25 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
             progress.epochs_unfinished = epochs as usize;
         }
         progress.memory = self.make_room(rows_max);
+        self.look_at_next_part();
         Ok(progress)
+    }
+
+    /// Looks, now and then, whether nearly all entries of a part were changed, so that the others may count as changed too.
+    fn look_at_next_part(&mut self) {
+        let Some(tracking) = &mut self.tracking else { return };
+        tracking.beats = tracking.beats.wrapping_add(1);
+        if tracking.has_budget() || !tracking.beats.is_multiple_of(BEATS_PER_LOOK) {
+            return;
+        }
+        tracking.looked_parts += 1;
+        let Some(part) = self.table.part_of_number(tracking.looked_parts - 1) else {
+            tracking.looked_parts = 0;
+            return;
+        };
+        if part.marks.epoch == tracking.epoch && part.marks.whole_epoch != tracking.epoch {
+            part.marks.widen(part.table.len());
+        }
     }
 
     /// Walks the oldest ended epoch; whether it was finished.
@@ -74,7 +95,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
             tracking.walked_parts += 1;
         }
         tracking.store.finish(ended)?;
-        tracking.walked_parts = 0;
+        tracking.end_walk();
         Ok(true)
     }
 }
@@ -89,6 +110,11 @@ pub(super) fn begin_epoch<K: Key, S: StateValue>(
     }
     if tracking.is_full {
         return begin_full_epochs(part, tracking, tracking.epoch);
+    }
+    tracking.census.count(part.marks.dirty_count(), part.table.len());
+    if tracking.replacing_epoch == Some(part.marks.epoch) {
+        // All epochs before it are walked.
+        part.marks.freeze_occupied();
     }
     if part.marks.has_frozen && part.marks.has_dirty() {
         let mut all = usize::MAX;

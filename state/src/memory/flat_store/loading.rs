@@ -136,8 +136,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
             }
             let hasher = |_: &(K, S)| unreachable!("there is room");
             let entry = part.table.insert_unique(hash.wide(), (key, value), hasher);
-            part.marks.set_below(entry.bucket_index());
-            part.marks.set_referenced(entry.bucket_index());
+            part.marks.set_loaded(entry.bucket_index());
         }
         Ok(())
     }

@@ -15,7 +15,10 @@
 //!    with others ([`FlatStore::request`]).
 //! 6. Where epochs are *full* an ended epoch has all entries: a part that is next written to, or walked, freezes all of its
 //!    own. What was restored is loaded at once; removals are not written.
-//! 7. Where memory is limited a part that is full is not divided, but a quarter of its entries is dropped: see `eviction.rs`.
+//! 7. Where most entries of an epoch were changed and all are resident, and the tier has no other table, the next one has
+//!    all entries too, so that older files need not be merged with it: an entry is frozen if it was changed or lies below.
+//!    Removals are written as ever, so an epoch that failed is as good as one with changes alone.
+//! 8. Where memory is limited a part that is full is not divided, but a quarter of its entries is dropped: see `eviction.rs`.
 //!
 //! **Invariants**
 //! - A snapshot of an epoch has what the values were at its barrier: of each entry one record, in the last epoch that it
@@ -182,7 +185,9 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
             // By value, so that a small key need not lie in memory.
             return self.find_below_or_insert(hash, key.clone(), make());
         };
-        if let Some(tracking) = &mut self.tracking {
+        if let Some(tracking) = &mut self.tracking
+            && marks.whole_epoch != tracking.epoch
+        {
             let bucket = entry.bucket_index();
             let Some(is_first) = marks.try_set_dirty(bucket, tracking.epoch) else {
                 return self.mark_and_find(hash, bucket);

@@ -1,5 +1,5 @@
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use super::*;
@@ -27,6 +27,8 @@ struct LateTier {
     shown: MemoryTier,
     finished: VecDeque<Epoch>,
     budget_bytes: Option<u64>,
+    /// Epochs that have all rows; `None` where none may.
+    replacing: Option<BTreeSet<Epoch>>,
     puts: usize,
     removals: usize,
 }
@@ -34,6 +36,9 @@ struct LateTier {
 impl LateTier {
     fn show(&mut self) -> Option<Epoch> {
         let epoch = self.finished.pop_front()?;
+        if self.replacing.as_ref().is_some_and(|epochs| epochs.contains(&epoch)) {
+            self.shown.forget_rows();
+        }
         self.shown.finish(TABLE, epoch).unwrap();
         Some(epoch)
     }
@@ -97,6 +102,10 @@ impl Tier for LateTier {
         visit: ScanVisitor<'_>,
     ) -> Result<(), StateError> {
         self.shown.scan(table, range, visit)
+    }
+
+    fn replace_all(&mut self, _table: TableId, epoch: Epoch) -> bool {
+        self.replacing.as_mut().map(|epochs| epochs.insert(epoch)).is_some()
     }
 
     fn share_of_budget(&mut self, _table: TableId, _used_bytes: u64) -> Option<u64> {
@@ -244,6 +253,51 @@ impl Run {
         assert_eq!(self.tier.borrow_mut().content(), last);
         self.check_all();
     }
+}
+
+/// Where most entries change between two barriers, epochs have all of them, and parts count as changed as a whole; and this
+/// is given up and taken up again.
+#[test]
+fn epochs_with_all_entries_behave_as_those_with_changes() {
+    let mut run = Run::new(3, None);
+    run.tier.borrow_mut().replacing = Some(BTreeSet::new());
+    let (mut whole_parts, mut replacing, mut barriers) = (0, 0, 0);
+    for step in 1..=240_000 {
+        // So many that an epoch changes nearly all, or few of them.
+        run.keys = 100 + step / 10 % 2_000;
+        match run.random.below(2_000) {
+            0 => {
+                let ended = run.store.barrier().unwrap();
+                run.snapshots.insert(ended, run.model.clone());
+                barriers += 1;
+            }
+            1..400 => drop(run.store.beat(16).unwrap()),
+            400..420 => run.show(),
+            420 => while run.store.restore_step().unwrap() {},
+            op => {
+                let (key, hash) = run.key();
+                if op < 600 {
+                    let removed = run.store.remove(hash, &key).unwrap().map(|value| value[62]);
+                    assert_eq!(removed, run.model.remove(&key), "key {key}");
+                } else {
+                    *run.store.find_or_insert_with(hash, &key, || wide(0)).unwrap() = wide(step);
+                    run.model.insert(key, step);
+                }
+            }
+        }
+        let is_whole = |part: &FlatPart<u64, Wide>| part.marks.whole_epoch == part.marks.epoch;
+        whole_parts += usize::from(run.store.table.tables().any(is_whole));
+        if run.random.below(20_000) == 0 {
+            replacing += run.tier.borrow().replacing.as_ref().map_or(0, BTreeSet::len);
+            run.restore();
+            run.tier.borrow_mut().replacing = Some(BTreeSet::new());
+            run.check_all();
+        }
+    }
+    run.check_all();
+    replacing += run.tier.borrow().replacing.as_ref().map_or(0, BTreeSet::len);
+    println!("{replacing} of {barriers} epochs have all, {whole_parts} steps with a whole part");
+    assert!(whole_parts > 1_000 && replacing > 15 && replacing < barriers * 3 / 4);
 }
 
 #[test]

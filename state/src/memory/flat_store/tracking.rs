@@ -31,6 +31,14 @@ pub(super) struct Tracking<K> {
     has_budget: bool,
     /// Whether each epoch has all entries; see [`Tier::is_full`](crate::backend::Tier::is_full).
     pub(super) is_full: bool,
+    pub(super) beats: u32,
+    /// The part that is looked at next for whether nearly all of it was changed.
+    pub(super) looked_parts: usize,
+    /// The last epoch that has all entries although it need not.
+    pub(super) replacing_epoch: Option<Epoch>,
+    /// What was counted since the last epoch was finished, and before.
+    pub(super) census: Census,
+    last_census: Census,
     /// The memory that the table may take, as the slot last said.
     pub(super) share_bytes: u64,
     /// How many entries were changed in the current epoch; counted with a budget only.
@@ -45,6 +53,25 @@ pub(super) struct Tracking<K> {
     pub(super) unshrunk_epoch: Epoch,
     pub(super) evicted_count: u64,
     pub(super) synchronous_misses: u64,
+}
+
+/// How many of the entries that ended epochs had were changed in them; counted part by part as they are frozen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Census {
+    changed: usize,
+    all: usize,
+}
+
+impl Census {
+    pub(super) fn count(&mut self, changed: usize, all: usize) {
+        (self.changed, self.all) = (self.changed + changed, self.all + all);
+    }
+
+    /// Merging an epoch's changes into older files reads and writes all rows, beside writing the changes. Writing all rows
+    /// instead is less from about here on.
+    fn is_mostly_changed(self) -> bool {
+        self.changed > self.all / 2
+    }
 }
 
 /// Keys that are to be read together.
@@ -69,6 +96,11 @@ impl<K: Key> Tracking<K> {
             requested: Requests::default(),
             has_budget: share.is_some(),
             is_full,
+            beats: 0,
+            looked_parts: 0,
+            replacing_epoch: None,
+            census: Census::default(),
+            last_census: Census::default(),
             share_bytes: share.unwrap_or(u64::MAX),
             dirty_count: 0,
             wants_spill: false,
@@ -84,6 +116,25 @@ impl<K: Key> Tracking<K> {
     #[inline(always)]
     pub(super) fn has_budget(&self) -> bool {
         self.has_budget
+    }
+
+    /// Decides whether the current epoch, which ends now, is to have all entries.
+    pub(super) fn choose_kind(&mut self) {
+        let is_resident = !self.has_unloaded && !self.has_budget && !self.is_full;
+        let is_walked = self.store.oldest_epoch() == self.epoch;
+        if is_resident
+            && is_walked
+            && self.last_census.is_mostly_changed()
+            && self.store.replace_all()
+        {
+            self.replacing_epoch = Some(self.epoch);
+        }
+    }
+
+    /// The walk over an ended epoch is over.
+    pub(super) fn end_walk(&mut self) {
+        self.walked_parts = 0;
+        self.last_census = std::mem::take(&mut self.census);
     }
 
     /// Writes an entry as it is into an epoch.

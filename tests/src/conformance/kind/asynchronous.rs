@@ -58,6 +58,11 @@ impl Interpreter for AsyncJob {
         true
     }
 
+    /// Requests that are issued again have all their time again.
+    fn is_changed_by_restarts(&self) -> bool {
+        self.timeout_ms > 0
+    }
+
     fn build(&self, bench: &Bench<'_>) {
         let events = bench.input(0);
         let events = match bench.parallelism {

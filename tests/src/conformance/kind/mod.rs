@@ -37,6 +37,11 @@ pub(super) trait Interpreter: Send + Sync {
         false
     }
 
+    /// A restart changes what comes out, because time that is not in the checkpoint begins anew.
+    fn is_changed_by_restarts(&self) -> bool {
+        false
+    }
+
     /// Writes the job on `bench`.
     fn build(&self, bench: &Bench<'_>);
 }

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thalweg_io::IoError;
 use thalweg_io::crash_point;
+use thalweg_io::file::IN_PROGRESS_SUFFIX;
 use thalweg_io::storage::{Storage, create_durable_dir_all};
 use thalweg_state::{StateRoot, StoreError};
 
@@ -77,7 +78,17 @@ impl CheckpointStore {
         let root = StateRoot::open(directory, storage.clone()).map_err(|source| {
             CheckpointStoreError::Root { directory: directory.to_path_buf(), source }
         })?;
-        Ok(CheckpointStore { storage, directory: directory.to_path_buf(), root })
+        let store = CheckpointStore { storage, directory: directory.to_path_buf(), root };
+        store.remove_unfinished().map_err(io)?;
+        Ok(store)
+    }
+
+    /// Removes metadata files that a process has begun and not finished: they have no name, so nobody would ever.
+    fn remove_unfinished(&self) -> Result<(), IoError> {
+        let paths = self.storage.list(&self.directory.join("checkpoints"))?;
+        let is_unfinished =
+            |path: &&PathBuf| path.to_str().is_some_and(|path| path.ends_with(IN_PROGRESS_SUFFIX));
+        paths.iter().filter(is_unfinished).try_for_each(|path| self.storage.remove(path))
     }
 
     /// A checkpoint that is kept.
@@ -106,7 +117,13 @@ impl CheckpointStore {
 
     /// Makes a checkpoint complete; the bytes of its metadata.
     pub(crate) fn save(&self, metadata: &CheckpointMetadata) -> Result<u64, MetadataError> {
-        metadata.write(&self.storage, &self.path(CheckpointId(metadata.checkpoint)))
+        let path = self.path(CheckpointId(metadata.checkpoint));
+        metadata.write(&self.storage, &path).inspect_err(|_| {
+            // If this fails, too, it is removed when the directory is opened next. A full disk wants it now.
+            let mut unfinished = path.clone().into_os_string();
+            unfinished.push(IN_PROGRESS_SUFFIX);
+            let _ = self.storage.remove(Path::new(&unfinished));
+        })
     }
 
     /// The checkpoint to go on from, if there is one, and the older ones that are kept. Those that are newer are removed, as

@@ -95,17 +95,22 @@ fn keep(seed: u64, what: &str) -> Result<(), String> {
 }
 
 #[cfg(not(planted))]
-fn planted(_: &Arguments) -> Result<bool, String> {
+fn arm(_: Option<Fault>) -> Result<(), String> {
     Err("this build has no planted faults; build it with RUSTFLAGS=\"--cfg planted\", into a directory of its own \
          (--target-dir target/planted)"
         .to_owned())
 }
 
 #[cfg(planted)]
+fn arm(fault: Option<Fault>) -> Result<(), String> {
+    thalweg_io::arm_planted(fault);
+    Ok(())
+}
+
 fn planted(arguments: &Arguments) -> Result<bool, String> {
     let mut found = 0;
     for fault in &arguments.plant {
-        thalweg_io::arm_planted(Some(*fault));
+        arm(Some(*fault))?;
         let plan = seeds::Plan {
             seeds: arguments.seeds.clone().unwrap_or(0..PLANTED_SEEDS).collect(),
             threads: arguments.threads,
@@ -124,7 +129,7 @@ fn planted(arguments: &Arguments) -> Result<bool, String> {
             None => println!("{number:2} NOT FOUND by {runs} seeds: {words}"),
         }
     }
-    thalweg_io::arm_planted(None);
+    arm(None)?;
     println!("planted={} found={found}", arguments.plant.len());
     Ok(if arguments.are_all_planted { found == arguments.plant.len() } else { found == 0 })
 }

@@ -216,7 +216,10 @@ impl<T: 'static, G: WatermarkGenerator<T> + Clone> WatermarkMaker<T> for PerSpli
         split.generator.on_event(record, timestamp_ms, &mut self.out);
         if G::PUNCTUATED && !self.out.is_empty() {
             split.take(self.out.drain());
+            // Records that waited behind a punctuation may be those of a split that has ended meanwhile: it ends behind them.
+            let is_open = std::mem::replace(&mut split.open, true);
             self.combine(emitter);
+            self.splits[slot].open = is_open;
         }
     }
 

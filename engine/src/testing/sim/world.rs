@@ -462,7 +462,9 @@ impl<'a> World<'a> {
         let mut leaked: Vec<String> =
             orphans.map(|file| file.path().display().to_string()).chain(unsound).collect();
         let checkpoints = self.disk.list(&directory.join("checkpoints"))?;
-        let is_old = |path: &&std::path::PathBuf| path != &checkpoints.iter().max().unwrap_or(path);
+        let is_whole = |path: &&std::path::PathBuf| path.extension().is_some_and(|it| it == "chk");
+        let newest = checkpoints.iter().filter(is_whole).max();
+        let is_old = |path: &&std::path::PathBuf| Some(*path) != newest;
         leaked.extend(checkpoints.iter().filter(is_old).map(|path| path.display().to_string()));
         Ok(leaked)
     }

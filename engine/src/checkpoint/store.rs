@@ -27,6 +27,8 @@ use thalweg_io::storage::{Storage, create_durable_dir_all};
 use thalweg_state::{StateRoot, StoreError};
 
 const SUFFIX: &str = "chk";
+/// How often the name of a checkpoint that failed is removed, on a disk that fails.
+const GIVE_UP_ATTEMPTS: usize = 5;
 
 /// Checkpoints cannot be kept here, or none of those that are here can be used.
 #[derive(Debug, thiserror::Error)]
@@ -118,12 +120,24 @@ impl CheckpointStore {
     /// Makes a checkpoint complete; the bytes of its metadata.
     pub(crate) fn save(&self, metadata: &CheckpointMetadata) -> Result<u64, MetadataError> {
         let path = self.path(CheckpointId(metadata.checkpoint));
-        metadata.write(&self.storage, &path).inspect_err(|_| {
-            // If this fails, too, it is removed when the directory is opened next. A full disk wants it now.
-            let mut unfinished = path.clone().into_os_string();
-            unfinished.push(IN_PROGRESS_SUFFIX);
-            let _ = self.storage.remove(Path::new(&unfinished));
-        })
+        metadata.write(&self.storage, &path).inspect_err(|_| self.give_up(metadata.checkpoint))
+    }
+
+    /// Removes what there is of a checkpoint that could not be saved. Perhaps it has its name already, and only that this is
+    /// durable could not be seen to: the stores give it up, so nobody may find it.
+    fn give_up(&self, id: u64) {
+        let path = self.path(CheckpointId(id));
+        let mut unfinished = path.into_os_string();
+        unfinished.push(IN_PROGRESS_SUFFIX);
+        // If this fails, too, it is removed when the directory is opened next. A full disk wants it now.
+        let _ = self.storage.remove(Path::new(&unfinished));
+        let is_gone = (0..GIVE_UP_ATTEMPTS).any(|_| self.remove(CheckpointId(id)).is_ok());
+        if !is_gone {
+            tracing::error!(
+                checkpoint = id,
+                "a checkpoint that failed keeps its name; remove the file before the job is started anew"
+            );
+        }
     }
 
     /// The checkpoint to go on from, if there is one, and the older ones that are kept. Those that are newer are removed, as

@@ -44,6 +44,13 @@ pub enum Error {
         /// Where the job set it.
         origin: Origin,
     },
+    /// The signals that end a process cannot be listened to.
+    #[error("SIGTERM and SIGINT cannot be listened to: {source}")]
+    Signals {
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The control thread of an engine could not be started.
     #[error(
         "the control thread of engine '{engine}' could not be started; raise the limit of threads (ulimit -u)"

@@ -157,6 +157,21 @@ pub enum IoError {
         /// What the system said.
         source: io::Error,
     },
+    /// Files in memory would take more than they may.
+    #[error(
+        "cannot {site}: {held_bytes} of {capacity_bytes} bytes of memory are taken, and {wanted_bytes} more are wanted; \
+         raise the capacity, or keep the files on a disk"
+    )]
+    MemoryFull {
+        /// Where it failed.
+        site: IoSite,
+        /// What all files take.
+        held_bytes: u64,
+        /// What they may take.
+        capacity_bytes: u64,
+        /// What was to be added.
+        wanted_bytes: u64,
+    },
     /// The file would grow past what the file system or RLIMIT_FSIZE allows.
     #[error("cannot {site}: the file would be too large; roll files earlier or raise `ulimit -f`")]
     FileTooLarge {
@@ -304,6 +319,7 @@ impl IoError {
             IoError::NotFound { site, .. }
             | IoError::PermissionDenied { site, .. }
             | IoError::NoSpace { site, .. }
+            | IoError::MemoryFull { site, .. }
             | IoError::FileTooLarge { site, .. }
             | IoError::TooManyOpenFiles { site, .. }
             | IoError::WrongKind { site, .. }

@@ -5,6 +5,7 @@
 //! the public API alone, and none depends on the speed of the machine.
 
 pub mod conformance;
+pub mod crash;
 mod lifecycle;
 mod matrix;
 pub mod metamorphic;

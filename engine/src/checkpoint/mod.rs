@@ -10,6 +10,7 @@
 
 pub(crate) mod coordinator;
 pub(crate) mod crash_points;
+pub(crate) mod memory_full;
 pub(crate) mod metadata;
 pub(crate) mod restart;
 pub(crate) mod settings;

@@ -20,11 +20,11 @@
 use crate::Result;
 use crate::checkpoint::snapshot::RestoredPiece;
 use crate::function::{ArchivedState, RuntimeContext};
+pub use crate::graph::delivery::{SinkGuarantee, SinkPromise};
 use crate::operator::pieces::{PieceError, from_bytes};
 use crate::record::{Barrier, CheckpointId, Control};
 use crate::state::StateValue;
 use std::cell::Cell;
-use std::time::Duration;
 
 /// How a sink stands to the records it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,51 +33,6 @@ pub enum SinkStatus {
     Ready,
     /// Cannot take more just now: the engine holds records back until it can.
     Full,
-}
-
-/// What a sink promises of records that come again after a restart. With the sources and the checkpoints this decides
-/// how often a record counts, which `explain` says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SinkGuarantee {
-    /// Nothing: they are written again.
-    #[default]
-    Any,
-    /// Written again they change nothing: an upsert by key, an insertion into a set.
-    Idempotent,
-    /// They are sent when their checkpoint is complete. A crash between sending and remembering that sends them again.
-    WriteAhead,
-    /// As [`WriteAhead`](Self::WriteAhead), and sending and remembering are one step, or sending twice changes nothing.
-    AtomicWriteAhead,
-    /// They are in a transaction that is committed when their checkpoint is complete.
-    TwoPhase,
-}
-
-impl SinkGuarantee {
-    /// Is what a checkpoint has out for good, so that a job which goes on from an older one brings it again?
-    pub(crate) fn commits(self) -> bool {
-        match self {
-            Self::WriteAhead | Self::AtomicWriteAhead | Self::TwoPhase => true,
-            Self::Any | Self::Idempotent => false,
-        }
-    }
-}
-
-/// What planning knows of a sink.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SinkPromise {
-    /// What it promises of records that come again.
-    pub guarantee: SinkGuarantee,
-    /// After which time the system behind it gives an open transaction up.
-    pub transaction_timeout: Option<Duration>,
-}
-
-impl SinkPromise {
-    /// A promise without time limit.
-    #[must_use]
-    pub fn of(guarantee: SinkGuarantee) -> Self {
-        SinkPromise { guarantee, transaction_timeout: None }
-    }
 }
 
 /// Takes the records of a stream out of the engine. Each subtask has its own.

@@ -18,8 +18,53 @@
 
 use super::stream_graph::StreamGraph;
 use super::transformation::{NodeId, NodeKind};
-use crate::function::SinkGuarantee;
 use std::fmt;
+use std::time::Duration;
+
+/// What a sink promises of records that come again after a restart. With the sources and the checkpoints this decides
+/// how often a record counts, which `explain` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SinkGuarantee {
+    /// Nothing: they are written again.
+    #[default]
+    Any,
+    /// Written again they change nothing: an upsert by key, an insertion into a set.
+    Idempotent,
+    /// They are sent when their checkpoint is complete. A crash between sending and remembering that sends them again.
+    WriteAhead,
+    /// As [`WriteAhead`](Self::WriteAhead), and sending and remembering are one step, or sending twice changes nothing.
+    AtomicWriteAhead,
+    /// They are in a transaction that is committed when their checkpoint is complete.
+    TwoPhase,
+}
+
+impl SinkGuarantee {
+    /// Is what a checkpoint has out for good, so that a job which goes on from an older one brings it again?
+    pub(crate) fn commits(self) -> bool {
+        match self {
+            Self::WriteAhead | Self::AtomicWriteAhead | Self::TwoPhase => true,
+            Self::Any | Self::Idempotent => false,
+        }
+    }
+}
+
+/// What planning knows of a sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkPromise {
+    /// What it promises of records that come again.
+    pub guarantee: SinkGuarantee,
+    /// After which time the system behind it gives an open transaction up.
+    pub transaction_timeout: Option<Duration>,
+}
+
+impl SinkPromise {
+    /// A promise without time limit.
+    #[must_use]
+    pub fn of(guarantee: SinkGuarantee) -> Self {
+        SinkPromise { guarantee, transaction_timeout: None }
+    }
+}
 
 /// How often a record counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,11 +1,11 @@
 //! Builds plans for the tests of planning, as the `api` layer would.
 
+use super::delivery::SinkPromise;
 use super::settings::PlanSettings;
 use super::slot::{Allocation, CoreIndex, Slot, SlotDemand, SlotId};
 use super::transformation::{
     Chaining, EdgeId, NodeId, NodeKind, Plan, PlanInput, Ship, Transformation,
 };
-use crate::function::SinkPromise;
 use std::panic::Location;
 
 /// A plan under construction; nodes can be changed through [`PlanBuilder::node`].

@@ -1,6 +1,6 @@
 //! The plan as the user wrote it: one [`Transformation`] for each call on a stream.
 
-use crate::function::SinkPromise;
+use super::delivery::SinkPromise;
 use std::fmt;
 use std::panic::Location;
 

@@ -29,7 +29,7 @@ pub(crate) trait KeyedLogic: 'static {
         Ok(())
     }
     /// The line of a checkpoint has come: delivers what the operator has, at once or later.
-    fn snapshot(&mut self, _checkpoint: CheckpointId) {}
+    fn snapshot(&mut self, checkpoint: CheckpointId);
     /// Event time has reached `watermark`. True if that makes something due, which comes out of [`fire`](Self::fire).
     fn advance(&mut self, _watermark: i64) -> bool {
         false

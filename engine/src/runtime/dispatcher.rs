@@ -57,6 +57,8 @@ enum ControlEvent {
     Checkpoint(JobId),
     /// Read no further, take a last checkpoint, commit, and end.
     Stop(JobId),
+    /// Cancel, and keep the checkpoints.
+    Halt(JobId),
     /// Fail, as if a task had: for tests.
     Fail(JobId, String),
     /// A file of a checkpoint was written or removed.
@@ -100,6 +102,11 @@ impl ControlSender {
     /// Asks for a graceful end.
     pub(crate) fn stop(&self, job: JobId) {
         self.send(ControlEvent::Stop(job));
+    }
+
+    /// Asks for an end at once, from which the job can go on.
+    pub(crate) fn halt(&self, job: JobId) {
+        self.send(ControlEvent::Halt(job));
     }
 
     /// Fails the job.
@@ -269,6 +276,7 @@ impl Dispatcher {
             ControlEvent::Cancel(job) => self.with_job(job, JobMaster::cancel),
             ControlEvent::Checkpoint(job) => self.with_job(job, JobMaster::want_checkpoint),
             ControlEvent::Stop(job) => self.with_job(job, JobMaster::stop),
+            ControlEvent::Halt(job) => self.with_job(job, JobMaster::halt),
             ControlEvent::Fail(job, why) => {
                 self.with_job(job, |master, manager| master.fail_because(&why, manager));
             }

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::deployment::JobId;
 use super::dispatcher::ControlSender;
 use super::status::{CheckpointStatistics, JobResult, JobState};
+use super::termination;
 use crate::error::Error;
 use crate::graph::{ExplainFormat, JobStatus};
 use crate::metrics::JobSnapshot;
@@ -69,9 +71,52 @@ impl JobHandle {
 
     /// Asks for the job to be stopped where it is: its sources read no further, what they have read is processed, a last
     /// checkpoint is taken and committed, and the job finishes. It can go on from there. Returns at once. Takes at most
-    /// the option `stop_timeout_ms`, then the job fails. Without checkpoints this is [`cancel`](Self::cancel).
+    /// the option `stop_timeout_ms`, then the job fails. A job that is being restarted stops when it runs again. Without checkpoints this is [`cancel`](Self::cancel).
     pub fn stop(&self) {
         self.control.stop(self.state.id);
+    }
+
+    /// Makes `SIGTERM` and `SIGINT` [`stop`](Self::stop) the job; for `main` functions, as no signal is touched otherwise.
+    ///
+    /// [`wait`](Self::wait) then returns as after any graceful stop. A second signal cancels at once; its checkpoints stay, so
+    /// the job can go on. A third ends the process, and so does a job that has not ended two seconds after
+    /// `stop_timeout_ms` because its own code does not return: nothing that was committed is lost by that. When no
+    /// such job is left the signals end the process as ever.
+    ///
+    /// # Examples
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// # fn main() -> thalweg::Result<()> {
+    /// let env = StreamExecutionEnvironment::new();
+    /// let numbers = env.from_elements([1, 2, 3]).collect();
+    /// let job = env.execute_async("numbers")?;
+    /// job.stop_on_termination_signal()?;
+    /// job.wait()?; // code 0, also after a signal
+    /// # assert_eq!(numbers.take(), [1, 2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Signals`] if the system refuses the handler or its thread.
+    pub fn stop_on_termination_signal(&self) -> Result<(), Error> {
+        termination::watch(self.clone()).map_err(|source| Error::Signals { source })
+    }
+
+    /// [`cancel`](Self::cancel), and its checkpoints stay.
+    pub(crate) fn halt(&self) {
+        self.control.halt(self.state.id);
+    }
+
+    /// How long a graceful stop may take.
+    pub(crate) fn stop_timeout(&self) -> Duration {
+        self.state.stop_timeout
+    }
+
+    /// Waits for the end, so long at most; whether it has come.
+    pub(crate) fn wait_within(&self, limit: Duration) -> bool {
+        self.state.wait_within(limit)
     }
 
     /// Asks for a checkpoint, and returns at once; [`checkpoints`](Self::checkpoints) tells when it is complete.

@@ -81,6 +81,8 @@ pub(crate) struct JobMaster {
     checkpoint_begun_ns: u64,
     /// Until when a graceful stop may take.
     stop_until_ns: Option<u64>,
+    /// It was cancelled by somebody who wants to go on from its checkpoints.
+    is_halted: bool,
 }
 
 /// One deployed task.
@@ -119,6 +121,7 @@ impl JobMaster {
             restart_at_ns: None,
             checkpoint_begun_ns: 0,
             stop_until_ns: None,
+            is_halted: false,
         }
     }
 
@@ -319,6 +322,10 @@ impl JobMaster {
                 self.fail(failure, manager);
             }
         }
+        if self.stop_until_ns.is_some() {
+            // It was to stop before it ran, or before it failed.
+            self.meet(vec![Demand::Order(TaskOrder::StopReading)], manager);
+        }
     }
 
     /// A task took a step: one of each of its vertices. A step that comes too late means nothing: a task that is being
@@ -352,6 +359,12 @@ impl JobMaster {
         if !is_failing && self.state.step(|graph| graph.cancel()).is_ok() {
             self.cancel_tasks(manager);
         }
+    }
+
+    /// As [`cancel`](Self::cancel), and its checkpoints stay.
+    pub(crate) fn halt(&mut self, manager: &TaskManager) {
+        self.is_halted = true;
+        self.cancel(manager);
     }
 
     /// The engine goes down.
@@ -411,7 +424,9 @@ impl JobMaster {
                 let discovery_ns = self.sources.next_discovery_ns();
                 [discovery_ns, checkpoint_ns, self.stop_until_ns].into_iter().flatten().min()
             }
-            JobStatus::Restarting => self.restart_at_ns,
+            JobStatus::Restarting => {
+                [self.restart_at_ns, self.stop_until_ns].into_iter().flatten().min()
+            }
             _ => None,
         }
     }
@@ -420,10 +435,14 @@ impl JobMaster {
     pub(crate) fn on_time(&mut self, manager: &TaskManager) {
         let (now_ms, now_ns) = self.now();
         match self.state.status() {
-            JobStatus::Running if self.stop_until_ns.is_some_and(|until| now_ns >= until) => {
-                let error = StopTimeout { timeout_ms: self.stop_timeout_ns() / 1_000_000 };
+            JobStatus::Running if self.is_stop_overdue(now_ns) => {
                 self.restarts = RestartStrategy::new(RestartSettings::Never);
-                self.fail(blame::job(&self.state.name, error.into()), manager);
+                self.fail(self.stop_timeout_failure(), manager);
+            }
+            JobStatus::Restarting if self.is_stop_overdue(now_ns) => {
+                self.failure = Some(self.stop_timeout_failure());
+                let given_up = self.state.step(|graph| graph.give_up());
+                debug_assert!(given_up.is_ok(), "a job that restarts has no live subtasks");
             }
             JobStatus::Running => {
                 let answer = self.sources.discover(now_ns);
@@ -460,14 +479,28 @@ impl JobMaster {
     /// The job is to end where it is: sources read no further, and a last checkpoint is taken and committed. Without
     /// checkpoints it is cancelled.
     pub(crate) fn stop(&mut self, manager: &TaskManager) {
-        if self.checkpoints.is_none() || self.state.status() != JobStatus::Running {
+        use JobStatus::{Failing, Restarting, Running};
+        let status = self.state.status();
+        if self.checkpoints.is_none() || !matches!(status, Running | Failing | Restarting) {
             return self.cancel(manager);
         }
         if self.stop_until_ns.is_none() {
             let until_ns = self.clock.monotonic_ns().saturating_add(self.stop_timeout_ns());
             self.stop_until_ns = Some(until_ns);
-            self.meet(vec![Demand::Order(TaskOrder::StopReading)], manager);
+            // Tasks that do not run yet are told when they start.
+            if status == Running && self.unbuilt == 0 {
+                self.meet(vec![Demand::Order(TaskOrder::StopReading)], manager);
+            }
         }
+    }
+
+    fn is_stop_overdue(&self, now_ns: u64) -> bool {
+        self.stop_until_ns.is_some_and(|until| now_ns >= until)
+    }
+
+    fn stop_timeout_failure(&self) -> JobFailure {
+        let error = StopTimeout { timeout_ms: self.stop_timeout_ns() / 1_000_000 };
+        blame::job(&self.state.name, error.into())
     }
 
     fn stop_timeout_ns(&self) -> u64 {
@@ -644,7 +677,9 @@ impl JobMaster {
         match self.state.status() {
             JobStatus::Finished => checkpoints.keep_last(),
             JobStatus::Canceled
-                if !self.engine_gone && checkpoints.settings().on_cancel == OnCancel::Delete =>
+                if !self.engine_gone
+                    && !self.is_halted
+                    && checkpoints.settings().on_cancel == OnCancel::Delete =>
             {
                 checkpoints.remove_all();
             }

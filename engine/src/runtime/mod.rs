@@ -18,6 +18,7 @@ pub(crate) mod state_files;
 pub(crate) mod stepped;
 pub(crate) mod submission;
 pub(crate) mod task_manager;
+pub(crate) mod termination;
 
 pub mod task;
 

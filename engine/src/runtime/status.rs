@@ -51,6 +51,7 @@ pub(crate) struct JobState {
     pub(crate) name: String,
     pub(crate) metrics: Arc<JobMetrics>,
     pub(crate) stage_names: StageNames,
+    pub(crate) stop_timeout: Duration,
     shared: Mutex<Shared>,
     ended: Condvar,
 }
@@ -103,6 +104,7 @@ impl JobState {
             name: submission.name.clone(),
             metrics: Arc::new(JobMetrics::new(&submission.name)),
             stage_names,
+            stop_timeout: submission.configuration.stop_timeout(),
             shared: Mutex::new(shared),
             ended: Condvar::new(),
         })
@@ -195,6 +197,13 @@ impl JobState {
             }
             shared = self.ended.wait(shared).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Waits for the end, so long at most; whether it has come.
+    pub(crate) fn wait_within(&self, limit: Duration) -> bool {
+        let waits = |shared: &mut Shared| shared.outcome.is_none();
+        let waited = self.ended.wait_timeout_while(self.lock(), limit, waits);
+        waited.unwrap_or_else(PoisonError::into_inner).0.outcome.is_some()
     }
 
     /// The end, or a wake-up when it has come.

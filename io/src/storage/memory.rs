@@ -2,17 +2,21 @@
 //!
 //! Paths are compared by their components after removing `.` and resolving `..` by text; the
 //! directories `/` and `.` are always there, any other must be created first, as on a real file
-//! system. Everything is durable at once and nothing fails by itself: faults are the business of
-//! the simulated disk.
+//! system. Everything is durable at once and nothing fails by itself, but for want of room where
+//! there is a [capacity](MemoryStorage::with_capacity): faults are the business of the simulated
+//! disk.
 //!
 //! # Invariants
 //!
 //! - A name maps to a shared file body: renaming moves the name, removing drops it, and open
 //!   handles keep the body.
+//! - The bytes of all bodies that are alive, named or open, are within the capacity; a body gives
+//!   its bytes back when the last of its name and handles is gone.
 //! - Identities are handed out in order of creation, so two equal runs see equal identities.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{FileIdentity, FileKind, FileLock, FileMetadata, ReadFile, Storage, WriteFile};
@@ -22,6 +26,35 @@ use crate::error::{AppendError, IoError, IoSite, Operation};
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStorage {
     tree: Arc<Mutex<Tree>>,
+    room: Arc<Room>,
+}
+
+/// What all files together take, and may.
+#[derive(Debug)]
+struct Room {
+    capacity_bytes: u64,
+    /// Written by whoever appends to a file, under that file's lock, and by bodies that go.
+    held_bytes: AtomicU64,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Room { capacity_bytes: u64::MAX, held_bytes: AtomicU64::new(0) }
+    }
+}
+
+impl Room {
+    /// Takes some bytes; what is held already if there is not so much room.
+    fn take(&self, byte_count: u64) -> Result<(), u64> {
+        let grown =
+            |held: u64| held.checked_add(byte_count).filter(|bytes| *bytes <= self.capacity_bytes);
+        // A count: nothing else is published by it.
+        self.held_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).map(drop)
+    }
+
+    fn give_back(&self, byte_count: u64) {
+        self.held_bytes.fetch_sub(byte_count, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -43,13 +76,65 @@ enum Node {
 #[derive(Debug, Clone)]
 struct MemoryFile {
     identity: FileIdentity,
-    bytes: Arc<Mutex<Vec<u8>>>,
+    bytes: Arc<Mutex<Body>>,
+}
+
+/// The bytes of a file, and where they are counted.
+#[derive(Debug)]
+struct Body {
+    bytes: Vec<u8>,
+    room: Arc<Room>,
+}
+
+impl Body {
+    fn clear(&mut self) {
+        self.room.give_back(self.bytes.len() as u64);
+        self.bytes.clear();
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), u64> {
+        self.room.take(bytes.len() as u64)?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.clear();
+    }
 }
 
 impl MemoryStorage {
     /// A file system with nothing but its root directories.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One whose files take `capacity_bytes` together at most. An append that would exceed it takes nothing and
+    /// fails with [`IoError::MemoryFull`]; room comes back when files are removed or emptied.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use thalweg_io::storage::{MemoryStorage, Storage, WriteFile};
+    ///
+    /// # fn main() -> Result<(), thalweg_io::IoError> {
+    /// let storage = MemoryStorage::with_capacity(4);
+    /// let mut file = storage.create(Path::new("a"))?;
+    /// assert!(file.append(b"abcd").is_ok() && file.append(b"e").is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_capacity(capacity_bytes: u64) -> Self {
+        let room = Room { capacity_bytes, held_bytes: AtomicU64::new(0) };
+        MemoryStorage { tree: Arc::default(), room: Arc::new(room) }
+    }
+
+    /// What all files take now.
+    pub fn held_bytes(&self) -> u64 {
+        self.room.held_bytes.load(Ordering::Relaxed)
     }
 
     fn tree(&self) -> MutexGuard<'_, Tree> {
@@ -67,7 +152,9 @@ impl MemoryStorage {
             None if !create => Err(failed(libc::ENOENT)),
             None => {
                 tree.require_parent(&key).map_err(failed)?;
-                let file = MemoryFile { identity: tree.next_identity(), bytes: Arc::default() };
+                let body = Body { bytes: Vec::new(), room: self.room.clone() };
+                let bytes = Arc::new(Mutex::new(body));
+                let file = MemoryFile { identity: tree.next_identity(), bytes };
                 tree.nodes.insert(key, Node::File(file.clone()));
                 Ok(file)
             }
@@ -166,7 +253,7 @@ impl Storage for MemoryStorage {
     fn metadata(&self, path: &Path) -> Result<FileMetadata, IoError> {
         match self.tree().node(&normalise(path)) {
             Some(Node::File(file)) => Ok(FileMetadata {
-                length_bytes: lock(&file.bytes).len() as u64,
+                length_bytes: lock(&file.bytes).bytes.len() as u64,
                 kind: FileKind::File,
                 identity: file.identity,
             }),
@@ -258,7 +345,7 @@ impl ReadFile for MemoryHandle {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, IoError> {
-        let bytes = lock(&self.file.bytes);
+        let bytes = &lock(&self.file.bytes).bytes;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         let byte_count = buffer.len().min(bytes.len() - start);
         buffer[..byte_count].copy_from_slice(&bytes[start..start + byte_count]);
@@ -266,7 +353,7 @@ impl ReadFile for MemoryHandle {
     }
 
     fn length_bytes(&self) -> Result<u64, IoError> {
-        Ok(lock(&self.file.bytes).len() as u64)
+        Ok(lock(&self.file.bytes).bytes.len() as u64)
     }
 
     fn identity(&self) -> FileIdentity {
@@ -280,8 +367,16 @@ impl WriteFile for MemoryHandle {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), AppendError> {
-        lock(&self.file.bytes).extend_from_slice(bytes);
-        Ok(())
+        let mut body = lock(&self.file.bytes);
+        body.append(bytes).map_err(|held_bytes| {
+            let error = IoError::MemoryFull {
+                site: IoSite::new(Operation::Append, &self.path),
+                held_bytes,
+                capacity_bytes: body.room.capacity_bytes,
+                wanted_bytes: bytes.len() as u64,
+            };
+            AppendError { appended_bytes: 0, given_bytes: bytes.len(), error }
+        })
     }
 
     fn sync(&mut self) -> Result<(), IoError> {
@@ -289,7 +384,7 @@ impl WriteFile for MemoryHandle {
     }
 
     fn length_bytes(&self) -> u64 {
-        lock(&self.file.bytes).len() as u64
+        lock(&self.file.bytes).bytes.len() as u64
     }
 }
 
@@ -336,6 +431,37 @@ mod tests {
             assert!(storage.metadata(Path::new(path)).is_ok(), "{path}");
         }
         assert!(storage.metadata(Path::new("/a.txt")).unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn room_is_taken_and_comes_back() {
+        let storage = MemoryStorage::with_capacity(10);
+        let mut a = storage.create(Path::new("a")).unwrap();
+        a.append(b"123456").unwrap();
+        let refused = a.append(b"12345").unwrap_err();
+        assert!(matches!(
+            refused.error,
+            IoError::MemoryFull { held_bytes: 6, capacity_bytes: 10, wanted_bytes: 5, .. }
+        ));
+        assert_eq!(
+            (refused.appended_bytes as u64, a.length_bytes(), storage.held_bytes()),
+            (0, 6, 6)
+        );
+        a.append(b"1234").unwrap();
+        // Removed, but open.
+        storage.remove(Path::new("a")).unwrap();
+        assert_eq!(storage.held_bytes(), 10);
+        drop(a);
+        assert_eq!(storage.held_bytes(), 0);
+        storage.create(Path::new("b")).unwrap().append(b"12").unwrap();
+        storage.create(Path::new("b")).unwrap();
+        assert_eq!(storage.held_bytes(), 0, "emptied");
+        let mut c = storage.create(Path::new("c")).unwrap();
+        c.append(b"12345").unwrap();
+        storage.create(Path::new("d")).unwrap().append(b"123").unwrap();
+        storage.rename(Path::new("d"), Path::new("c")).unwrap();
+        drop(c);
+        assert_eq!(storage.held_bytes(), 3, "replaced");
     }
 
     #[test]

@@ -1,5 +1,4 @@
 use super::*;
-use crate::function::SinkPromise;
 use crate::graph::test_plan::{PlanBuilder, with_parallelism};
 use crate::graph::{CheckpointSettings, PlanSettings};
 use std::time::Duration;

@@ -18,7 +18,8 @@ use std::sync::Arc;
 use crate::BoxError;
 use crate::checkpoint::coordinator::{Action, CheckpointFailure, Coordinator, Gathered};
 use crate::checkpoint::crash_points;
-use crate::checkpoint::metadata::{CheckpointMetadata, OperatorDescription};
+use crate::checkpoint::memory_full::MemoryFull;
+use crate::checkpoint::metadata::{CheckpointMetadata, MetadataError, OperatorDescription};
 use crate::checkpoint::settings::CheckpointSettings;
 use crate::checkpoint::snapshot::{RestoredState, SnapshotPiece};
 use crate::checkpoint::store::{CheckpointStore, CheckpointStoreError};
@@ -75,7 +76,10 @@ impl Checkpoints {
             return Ok(None);
         };
         let (storage, directory): (Arc<dyn Storage>, PathBuf) = match &settings.directory {
-            None => (Arc::new(MemoryStorage::new()), PathBuf::from("checkpoints-in-memory")),
+            None => {
+                let storage = MemoryStorage::with_capacity(settings.memory_bytes_max);
+                (Arc::new(storage), PathBuf::from("checkpoints-in-memory"))
+            }
             Some(directory) => (storage_of(&place, directory), directory.clone()),
         };
         let store = Arc::new(CheckpointStore::open(storage, &directory)?);
@@ -197,9 +201,13 @@ impl Checkpoints {
         report: Report,
         (now_ms, now_ns): (i64, u64),
     ) -> Vec<Demand> {
+        let memory_bytes_max = self.settings.memory_bytes_max;
         self.with(now_ms, |coordinator| match report {
             Report::Ready(snapshot) => coordinator.on_snapshot(task, snapshot),
-            Report::Declined(declined) => coordinator.on_declined(declined, now_ns),
+            Report::Declined(mut declined) => {
+                declined.cause = MemoryFull::or(declined.cause, memory_bytes_max);
+                coordinator.on_declined(declined, now_ns)
+            }
             Report::InputEnded => {
                 coordinator.on_input_ended(task);
                 coordinator.on_time(now_ns)
@@ -276,8 +284,11 @@ impl Checkpoints {
             commits: self.commits,
             operators: CheckpointMetadata::operators(&self.operators, pieces),
         };
+        let memory_bytes_max = self.settings.memory_bytes_max;
         self.have_done(move |store| {
-            let result = store.save(&metadata).map(drop).map_err(|error| error.to_string());
+            let refused = |error: MetadataError| MemoryFull::or(error.into(), memory_bytes_max);
+            let result =
+                store.save(&metadata).map(drop).map_err(|error| refused(error).to_string());
             SaverDone(Some((checkpoint, result)))
         });
     }

@@ -1,0 +1,105 @@
+//! Reads what a job has committed, and what it has left on the disk.
+
+use super::event::Script;
+use super::job::Place;
+use super::verdict::{Committed, SumRow, TimerRow, Verdict, WindowRow};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use thalweg_io::storage::PosixStorage;
+
+/// Audits a job that has finished.
+///
+/// # Errors
+/// If a directory cannot be read, or a row is no row.
+pub(super) fn audit(script: &Script, place: &Place) -> io::Result<Verdict> {
+    let mut verdict = Verdict::of(script, &committed(place)?);
+    judge_files(place, &mut verdict)?;
+    Ok(verdict)
+}
+
+/// The rows that readers see.
+fn committed(place: &Place) -> io::Result<Committed> {
+    let sums = rows(&place.sums(), |[source, n, key, value, sum]: [i64; 5]| SumRow {
+        source: source as u32,
+        n: n as u64,
+        key: key as u64,
+        value,
+        sum,
+    })?;
+    let windows = rows(&place.windows().join("done"), |[key, start, count, sum]: [i64; 4]| {
+        WindowRow { key: key as u64, start, count: count as u64, sum }
+    })?;
+    let timers = rows(&place.timers().join("done"), |[key, at, count]: [i64; 3]| TimerRow {
+        key: key as u64,
+        at,
+        count: count as u64,
+    })?;
+    Ok(Committed { sums, windows, timers })
+}
+
+/// The rows of all files of a directory, in the order of the subtasks and of the files of each.
+fn rows<const N: usize, R>(directory: &Path, row: impl Fn([i64; N]) -> R) -> io::Result<Vec<R>> {
+    let mut files = Vec::new();
+    for path in list(directory)? {
+        // Files in progress are nobody's; whether any are left is judged below.
+        files.extend(order_of(&path).map(|order| (order, path)));
+    }
+    files.sort_unstable();
+    let mut rows = Vec::new();
+    for (_, path) in files {
+        for line in fs::read_to_string(&path)?.lines() {
+            let fields: Result<Vec<i64>, _> = line.split(',').map(str::parse).collect();
+            let fields = fields.ok().and_then(|fields| fields.try_into().ok());
+            let refused = || io::Error::other(format!("{}: '{line}' is no row", path.display()));
+            rows.push(row(fields.ok_or_else(refused)?));
+        }
+    }
+    Ok(rows)
+}
+
+/// Subtask and number of a file `NAME-SUBTASK-NUMBER` or `NAME-SUBTASK-NUMBER.csv`.
+fn order_of(path: &Path) -> Option<(u64, u64)> {
+    let name = path.file_name()?.to_str()?;
+    let mut parts = name.strip_suffix(".csv").unwrap_or(name).rsplit('-');
+    let (number, subtask) = (parts.next()?, parts.next()?);
+    Some((subtask.parse().ok()?, number.parse().ok()?))
+}
+
+/// Are there files that nobody needs?
+fn judge_files(place: &Place, verdict: &mut Verdict) -> io::Result<()> {
+    let mut leaked = Vec::new();
+    for path in list(&place.sums())? {
+        leaked.extend(order_of(&path).is_none().then_some(path));
+    }
+    leaked.extend(list(&place.windows().join("open"))?);
+    leaked.extend(list(&place.timers().join("open"))?);
+    // The last checkpoint says that the job has finished; all others are given up.
+    let mut complete = list(&place.checkpoints().join("checkpoints"))?;
+    complete.sort_unstable();
+    complete.pop();
+    leaked.extend(complete);
+    let storage = Arc::new(PosixStorage::new());
+    let report = thalweg::state::inspect(place.checkpoints(), storage, true);
+    let report = report.map_err(io::Error::other)?;
+    let unneeded = report.files().iter().filter(|file| file.stores().is_empty());
+    leaked.extend(unneeded.map(|file| file.path().to_path_buf()));
+    verdict.leaked += leaked.len() as u64;
+    for path in leaked.iter().take(3) {
+        verdict.note(|| format!("{} is left over", path.display()));
+    }
+    if !report.is_sound() {
+        verdict.wrong += 1;
+        verdict.note(|| format!("the state is not sound: {report}"));
+    }
+    Ok(())
+}
+
+fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+    }
+}

@@ -1,0 +1,355 @@
+//! The parent: starts jobs, kills them, starts them again, and audits.
+
+use super::audit::audit;
+use super::child::CHILD_ARGUMENT;
+use super::event::Script;
+use super::job::{PARALLELISM, Place, SOURCES};
+use super::verdict::Verdict;
+use crate::Random;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+use thalweg::testing::crash_points;
+use thalweg_io::{CRASH_POINT_VARIABLE, PLANTED_VARIABLE};
+
+/// Kills of one job; then it runs to its end.
+const KILLS_PER_JOB: u64 = 6;
+/// Of ten kills, those at crash points; the others come at random times.
+const POINTS_OF_TEN: u64 = 6;
+/// The latest time of a random kill, after the start of the process.
+const KILL_AFTER_MS: u64 = 350;
+/// A child that has not come to its crash point by then is killed all the same.
+const POINT_WITHIN: Duration = Duration::from_millis(900);
+/// A child that is left alone has finished by then, or is stuck.
+const FINISH_WITHIN: Duration = Duration::from_secs(60);
+/// Between two looks at a child.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+/// Not passed by this job: it is never rescaled.
+const UNREACHED: [&str; 1] = ["restore.referenced"];
+/// `SIGABRT`, by which a crash point ends the process.
+const ABORT: i32 = 6;
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub struct KillPlan {
+    /// In all.
+    pub kills: u64,
+    /// Decides records, times and points.
+    pub seed: u64,
+    /// Records of each source subtask.
+    pub records: u64,
+    /// Between two checkpoints, as the first job has it; others take up to twice as long.
+    pub interval_ms: u64,
+    /// The fault that is planted in all children.
+    pub plant: Option<u8>,
+    /// Only this point.
+    pub point: Option<String>,
+    /// Where jobs have their directories.
+    pub directory: PathBuf,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct KillReport {
+    /// Processes that were killed, by the parent or at a point.
+    pub kills: u64,
+    /// Jobs that ran to their end.
+    pub jobs: u64,
+    /// Of all children, as far as they came to say so.
+    pub checkpoints: u64,
+    /// By name: how often a process ended there.
+    pub hits: BTreeMap<&'static str, u64>,
+    /// Of all jobs.
+    pub verdict: Verdict,
+    /// Children that ended in other ways.
+    pub failures: Vec<String>,
+}
+
+impl KillReport {
+    /// Nothing lost, nothing twice, nobody failed.
+    pub fn is_clean(&self) -> bool {
+        self.failures.is_empty() && self.verdict.is_clean()
+    }
+}
+
+impl fmt::Display for KillReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for failure in &self.failures {
+            writeln!(f, "failure: {failure}")?;
+        }
+        for example in &self.verdict.examples {
+            writeln!(f, "example: {example}")?;
+        }
+        let essential = crash_points::ESSENTIAL.into_iter().map(|name| (name, self.hits_of(name)));
+        let others = self.hits.iter().map(|(name, hits)| (*name, *hits));
+        let others = others.filter(|(name, _)| !crash_points::ESSENTIAL.contains(name));
+        for (name, hits) in essential.chain(others) {
+            writeln!(f, "point {name}: {hits}")?;
+        }
+        let Verdict { audited, lost, duplicate, unordered, wrong, leaked, .. } = self.verdict;
+        let at_points: u64 = self.hits.values().sum();
+        writeln!(
+            f,
+            "jobs={} audited={audited} checkpoints={} kills_at_points={at_points} failures={} wrong={wrong} leaked={leaked}",
+            self.jobs,
+            self.checkpoints,
+            self.failures.len(),
+        )?;
+        write!(f, "kills={} lost={lost} duplicate={duplicate} unordered={unordered}", self.kills)
+    }
+}
+
+impl KillReport {
+    fn hits_of(&self, name: &str) -> u64 {
+        self.hits.get(name).copied().unwrap_or(0)
+    }
+}
+
+/// How a child's life ended.
+#[derive(Debug)]
+enum Ending {
+    /// It has said that the job is through.
+    Finished,
+    /// By the parent.
+    Killed,
+    /// At the point that was armed.
+    AtPoint(&'static str),
+    /// It failed, or hung.
+    Failed(String),
+}
+
+/// What is to end it.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Live,
+    KillAfter(Duration),
+    /// At its n-th pass.
+    Point(&'static str, u64),
+}
+
+/// Runs jobs until there were as many kills as the plan says, or something failed.
+///
+/// # Errors
+/// If a child cannot be started, or a file cannot be read.
+pub fn run_kills(plan: &KillPlan, mut tell: impl FnMut(&str)) -> io::Result<KillReport> {
+    let mut random = Random::new(plan.seed);
+    let mut points = Points::new(plan, &mut random);
+    let mut report = KillReport::default();
+    while report.kills < plan.kills && report.is_clean() {
+        let number = report.jobs;
+        let script = Script {
+            seed: random.number(),
+            sources: SOURCES * PARALLELISM as u32,
+            count: plan.records,
+            keys: 150 << (number % 4),
+        };
+        let directory = plan.directory.join(format!("job-{number}"));
+        fs::create_dir_all(&directory)?;
+        let interval_ms = plan.interval_ms + random.below(plan.interval_ms + 1);
+        let mut job = Job { plan, script, interval_ms, place: Place::from(&*directory) };
+        job.run(&mut random, &mut points, &mut report)?;
+        report.jobs += 1;
+        tell(&format!("job {number}: kills so far {}, {}", report.kills, report.verdict));
+        match report.is_clean() {
+            true => fs::remove_dir_all(&directory)?,
+            false => tell(&format!("its files are kept: {}", directory.display())),
+        }
+    }
+    Ok(report)
+}
+
+/// One job, over all its processes.
+struct Job<'a> {
+    plan: &'a KillPlan,
+    script: Script,
+    interval_ms: u64,
+    place: Place,
+}
+
+impl Job<'_> {
+    fn run(
+        &mut self,
+        random: &mut Random,
+        points: &mut Points,
+        report: &mut KillReport,
+    ) -> io::Result<()> {
+        let left = (self.plan.kills - report.kills).min(KILLS_PER_JOB);
+        let until = report.kills + left;
+        loop {
+            let fate = match report.kills < until {
+                true => points.next_fate(random),
+                false => Fate::Live,
+            };
+            let ending = self.live(fate)?;
+            match (&ending, fate) {
+                (Ending::AtPoint(name), _) => *report.hits.entry(name).or_default() += 1,
+                (_, Fate::Point(name, _)) => points.missed(name),
+                _ => {}
+            }
+            match ending {
+                Ending::Killed | Ending::AtPoint(_) => report.kills += 1,
+                Ending::Finished => break,
+                Ending::Failed(why) => {
+                    report.failures.push(why);
+                    return Ok(());
+                }
+            }
+        }
+        // Whoever starts it once more finds nothing to do.
+        if let Ending::Failed(why) = self.live(Fate::Live)? {
+            report.failures.push(format!("started again after its end: {why}"));
+        }
+        report.checkpoints += fs::metadata(self.place.directory.join("completed"))
+            .map_or(0, |metadata| metadata.len());
+        report.verdict.add(audit(&self.script, &self.place)?);
+        Ok(())
+    }
+
+    /// Starts a process and sees it to its end.
+    fn live(&self, fate: Fate) -> io::Result<Ending> {
+        let log = self.place.directory.join("log");
+        let mut child = self.start(fate, &log)?;
+        let (patience, is_to_die) = match fate {
+            Fate::Live => (FINISH_WITHIN, false),
+            Fate::KillAfter(time) => (time, true),
+            Fate::Point(..) => (POINT_WITHIN, true),
+        };
+        if let Some(status) = wait(&mut child, patience)? {
+            return Ok(judge_end(status, fate, &log));
+        }
+        child.kill()?;
+        let status = child.wait()?;
+        if !is_to_die {
+            return Ok(Ending::Failed(format!(
+                "had not finished after {patience:?}: it is stuck; {}",
+                tail(&log)
+            )));
+        }
+        // It may have come to its end meanwhile.
+        Ok(match status.signal() {
+            Some(signal) if signal != ABORT => Ending::Killed,
+            _ => judge_end(status, fate, &log),
+        })
+    }
+
+    fn start(&self, fate: Fate, log: &Path) -> io::Result<Child> {
+        let Script { seed, sources, count, keys } = self.script;
+        let log = File::create(log)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(CHILD_ARGUMENT).arg(&self.place.directory);
+        for number in [self.interval_ms, seed, u64::from(sources), count, keys] {
+            command.arg(number.to_string());
+        }
+        command.env_remove(CRASH_POINT_VARIABLE).env_remove(PLANTED_VARIABLE);
+        if let Fate::Point(name, pass) = fate {
+            command.env(CRASH_POINT_VARIABLE, format!("{name}:{pass}"));
+        }
+        if let Some(fault) = self.plan.plant {
+            command.env(PLANTED_VARIABLE, fault.to_string());
+        }
+        command.stdout(log.try_clone()?).stderr(log).spawn()
+    }
+}
+
+fn judge_end(status: ExitStatus, fate: Fate, log: &Path) -> Ending {
+    match (status.code(), status.signal(), fate) {
+        (Some(0), ..) => Ending::Finished,
+        (None, Some(ABORT), Fate::Point(name, _)) if tail(log).contains(name) => {
+            Ending::AtPoint(name)
+        }
+        _ => Ending::Failed(format!("ended with {status} ({fate:?}); {}", tail(log))),
+    }
+}
+
+/// The end of what a child has said.
+fn tail(log: &Path) -> String {
+    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let text = text.unwrap_or_default();
+    let from = text.char_indices().rev().nth(1_500).map_or(0, |(at, _)| at);
+    format!("it said: {}", text[from..].trim())
+}
+
+/// Waits for its end, so long at most.
+fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    #[expect(clippy::disallowed_methods, reason = "a process that is killed sees the real time")]
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if begun.elapsed() >= patience {
+            return Ok(None);
+        }
+        #[expect(clippy::disallowed_methods, reason = "the parent has nothing else to do")]
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+/// Whose turn it is to be armed: the essential points first, then all.
+struct Points {
+    due: VecDeque<&'static str>,
+    only: Option<&'static str>,
+    kills: u64,
+}
+
+impl Points {
+    fn new(plan: &KillPlan, random: &mut Random) -> Self {
+        let all = crash_points::all();
+        let only = plan.point.as_deref();
+        let only = only.and_then(|name| all.iter().copied().find(|known| *known == name));
+        let mut essential: Vec<_> = crash_points::ESSENTIAL.into();
+        let is_other = |name: &&str| !essential.contains(name) && !UNREACHED.contains(name);
+        let mut others: Vec<_> = all.into_iter().filter(is_other).collect();
+        shuffle(&mut essential, random);
+        shuffle(&mut others, random);
+        Points { due: essential.into_iter().chain(others).collect(), only, kills: 0 }
+    }
+
+    fn next_fate(&mut self, random: &mut Random) -> Fate {
+        self.kills += 1;
+        if let Some(only) = self.only {
+            return Fate::Point(only, 1 + random.below(passes_max(only)));
+        }
+        // The first life of a job is a long one, so that there is something to restore.
+        if self.kills % 10 >= POINTS_OF_TEN {
+            return Fate::KillAfter(Duration::from_millis(random.below(KILL_AFTER_MS)));
+        }
+        match self.due.pop_front() {
+            Some(name) => {
+                self.due.push_back(name);
+                Fate::Point(name, 1 + random.below(passes_max(name)))
+            }
+            None => Fate::KillAfter(Duration::from_millis(random.below(KILL_AFTER_MS))),
+        }
+    }
+
+    /// The process did not come there: if it is to be hit in any case, it is tried again soon.
+    fn missed(&mut self, name: &'static str) {
+        if self.due.back() == Some(&name) && crash_points::ESSENTIAL.contains(&name) {
+            self.due.pop_back();
+            let at = self.due.len().min(3);
+            self.due.insert(at, name);
+        }
+    }
+}
+
+/// How often a process comes to a point in a short life, at least.
+fn passes_max(name: &str) -> u64 {
+    match name {
+        "manifest.rename" | "manifest.dirsync" => 4,
+        _ if name.starts_with("restore.") => 2,
+        _ if name.starts_with("compact.") || name.starts_with("gc.") => 2,
+        _ => 12,
+    }
+}
+
+fn shuffle<T>(items: &mut [T], random: &mut Random) {
+    for at in (1..items.len()).rev() {
+        items.swap(at, random.below(at as u64 + 1) as usize);
+    }
+}

@@ -1,0 +1,40 @@
+//! Kill -9 of a real job on the real disk: the job, what it must have written, and the audit.
+//!
+//! ```text
+//! parent (kills.rs)                       child: the same binary (child.rs)
+//!  for each job, until all input is through:
+//!    start ─────────────────────────────► goes on from the directory, runs the job (job.rs)
+//!    kill after a random time, or arm a crash point
+//!  audit (audit.rs): what is committed, against what the script (event.rs, model.rs) says
+//! ```
+//!
+//! 1. Four source subtasks replay a [`Script`]: records that a seed decides, of (source, n, key, time, value).
+//! 2. Three branches: the running sum of each key, each record a row, into an exactly-once [`FileSink`]; sliding windows of
+//!    each key into a two-phase sink of files ([`FileTransactions`]); a timer for each key and slot of time into another.
+//! 3. The [audit](audit::audit) reads the files. Every record must be there once, in order, with the sum that its
+//!    predecessor says; each window and each timer once with the model's count.
+//!
+//! Records, model and verdict know nothing of processes and files, so that other tests can use them.
+//!
+//! [`FileSink`]: thalweg::sink::FileSink
+//!
+//! **Invariants**
+//! - The parent's judgement rests on files alone: nothing that a child says is believed, but that it has finished.
+//! - A child that ends in any other way than by the parent's will is a failure.
+
+mod audit;
+mod child;
+mod event;
+mod job;
+mod kills;
+mod model;
+mod transactions;
+mod verdict;
+
+pub use child::{CHILD_ARGUMENT, run_child};
+pub use event::{Event, Script};
+pub use job::{Place, write_job};
+pub use kills::{KillPlan, KillReport, run_kills};
+pub use model::Model;
+pub use transactions::FileTransactions;
+pub use verdict::{Committed, SumRow, TimerRow, Verdict, WindowRow};

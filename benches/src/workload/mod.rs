@@ -4,11 +4,13 @@ mod events;
 mod latency;
 mod meter;
 mod named;
+mod recovery;
 
 pub use events::{Event, Events};
 pub use latency::{Latencies, latency};
 pub use meter::{Meter, Reading};
 pub use named::named_counts;
+pub use recovery::{Layout, Loss, Recovery, lose, recover};
 
 use crate::digest::mix;
 use std::collections::HashMap;

@@ -11,8 +11,8 @@ use thalweg_io::memory::PageSupply;
 use super::statistics::{LevelStatistics, StoreStatistics};
 use super::table_registry::{Registered, TableRegistry, TableRequest};
 use super::{
-    DeltaBlock, Epoch, LsmOptions, OlderCheckpoints, PartitionLayout, RowAddress, RowVisitor,
-    ScanVisitor, StoreError, Tier,
+    DeltaBlock, Epoch, LsmOptions, OlderCheckpoints, PartitionLayout, Replacement, RowAddress,
+    RowVisitor, ScanVisitor, StoreError, Tier,
 };
 use crate::codec::{Record, StateIndex, TableId};
 use crate::delta::{DeltaCache, DeltaReader};
@@ -82,13 +82,13 @@ struct OpenEpoch {
     epoch: Epoch,
     /// Whether barriers may end it, and what it is then.
     begun: Option<Option<CheckpointId>>,
-    /// Whether it has all rows, so that older files are not needed.
-    replaces_all: bool,
+    /// Whether it or one soon has all rows, so that older files are not needed.
+    replacement: Option<Replacement>,
 }
 
 impl OpenEpoch {
     fn current(epoch: Epoch) -> Self {
-        OpenEpoch { epoch, begun: None, replaces_all: false }
+        OpenEpoch { epoch, begun: None, replacement: None }
     }
 }
 
@@ -258,14 +258,14 @@ impl LsmTier {
     /// Sends the ends of the epochs that all tables have finished.
     fn send_complete(&mut self) {
         let finished = self.tables.iter().map(|table| table.finished).min();
-        while let Some(OpenEpoch { epoch, begun: Some(checkpoint), replaces_all }) =
+        while let Some(OpenEpoch { epoch, begun: Some(checkpoint), replacement }) =
             self.epochs.front().copied()
         {
             if finished.is_some_and(|finished| finished < epoch) {
                 return;
             }
             self.epochs.pop_front();
-            self.link.send(Command::End(EpochEnd { epoch, checkpoint, replaces_all }));
+            self.link.send(Command::End(EpochEnd { epoch, checkpoint, replacement }));
         }
     }
 
@@ -474,7 +474,7 @@ impl Tier for LsmTier {
     }
 
     /// Not with a memory budget, where rows leave memory only once a level has them.
-    fn replace_all(&mut self, table: TableId, epoch: Epoch) -> bool {
+    fn replace_all(&mut self, table: TableId, epoch: Epoch, replacement: Replacement) -> bool {
         let has_others = |file: &Arc<FileMeta>| file.tables.iter().any(|other| *other != table);
         if self.tables.len() > 1
             || self.options.compaction().sorts_deltas
@@ -484,7 +484,7 @@ impl Tier for LsmTier {
         }
         match self.epochs.iter_mut().find(|open| open.epoch == epoch) {
             Some(open) => {
-                open.replaces_all = true;
+                open.replacement = Some(replacement);
                 true
             }
             None => false,

@@ -44,7 +44,7 @@ pub use statistics::{LevelStatistics, StoreStatistics};
 pub use store_error::{OlderCheckpoints, StoreError};
 pub(crate) use table_registry::{OpenedTable, StateRequest, TableRequest};
 pub(crate) use table_store::TableStore;
-pub(crate) use tier::{RowAddress, RowVisitor, ScanVisitor, Tier};
+pub(crate) use tier::{Replacement, RowAddress, RowVisitor, ScanVisitor, Tier};
 
 /// A stretch of changes between two barriers of a table; the first is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use thalweg_io::memory::PageSupply;
 
 use super::{
-    BlockBytes, DELTA_BLOCK_BYTES, DeltaBlock, Epoch, PartitionLayout, RowAddress, RowVisitor,
-    ScanVisitor, SpareBlocks, Tier,
+    BlockBytes, DELTA_BLOCK_BYTES, DeltaBlock, Epoch, PartitionLayout, Replacement, RowAddress,
+    RowVisitor, ScanVisitor, SpareBlocks, Tier,
 };
 use crate::codec::{RowWriter, TableId};
 use crate::key_group::key_group_of;
@@ -129,9 +129,9 @@ impl TableStore {
         ended
     }
 
-    /// Says that the epoch that [`Self::barrier`] will end will have all rows; see [`Tier::replace_all`].
-    pub(crate) fn replace_all(&mut self) -> bool {
-        self.tier.borrow_mut().replace_all(self.table, self.current_epoch())
+    /// Says that the epoch that [`Self::barrier`] will end, or a later one, will have all rows; see [`Tier::replace_all`].
+    pub(crate) fn replace_all(&mut self, replacement: Replacement) -> bool {
+        self.tier.borrow_mut().replace_all(self.table, self.current_epoch(), replacement)
     }
 
     /// The key group of a row whose group is decided by this hash (see `Schema::group_hash`).

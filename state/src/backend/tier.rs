@@ -24,6 +24,15 @@ pub(crate) type RowVisitor<'v> = &'v mut dyn FnMut(usize, &Record<'_>) -> Result
 pub(crate) type ScanVisitor<'v> =
     &'v mut dyn FnMut(RowAddress<'_>, &Record<'_>) -> Result<(), StateError>;
 
+/// When a table writes all of its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replacement {
+    /// In the epoch that ends.
+    Now,
+    /// In one of the next epochs.
+    Soon,
+}
+
 /// What keeps the deltas of a slot's tables and gives rows back.
 pub(crate) trait Tier: fmt::Debug {
     /// Takes a block of a delta, full or the last of its partition.
@@ -77,10 +86,10 @@ pub(crate) trait Tier: fmt::Debug {
         false
     }
 
-    /// A table says at the end of an epoch that it will write all of its rows in it, changed or not. Whether that is all
-    /// that is here: then older files go when the epoch is durable, and nothing of them is merged.
-    fn replace_all(&mut self, table: TableId, epoch: Epoch) -> bool {
-        let _ = (table, epoch);
+    /// A table says at the end of an epoch that it could write all of its rows in it, changed or not, or in one soon. Whether
+    /// that is all that is here: then older files go when such an epoch is durable, and nothing is merged until then.
+    fn replace_all(&mut self, table: TableId, epoch: Epoch, replacement: Replacement) -> bool {
+        let _ = (table, epoch, replacement);
         false
     }
 

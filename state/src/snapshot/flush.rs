@@ -7,7 +7,7 @@ use thalweg_io::block::FileId;
 use thalweg_io::storage::{WriteFile, parent_directory};
 
 use super::{CheckpointId, StoreFiles};
-use crate::backend::{BlockBytes, DeltaBlock, Epoch, PartitionLayout};
+use crate::backend::{BlockBytes, DeltaBlock, Epoch, PartitionLayout, Replacement};
 use crate::delta::DeltaWriter;
 use crate::manifest::FileMeta;
 
@@ -55,9 +55,9 @@ struct EpochWork {
 pub(crate) struct EpochEnd {
     pub(crate) epoch: Epoch,
     pub(crate) checkpoint: Option<CheckpointId>,
-    /// Whether the epoch has all rows and says what is gone of older ones, so that once it is durable no older file is
-    /// needed. Where it fails, it counts as one that has changes alone.
-    pub(crate) replaces_all: bool,
+    /// Whether the epoch, or one soon, has all rows and says what is gone of older ones, so that once it is durable no older
+    /// file is needed. Where it fails, it counts as one that has changes alone.
+    pub(crate) replacement: Option<Replacement>,
 }
 
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use super::event::{Command, Notice, Outbox, StoreEvent};
 use super::flush::{EpochEnd, Flush, FlushStep, Flushed};
 use super::garbage::{self, Garbage};
 use super::{CheckpointId, DataFile, Gauges, StateRoot, StoreFiles, crash_points};
-use crate::backend::{PartitionLayout, StoreError};
+use crate::backend::{PartitionLayout, Replacement, StoreError};
 use crate::compaction::CompactionOptions;
 use crate::manifest::{EditRecord, FileMeta, FilePart, ManifestLog, Version, VersionChange};
 
@@ -61,7 +61,7 @@ pub(crate) struct Worker {
     releases: Vec<CheckpointId>,
     /// Whether an edit for releases alone failed since the latest epoch.
     release_failed: bool,
-    /// Whether the latest epoch has replaced all files: it is not sorted, since the next one is likely to do the same.
+    /// Whether an epoch will replace all files soon, or the latest one did: until then nothing is merged.
     is_replaced: bool,
     /// Whether the owner is gone.
     is_abandoned: bool,
@@ -237,7 +237,7 @@ impl Worker {
         crash_point(crash_points::CKPT_FILES_DURABLE);
         let bytes_written = file.as_ref().map_or(0, FileMeta::length_bytes);
         let mut edit = Vec::new();
-        if self.settings.is_full || end.replaces_all {
+        if self.settings.is_full || end.replacement == Some(Replacement::Now) {
             let live = self.manifest.contents().live.files();
             edit.extend(live.map(|file| EditRecord::Remove(file.part())));
         }
@@ -250,7 +250,7 @@ impl Worker {
         }
         match self.commit(edit) {
             Ok(()) => {
-                self.is_replaced = end.replaces_all;
+                self.is_replaced = end.replacement.is_some();
                 self.settings.gauges.subtract_waiting(self.flush.forget_oldest());
                 if bytes_written > 0 {
                     self.settings.gauges.count_flush(bytes_written);

@@ -95,7 +95,7 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
             tracking.walked_parts += 1;
         }
         tracking.store.finish(ended)?;
-        tracking.end_walk();
+        tracking.end_walk(ended);
         Ok(true)
     }
 }

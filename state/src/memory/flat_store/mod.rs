@@ -15,8 +15,9 @@
 //!    with others ([`FlatStore::request`]).
 //! 6. Where epochs are *full* an ended epoch has all entries: a part that is next written to, or walked, freezes all of its
 //!    own. What was restored is loaded at once; removals are not written.
-//! 7. Where most entries of an epoch were changed and all are resident, and the tier has no other table, the next one has
-//!    all entries too, so that older files need not be merged with it: an entry is frozen if it was changed or lies below.
+//! 7. Where all entries are resident, many change, and the tier has no other table, some epochs have all entries, so that
+//!    nothing needs to be merged: the next one after half of them were changed in one epoch, or as many as there are since the
+//!    last such epoch. An entry is frozen then if it was changed or lies below.
 //!    Removals are written as ever, so an epoch that failed is as good as one with changes alone.
 //! 8. Where memory is limited a part that is full is not divided, but a quarter of its entries is dropped: see `eviction.rs`.
 //!

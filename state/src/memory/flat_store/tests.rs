@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::backend::{
-    DeltaBlock, MemoryTier, PartitionLayout, RowAddress, RowVisitor, ScanVisitor, Tier,
+    DeltaBlock, MemoryTier, PartitionLayout, Replacement, RowAddress, RowVisitor, ScanVisitor, Tier,
 };
 use crate::codec::{RecordKind, TableId, decode_row};
 use crate::test_random::SplitMix64;
@@ -104,8 +104,11 @@ impl Tier for LateTier {
         self.shown.scan(table, range, visit)
     }
 
-    fn replace_all(&mut self, _table: TableId, epoch: Epoch) -> bool {
-        self.replacing.as_mut().map(|epochs| epochs.insert(epoch)).is_some()
+    fn replace_all(&mut self, _table: TableId, epoch: Epoch, replacement: Replacement) -> bool {
+        match &mut self.replacing {
+            Some(epochs) if replacement == Replacement::Now => epochs.insert(epoch),
+            epochs => epochs.is_some(),
+        }
     }
 
     fn share_of_budget(&mut self, _table: TableId, _used_bytes: u64) -> Option<u64> {

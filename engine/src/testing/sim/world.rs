@@ -36,7 +36,7 @@ const LOG_TOLD: usize = 60;
 /// So long a job without faults may be without a checkpoint.
 const PATIENCE_MS: i64 = 30_000;
 /// So long a job without faults may take to its end: inputs are small.
-const END_PATIENCE_MS: i64 = 90_000;
+const END_PATIENCE_MS: i64 = 15_000;
 /// So many processes in a row may end by themselves although the disk is well.
 const EXITS_MAX: u32 = 3;
 /// So many files stores may leave that end in good order.

@@ -22,6 +22,7 @@ pub const CRASH_POINT_VARIABLE: &str = "THALWEG_CRASH_POINT";
 /// ```
 #[cfg(feature = "crash-points")]
 pub fn crash_point(name: &'static str) {
+    hook::pass(name);
     if let Some(armed) = armed::point()
         && armed.name == name
         && armed.is_last_pass()
@@ -95,6 +96,45 @@ mod armed {
             check("manifest.rename", "manifest.rename", 1);
             check("manifest.rename:3", "manifest.rename", 3);
             check("manifest.rename:x", "manifest.rename:x", 1);
+        }
+    }
+}
+
+/// What is called at each crash point of a thread, with its name.
+pub type CrashHook = std::rc::Rc<dyn Fn(&'static str)>;
+
+/// Has `hook` called at each crash point that the calling thread passes, or nothing more; gives back what was called before.
+/// A simulator takes the image of its disk there, as if the process had ended. In a build without crash points nothing is
+/// ever called.
+#[cfg(feature = "crash-points")]
+pub fn set_crash_hook(hook: Option<CrashHook>) -> Option<CrashHook> {
+    hook::set(hook)
+}
+
+/// Does nothing: this build has no crash points (cargo feature `crash-points`).
+#[cfg(not(feature = "crash-points"))]
+pub fn set_crash_hook(hook: Option<CrashHook>) -> Option<CrashHook> {
+    drop(hook);
+    None
+}
+
+#[cfg(feature = "crash-points")]
+mod hook {
+    use super::CrashHook;
+    use std::cell::RefCell;
+
+    thread_local! {
+        static HOOK: RefCell<Option<CrashHook>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn set(hook: Option<CrashHook>) -> Option<CrashHook> {
+        HOOK.replace(hook)
+    }
+
+    pub(super) fn pass(name: &'static str) {
+        // Not borrowed during the call, which may pass points itself.
+        if let Some(hook) = HOOK.with_borrow(Clone::clone) {
+            hook(name);
         }
     }
 }

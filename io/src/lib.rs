@@ -38,7 +38,7 @@ mod planted;
 mod spawner;
 
 pub use corruption::Corruption;
-pub use crash_point::{CRASH_POINT_VARIABLE, crash_point};
+pub use crash_point::{CRASH_POINT_VARIABLE, CrashHook, crash_point, set_crash_hook};
 pub use error::{AppendError, IoError, IoSite, Operation};
 #[cfg(planted)]
 pub use planted::arm_planted;

@@ -7,6 +7,15 @@
 //!
 //! `simulate --plant N` (package `thalweg-tests`) must fail for each of them, and be green with none.
 //!
+//! Faults without an exact counterpart in this design, and what is planted for them:
+//!
+//! | fault | here |
+//! |---|---|
+//! | 6, reference counts kept across a restart | they are rebuilt from manifests; planted: what a crash left is taken for referenced |
+//! | 11, a key's buffer reused in a registration | keys are rows; planted: the row of the registration before |
+//! | 17, the head of a queue stored with `Relaxed` | the ring is rtrb's; planted: what was sent before a barrier is seen behind it |
+//! | 19, a sweep that uses the first write | nothing sweeps; planted: writes do not move the expiry of what has not expired |
+//!
 //! **Invariant**: with none armed a planted build does what any other does.
 
 /// The environment variable with the number of the fault that is armed.

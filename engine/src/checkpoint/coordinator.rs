@@ -27,6 +27,7 @@ use super::snapshot::{Declined, SnapshotPiece, TaskSnapshot};
 use crate::record::{Barrier, CheckpointId};
 use crate::runtime::{TaskId, TaskOrder};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use thalweg_io::{Fault, planted};
 
 /// How often the last checkpoint is begun again before the job fails.
 const FINAL_ATTEMPTS_MAX: u32 = 10;
@@ -205,6 +206,11 @@ impl Coordinator {
         let checkpoint = CheckpointId(self.next_id);
         self.next_id += 1;
         let is_final = self.wants_final();
+        if is_final && planted(Fault::NoFinalCheckpoint) {
+            self.is_over = true;
+            actions.push(Action::Order(TaskOrder::EndInput));
+            return;
+        }
         self.is_wanted = false;
         self.last_begun_ns = now_ns;
         self.pending = Some(Pending {
@@ -241,7 +247,8 @@ impl Coordinator {
 
     fn save_if_gathered(&mut self, actions: &mut Vec<Action>) {
         let Some(pending) = &mut self.pending else { return };
-        if !pending.missing.is_empty() || pending.is_saving {
+        let is_early = pending.missing.len() == 1 && planted(Fault::EarlyCompletion);
+        if !(pending.missing.is_empty() || is_early) || pending.is_saving {
             return;
         }
         pending.is_saving = true;

@@ -23,10 +23,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thalweg_io::IoError;
 use thalweg_io::crash_point;
+use thalweg_io::file::IN_PROGRESS_SUFFIX;
 use thalweg_io::storage::{Storage, create_durable_dir_all};
 use thalweg_state::{StateRoot, StoreError};
 
 const SUFFIX: &str = "chk";
+/// How often the name of a checkpoint that failed is removed, on a disk that fails.
+const GIVE_UP_ATTEMPTS: usize = 5;
 
 /// Checkpoints cannot be kept here, or none of those that are here can be used.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +95,17 @@ impl CheckpointStore {
         let root = StateRoot::open(directory, storage.clone()).map_err(|source| {
             CheckpointStoreError::Root { directory: directory.to_path_buf(), source }
         })?;
-        Ok(CheckpointStore { storage, directory: directory.to_path_buf(), root })
+        let store = CheckpointStore { storage, directory: directory.to_path_buf(), root };
+        store.remove_unfinished().map_err(io)?;
+        Ok(store)
+    }
+
+    /// Removes metadata files that a process has begun and not finished: they have no name, so nobody would ever.
+    fn remove_unfinished(&self) -> Result<(), IoError> {
+        let paths = self.storage.list(&self.directory.join("checkpoints"))?;
+        let is_unfinished =
+            |path: &&PathBuf| path.to_str().is_some_and(|path| path.ends_with(IN_PROGRESS_SUFFIX));
+        paths.iter().filter(is_unfinished).try_for_each(|path| self.storage.remove(path))
     }
 
     /// A checkpoint that is kept.
@@ -121,7 +134,25 @@ impl CheckpointStore {
 
     /// Makes a checkpoint complete; the bytes of its metadata.
     pub(crate) fn save(&self, metadata: &CheckpointMetadata) -> Result<u64, MetadataError> {
-        metadata.write(&self.storage, &self.path(CheckpointId(metadata.checkpoint)))
+        let path = self.path(CheckpointId(metadata.checkpoint));
+        metadata.write(&self.storage, &path).inspect_err(|_| self.give_up(metadata.checkpoint))
+    }
+
+    /// Removes what there is of a checkpoint that could not be saved. Perhaps it has its name already, and only that this is
+    /// durable could not be seen to: the stores give it up, so nobody may find it.
+    fn give_up(&self, id: u64) {
+        let path = self.path(CheckpointId(id));
+        let mut unfinished = path.into_os_string();
+        unfinished.push(IN_PROGRESS_SUFFIX);
+        // If this fails, too, it is removed when the directory is opened next. A full disk wants it now.
+        let _ = self.storage.remove(Path::new(&unfinished));
+        let is_gone = (0..GIVE_UP_ATTEMPTS).any(|_| self.remove(CheckpointId(id)).is_ok());
+        if !is_gone {
+            tracing::error!(
+                checkpoint = id,
+                "a checkpoint that failed keeps its name; remove the file before the job is started anew"
+            );
+        }
     }
 
     /// The checkpoint to go on from, if there is one, and the older ones that are kept: the newest that is older than what is

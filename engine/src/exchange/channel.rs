@@ -28,6 +28,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use thalweg_io::{Fault, planted};
 
 /// Ring entries beyond the credit, for controls.
 const CONTROL_ENTRIES: usize = 16;
@@ -339,6 +340,10 @@ impl<T> Writer<T> {
 
     /// Sends what is open, then the control.
     pub(crate) fn control(&mut self, control: Control) {
+        if matches!(control, Control::Barrier(_)) && planted(Fault::BarrierOvertakes) {
+            self.send(Message::Control(control));
+            return self.hand_over();
+        }
         self.hand_over();
         self.send(Message::Control(control));
     }

@@ -12,6 +12,7 @@ use crate::operator::rich::FunctionStates;
 use crate::operator::side_outputs::SideOutputs;
 use crate::record::CheckpointId;
 use crate::runtime::CoreHandle;
+use thalweg_io::{Fault, planted};
 use thalweg_state::{DueTimer, Key, KeyedTimers, RowCursor, RowId, RowStore, StateError};
 
 /// The table of the timers.
@@ -156,6 +157,7 @@ impl OperatorTime {
         let is_same = watermarks.len() == context.stage.parallelism;
         let own = watermarks.get(context.stage.subtask).filter(|_| is_same);
         let watermark = own.or(watermarks.iter().min()).copied().unwrap_or(i64::MIN);
+        let watermark = restored_watermark(watermark);
         Ok((OperatorTime { piece: context.piece(node, WATERMARK) }, watermark))
     }
 
@@ -163,4 +165,9 @@ impl OperatorTime {
     pub(crate) fn snapshot(&self, checkpoint: CheckpointId, watermark: i64) {
         self.piece.deliver_value(checkpoint, &watermark);
     }
+}
+
+/// A watermark as the checkpoint has it, unless the fault is planted that forgets it.
+pub(crate) fn restored_watermark(watermark: i64) -> i64 {
+    if planted(Fault::WatermarkNotRestored) { i64::MIN } else { watermark }
 }

@@ -2,6 +2,7 @@
 
 use crate::record::NO_TIMESTAMP;
 use crate::window::{TimeWindow, WindowError};
+use thalweg_io::{Fault, planted};
 
 /// More windows an element than this are refused, as in Flink.
 const WINDOWS_PER_ELEMENT_MAX: i64 = 10_000_000;
@@ -82,6 +83,11 @@ impl AlignedWindows {
     /// Start of the last window that begins at or before `timestamp`.
     #[inline]
     pub(crate) fn last_start(&self, timestamp: i64) -> i64 {
+        if planted(Fault::WindowEndInclusive) {
+            let before = timestamp.wrapping_sub(1);
+            let into = before.wrapping_sub(self.offset_ms).rem_euclid(self.slide_ms);
+            return before.saturating_sub(into);
+        }
         let into = timestamp.wrapping_sub(self.offset_ms).rem_euclid(self.slide_ms);
         timestamp.saturating_sub(into)
     }

@@ -7,6 +7,7 @@ use super::crash_points;
 use super::seal::FileSeal;
 use crate::crash_point::crash_point;
 use crate::error::IoError;
+use crate::planted::{Fault, planted};
 use crate::storage::{Storage, parent_directory};
 
 /// A sealed file between [`complete`](super::CheckpointFileWriter::complete) and
@@ -73,7 +74,9 @@ impl CompletedFile {
             }
         }
         for (storage, directory) in directories {
-            storage.sync_dir(&directory)?;
+            if !planted(Fault::NoDirectorySync) {
+                storage.sync_dir(&directory)?;
+            }
         }
         crash_point(crash_points::PUBLISHED);
         Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::crash_points;
 use super::format::{FILLER_KIND, FileFormat, Shape, encode_header};
 use super::log_reader::{DURABLE_LENGTH_BYTES, LogEnd};
-use super::writer::{Naming, check_payload, flush};
+use super::writer::{Naming, check_payload, flush, sync};
 use crate::block::{BlockAddress, BlockOwner, HEADER_BYTES, RESERVED_KINDS_START, encode_parts};
 use crate::corruption::Corruption;
 use crate::crash_point::crash_point;
@@ -228,7 +228,7 @@ impl LogWriter {
         crash_point(crash_points::LOG_BEFORE_WRITE);
         flush(&mut *self.file, &mut self.buffer)?;
         crash_point(crash_points::LOG_WRITTEN);
-        self.file.sync()?;
+        sync(&*self.storage, &mut *self.file)?;
         crash_point(crash_points::LOG_SYNCED);
         self.durable_bytes = self.file.length_bytes();
         Ok(())

@@ -14,6 +14,7 @@ use crate::block::{
 use crate::crash_point::crash_point;
 use crate::error::{IoError, IoSite, Operation};
 use crate::file::IN_PROGRESS_SUFFIX;
+use crate::planted::{Fault, planted};
 use crate::storage::{Storage, WriteFile};
 
 /// Blocks are gathered to writes of this size, as the disk likes them.
@@ -207,7 +208,9 @@ impl CheckpointFileWriter {
         self.encode(TRAILER_KIND, &[footer, &tail.encode()])?;
         self.flush()?;
         crash_point(crash_points::WRITTEN);
-        self.file.sync()?;
+        if !planted(Fault::NoDataSync) {
+            sync(&*self.storage, &mut *self.file)?;
+        }
         crash_point(crash_points::SYNCED);
         let seal = FileSeal {
             owner: self.owner,
@@ -265,10 +268,22 @@ pub(super) fn flush(file: &mut dyn WriteFile, buffer: &mut Vec<u8>) -> Result<()
             buffer.clear();
             Ok(())
         }
+        Err(failure) if failure.appended_bytes > 0 && planted(Fault::ShortWriteIgnored) => {
+            buffer.clear();
+            Ok(())
+        }
         Err(failure) => {
             buffer.drain(..failure.appended_bytes);
             Err(failure.error)
         }
+    }
+}
+
+/// Makes a file's contents durable. A sync that fails is final: what it was for may be gone.
+pub(super) fn sync(storage: &dyn Storage, file: &mut dyn WriteFile) -> Result<(), IoError> {
+    match file.sync() {
+        Err(_) if planted(Fault::SyncRetried) => storage.open_append(file.path())?.sync(),
+        result => result,
     }
 }
 

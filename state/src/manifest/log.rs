@@ -6,7 +6,7 @@ use thalweg_io::block::{BlockOwner, FileId};
 use thalweg_io::checkpoint_file::{FileFormat, LogReader, LogWriter};
 use thalweg_io::file::IN_PROGRESS_SUFFIX;
 use thalweg_io::storage::{Storage, parent_directory};
-use thalweg_io::{IoError, crash_point};
+use thalweg_io::{Fault, IoError, crash_point, planted};
 
 use super::contents::Contents;
 use super::edit::{self, EditRecord};
@@ -92,16 +92,23 @@ impl ManifestLog {
         let storage = self.files.storage();
         let mut in_progress = self.path.clone().into_os_string();
         in_progress.push(IN_PROGRESS_SUFFIX);
-        let in_progress = PathBuf::from(in_progress);
+        let mut in_progress = PathBuf::from(in_progress);
+        if planted(Fault::ManifestInPlace) {
+            in_progress.clone_from(&self.path);
+        }
         let file = storage.create_segment(&in_progress, ROTATION_BYTES_MIN)?;
         let mut writer = LogWriter::start(storage, file, MANIFEST_FORMAT, owner);
         crash_point(crash_points::MANIFEST_WRITE);
         append(&mut writer, &contents.snapshot())?;
         writer.sync()?;
         crash_point(crash_points::MANIFEST_FSYNC);
-        storage.rename(&in_progress, &self.path)?;
+        if in_progress != self.path {
+            storage.rename(&in_progress, &self.path)?;
+        }
         crash_point(crash_points::MANIFEST_RENAME);
-        storage.sync_dir(parent_directory(&self.path))?;
+        if !planted(Fault::NoDirectorySync) {
+            storage.sync_dir(parent_directory(&self.path))?;
+        }
         crash_point(crash_points::MANIFEST_DIRSYNC);
         seal(&mut writer);
         self.rotate_at_bytes = (writer.length_bytes() * ROTATION_GROWTH).max(ROTATION_BYTES_MIN);

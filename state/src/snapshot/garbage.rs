@@ -1,6 +1,7 @@
 //! Files that this store does not refer to any more.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
 use thalweg_io::block::FileId;
 use thalweg_io::{IoError, crash_point};
@@ -85,14 +86,30 @@ impl Garbage {
     }
 }
 
-/// Removes a file that no durable manifest refers to.
+/// Removes a file that no durable manifest refers to; its blocks may serve another.
 pub(super) fn remove(files: &StoreFiles, file: DataFile) -> Result<(), IoError> {
-    let path = match file.is_delta {
+    let path = path_of(files, file);
+    unlink(|| files.storage().recycle(&path))
+}
+
+/// Removes a file that nothing referred to when the directory was opened. A crash may have undone its removal after its blocks
+/// had been given to another file, which is durable: two names of one file. So they must not be given away once more.
+pub(super) fn remove_orphan(files: &StoreFiles, file: DataFile) -> Result<(), IoError> {
+    let path = path_of(files, file);
+    unlink(|| files.storage().remove(&path))
+}
+
+fn path_of(files: &StoreFiles, file: DataFile) -> PathBuf {
+    match file.is_delta {
         true => files.delta_path(file.id),
         false => files.sorted_path(file.id),
-    };
+    }
+}
+
+/// Removes a name; that it is gone already is no error.
+fn unlink(remove: impl FnOnce() -> Result<(), IoError>) -> Result<(), IoError> {
     crash_point(crash_points::GC_BEFORE_UNLINK);
-    match files.storage().recycle(&path) {
+    match remove() {
         Err(error) if !error.is_not_found() => return Err(error),
         _ => crash_point(crash_points::GC_AFTER_UNLINK),
     }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use thalweg_io::IoError;
 use thalweg_io::block::{BlockOwner, FileId};
 use thalweg_io::checkpoint_file::{CheckpointFileReader, CheckpointFileWriter, FileFormat, Naming};
 use thalweg_io::file::IN_PROGRESS_SUFFIX;
 use thalweg_io::storage::{FileKind, FileLock, Storage, create_durable_dir_all};
+use thalweg_io::{Fault, IoError, planted};
 
 use super::garbage::{self, DataFile};
 use super::{CheckpointId, StoreFiles};
@@ -261,7 +261,7 @@ impl StateRoot {
             is_complete &= recovered.damage.is_none();
             self.adopt(&store, &recovered.contents);
         }
-        if is_complete {
+        if is_complete && !planted(Fault::ReferencesKept) {
             self.remove_orphans().map_err(failed)?;
         }
         Ok(())
@@ -314,7 +314,7 @@ impl StateRoot {
             let is_referenced =
                 self.shared().references.values().any(|files| files.contains(&file.id));
             if !is_referenced {
-                garbage::remove(&self.files, file)?;
+                garbage::remove_orphan(&self.files, file)?;
             }
         }
         Ok(())

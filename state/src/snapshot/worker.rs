@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 
-use thalweg_io::{IoError, Spawner, crash_point};
+use thalweg_io::{Fault, IoError, Spawner, crash_point, planted};
 
 use super::background::{Background, BackgroundStep, Chore, Outcome};
 use super::compactor::Compactor;
@@ -181,9 +181,27 @@ impl Worker {
             Command::Describe(records) => self.descriptions.extend(records),
             Command::Block(block) => self.flush.push(block),
             Command::End(end) => self.flush.end(end),
-            Command::Release(id) => self.releases.push(id),
+            Command::Release(id) => {
+                if planted(Fault::AbortRemovesShared) {
+                    self.remove_files_of_newest(id);
+                }
+                self.releases.push(id);
+            }
             Command::Done(outcome) => self.outcomes.push_back(outcome),
             Command::Close => self.is_abandoned = true,
+        }
+    }
+
+    /// Removes all files of a checkpoint that was given up, also those that others have: a planted fault.
+    #[cold]
+    fn remove_files_of_newest(&self, id: CheckpointId) {
+        let checkpoints = &self.manifest.contents().checkpoints;
+        let Some((_, newest)) = checkpoints.last_key_value().filter(|(newest, _)| **newest == id)
+        else {
+            return;
+        };
+        for file in newest.version.files() {
+            let _ = garbage::remove(&self.settings.files, file.data_file());
         }
     }
 

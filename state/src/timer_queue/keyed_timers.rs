@@ -10,6 +10,7 @@ use super::{Timer, TimerQueue};
 use crate::backend::{StateRequest, TableRequest, TableStore};
 use crate::codec::StateIndex;
 use crate::{Epoch, Key, LsmStore, RowCursor, RowId, RowStore, SchemaDescription, StateError};
+use thalweg_io::{Fault, planted};
 
 /// Which clock a timer runs by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +51,8 @@ impl TimeDomain {
 pub struct KeyedTimers {
     queues: [TimerQueue; TimeDomain::COUNT],
     table: Option<Box<TimerTable>>,
+    /// The row of the registration before, for a planted fault.
+    row_before: Option<RowId>,
 }
 
 /// A timer that was taken out because it is due; its row is still pinned.
@@ -120,7 +123,7 @@ impl KeyedTimers {
         table.restore(rows, |domain, timer, number| {
             queues[domain as usize].register_as(timer, number, |_| ARCHIVED)
         })?;
-        Ok(KeyedTimers { queues, table: Some(table) })
+        Ok(KeyedTimers { queues, table: Some(table), row_before: None })
     }
 
     /// Registers a timer of the cursor's row; false if it is registered already, or no key is set.
@@ -131,7 +134,10 @@ impl KeyedTimers {
         timestamp_ms: i64,
         cursor: &mut RowCursor<'_>,
     ) -> bool {
-        let Some(row) = cursor.row_id() else { return false };
+        let Some(mut row) = cursor.row_id() else { return false };
+        if planted(Fault::TimerKeyReused) {
+            row = self.row_before.replace(row).unwrap_or(row);
+        }
         let (timer, queue) = (Timer { timestamp_ms, row }, &mut self.queues[domain as usize]);
         let is_new = match &mut self.table {
             None => queue.register(timer),

@@ -24,6 +24,7 @@ use std::any::type_name;
 use std::collections::VecDeque;
 
 use rkyv::rancor::{Error, Source};
+use thalweg_io::{Fault, planted};
 
 use super::changes::{ARCHIVED, TimerChanges};
 use super::{Queued, TimeDomain, Timer, TimerQueue};
@@ -206,7 +207,10 @@ impl TimerTable {
             let (mut count, mut gone_count) = (0, 0);
             let Some(key) = rows.key(row) else { return rows.cursor(row).map(drop) };
             let hash = key.key_hash();
-            let group = self.store.group_of(key.group_hash(hash));
+            let mut group = self.store.group_of(key.group_hash(hash));
+            if planted(Fault::RemovalInOtherGroup) && changes.clone().all(|it| !it.is_there) {
+                group = self.store.groups().groups().find(|other| *other != group).unwrap_or(group);
+            }
             let address = RowAddress { group, hash, key: self.key_archive.archive(key)? };
             self.store.row(self.store.oldest_epoch(), address, |out| {
                 for change in changes {
@@ -234,6 +238,9 @@ impl TimerTable {
         rows: &mut RowStore<K>,
         mut register: impl FnMut(TimeDomain, Timer, u64) -> bool,
     ) -> Result<(), StateError> {
+        if planted(Fault::TimersNotRestored) {
+            return Ok(());
+        }
         for group in self.store.groups().groups() {
             let groups = KeyGroupRange { start: group.0, end: group.0 + 1 };
             let scanned = self.scan(groups)?;

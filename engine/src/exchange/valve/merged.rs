@@ -12,6 +12,7 @@
 
 use super::{Emit, MergedState};
 use crate::record::{Control, StreamStatus};
+use thalweg_io::{Fault, planted};
 
 #[derive(Clone, Copy, Debug)]
 struct Input {
@@ -50,6 +51,9 @@ impl MergedInputs {
     }
 
     pub(super) fn on_status(&mut self, index: usize, status: StreamStatus, emit: &mut impl Emit) {
+        if status == StreamStatus::Idle && planted(Fault::IdleHolds) {
+            return;
+        }
         let is_active = status == StreamStatus::Active;
         if self.inputs[index].active == is_active {
             return;

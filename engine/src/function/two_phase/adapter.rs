@@ -15,7 +15,7 @@ use crate::time::duration_ms;
 use crate::{BoxError, Result};
 use std::collections::VecDeque;
 use std::fmt;
-use thalweg_io::crash_point;
+use thalweg_io::{Fault, crash_point, planted};
 
 /// Makes a [`TwoPhaseCommitSink`] a [`Sink`]: `stream.sink_to(TwoPhase::new(my_sink))`.
 pub struct TwoPhase<S: TwoPhaseCommitSink> {
@@ -205,14 +205,17 @@ impl<S: TwoPhaseCommitSink> TwoPhase<S> {
         let others = others.into_iter().flat_map(|(_, state)| state.pending);
         let own = pending.iter().map(|(_, named)| named.handle.clone());
         let known: Vec<_> = own.chain(others.map(|(_, named)| named.handle)).collect();
-        self.sink.abort_unknown(&Recovery {
+        let recovery = Recovery {
             operator_name: context.operator_name(),
             subtask_index: context.subtask_index(),
             parallelism: context.parallelism(),
             restored_checkpoint: context.restored_checkpoint(),
             pending: &known,
             own_count,
-        })?;
+        };
+        if !planted(Fault::TransactionReused) {
+            self.sink.abort_unknown(&recovery)?;
+        }
         self.on(match context.restored_checkpoint() {
             Some(checkpoint) => Event::Restored { checkpoint, pending, open },
             None => Event::Started,
@@ -233,7 +236,10 @@ impl<S: TwoPhaseCommitSink> Sink<S::In> for TwoPhase<S> {
     fn initialize_state(&mut self, context: &SinkStateContext<'_>) -> Result<()> {
         let states = restore::<S::Transaction>(context)?;
         // Of all subtasks, so that no number is used twice whatever becomes of the parallelism.
-        let sequence = states.iter().map(|(_, state)| state.next_sequence).max().unwrap_or(0);
+        let mut sequence = states.iter().map(|(_, state)| state.next_sequence).max().unwrap_or(0);
+        if planted(Fault::TransactionReused) {
+            sequence = 0;
+        }
         let place = TransactionContext {
             operator_name: context.operator_name().to_owned(),
             subtask_index: context.subtask_index(),

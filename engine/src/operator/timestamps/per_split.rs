@@ -23,6 +23,7 @@ use crate::record::{Control, StreamStatus};
 use crate::time::{IdlenessTimer, WatermarkGenerator, WatermarkOutput};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use thalweg_io::{Fault, planted};
 
 struct Split<G> {
     generator: G,
@@ -160,7 +161,8 @@ impl<G: Clone> PerSplit<G> {
                 .filter(move |split| split.open || is_alone)
                 .chain(others.iter().filter(|split| split.open))
         };
-        let active = counted().filter(|split| !split.idle).map(|split| split.watermark_ms).min();
+        let is_counted = |split: &&Split<G>| !split.idle || planted(Fault::IdleHolds);
+        let active = counted().filter(is_counted).map(|split| split.watermark_ms).min();
         let all = counted().map(|split| split.watermark_ms).max();
         active.or(all).into_iter().for_each(|watermark_ms| emitter.emit_watermark(watermark_ms));
         if active.is_none() {
@@ -214,7 +216,10 @@ impl<T: 'static, G: WatermarkGenerator<T> + Clone> WatermarkMaker<T> for PerSpli
         split.generator.on_event(record, timestamp_ms, &mut self.out);
         if G::PUNCTUATED && !self.out.is_empty() {
             split.take(self.out.drain());
+            // Records that waited behind a punctuation may be those of a split that has ended meanwhile: it ends behind them.
+            let is_open = std::mem::replace(&mut split.open, true);
             self.combine(emitter);
+            self.splits[slot].open = is_open;
         }
     }
 

@@ -8,6 +8,7 @@ use crate::function::{AggregateFunction, KeySelector};
 use crate::operator::Push;
 use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedLogic, Logic};
+use crate::operator::keyed_services::restored_watermark;
 use crate::operator::side_outputs::SideOutputs;
 use crate::operator::window::WindowCore;
 use crate::operator::window::emit::EmitPlain;
@@ -49,7 +50,7 @@ where
         let header = windows.core.header(TableKind::Panes, i64::MAX);
         let restored = windows.panes.restore(context, windows.core.node, &header)?;
         if let Some((watermark, _)) = restored {
-            windows.core.watermark = watermark;
+            windows.core.watermark = restored_watermark(watermark);
             let open = &windows.panes.open;
             windows.fired = open.partition_point(|pane| windows.core.has_fired(pane.window.end));
         }

@@ -12,6 +12,7 @@ use crate::function::{AggregateFunction, KeySelector};
 use crate::operator::Push;
 use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedLogic, Logic};
+use crate::operator::keyed_services::restored_watermark;
 use crate::operator::side_outputs::SideOutputs;
 use crate::operator::window::emit::EmitPlain;
 use crate::operator::window::table_bytes::TableKind;
@@ -70,7 +71,7 @@ where
         let header = windows.core.header(TableKind::Slices, i64::MAX);
         let restored = windows.slices.restore(context, windows.core.node, &header)?;
         if let Some((watermark, next_end_ms)) = restored {
-            windows.core.watermark = watermark;
+            windows.core.watermark = restored_watermark(watermark);
             windows.next_end_ms = next_end_ms;
         }
         Ok(windows)

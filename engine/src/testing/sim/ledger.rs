@@ -27,6 +27,8 @@ enum Stage {
 #[derive(Debug)]
 struct Transaction {
     stage: Stage,
+    /// The sink's name in the plan.
+    operator: String,
     subtask: usize,
     /// In words.
     records: Vec<String>,
@@ -43,6 +45,8 @@ struct LedgerState {
     /// The process that may change anything.
     process: u64,
     transactions: BTreeMap<String, Transaction>,
+    /// Records of those that are committed, in that order.
+    committed: Vec<String>,
     /// What no system of transactions would put up with.
     violations: Vec<String>,
     commits: u64,
@@ -58,13 +62,24 @@ impl Ledger {
         state.process
     }
 
-    /// All that is visible, sorted.
-    pub(super) fn visible(&self) -> Vec<String> {
+    /// All that is visible, in the order of commits.
+    pub(super) fn committed(&self) -> Vec<String> {
+        lock(&self.state).committed.clone()
+    }
+
+    /// Transactions with records that are open, and that are prepared.
+    pub(super) fn pending(&self) -> (usize, usize) {
         let state = lock(&self.state);
-        let committed = state.transactions.values().filter(|t| t.stage == Stage::Committed);
-        let mut records: Vec<String> = committed.flat_map(|t| t.records.iter().cloned()).collect();
-        records.sort_unstable();
-        records
+        let count = |stage| {
+            let is_there = |t: &&Transaction| t.stage == stage && !t.records.is_empty();
+            state.transactions.values().filter(is_there).count()
+        };
+        (count(Stage::Open), count(Stage::Prepared))
+    }
+
+    /// Is this still the process that may change anything?
+    fn is_alive(&self, process: u64) -> bool {
+        lock(&self.state).process == process
     }
 
     /// Transactions that nobody will commit or abort any more, once the job has ended.
@@ -99,7 +114,10 @@ impl LedgerState {
                 self.violations.push(format!("{name} was committed before it was prepared"));
             }
             Some(transaction) => {
-                self.commits += u64::from(transaction.stage == Stage::Prepared);
+                if transaction.stage == Stage::Prepared {
+                    self.commits += 1;
+                    self.committed.append(&mut transaction.records);
+                }
                 transaction.stage = Stage::Committed;
             }
             None => self
@@ -133,6 +151,23 @@ pub(super) fn at_hand<R>(ledger: &Arc<Ledger>, process: u64, write: impl FnOnce(
     let result = write();
     AT_HAND.set(before);
     result
+}
+
+/// The process of the job that is being written: what lies outside of the job asks it before it believes what a sink says.
+#[derive(Clone, Debug)]
+pub struct SimulatedProcess(Option<(Arc<Ledger>, u64)>);
+
+impl SimulatedProcess {
+    /// Has it not been killed yet? Outside of a simulation: yes.
+    pub fn is_alive(&self) -> bool {
+        self.0.as_ref().is_none_or(|(ledger, process)| ledger.is_alive(*process))
+    }
+}
+
+/// The process that the job belongs to which is being written on this thread.
+#[must_use]
+pub fn process() -> SimulatedProcess {
+    SimulatedProcess(AT_HAND.with_borrow(Clone::clone))
 }
 
 /// A sink with transactions in the simulated system of the check that is under way. Outside of one it fails the job when it
@@ -180,8 +215,9 @@ impl<T: Debug + 'static> TwoPhaseCommitSink for LedgerSink<T> {
         let name = context.name();
         self.change(|state| {
             state.abort(&name);
-            let subtask = context.subtask_index;
-            let transaction = Transaction { stage: Stage::Open, subtask, records: Vec::new() };
+            let (operator, subtask) = (context.operator_name.clone(), context.subtask_index);
+            let transaction =
+                Transaction { stage: Stage::Open, operator, subtask, records: Vec::new() };
             state.transactions.insert(name.clone(), transaction);
         })?;
         Ok(name)
@@ -219,6 +255,7 @@ impl<T: Debug + 'static> TwoPhaseCommitSink for LedgerSink<T> {
         self.change(|state| {
             let is_unknown = |name: &String, transaction: &Transaction| {
                 transaction.stage != Stage::Committed
+                    && transaction.operator == recovery.operator_name()
                     && recovery.takes_over(transaction.subtask)
                     && !recovery.pending().contains(name)
             };

@@ -27,6 +27,9 @@
 //! assert!(report.crashes > 0 && report.records > 0);
 //! ```
 //!
+//! A run ends with a process that finds the job finished, and must add nothing; then no file may be left on the disk that
+//! nothing refers to. Who knows what a job must write without running it undisturbed audits it by [`Simulation`].
+//!
 //! # What is simulated
 //!
 //! | part | how |
@@ -45,15 +48,19 @@
 //! - The same seed gives the same run: same turns, same disk, same faults ([`SeedReport::log_hash`]).
 //! - After the last fault nothing stands in the way: a run that does not end then is stuck, which is a failure.
 
+mod death;
 mod ledger;
 mod records;
+mod report;
 mod run;
+mod settings;
+mod world;
 
-pub use ledger::{LedgerSink, sink};
+pub use ledger::{LedgerSink, SimulatedProcess, process, sink};
 pub use records::{SimulatedReader, SimulatedSource, SimulatedSplit, source};
-pub use run::{
-    Profile, SeedReport, SimulationFailure, SimulationReport, check, check_with, replay,
-};
+pub use report::{SeedReport, SimulationFailure, SimulationReport};
+pub use run::{Simulation, check, check_with, compare, replay};
+pub use settings::Profile;
 
 #[cfg(test)]
 #[cfg(not(loom))]

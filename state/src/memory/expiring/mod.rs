@@ -28,6 +28,8 @@ pub(crate) use map::{ExpiringMap, ReadEntries};
 
 use std::cell::Cell;
 
+use thalweg_io::{Fault, planted};
+
 use super::content::{Content, FieldWriter};
 use crate::codec::Record;
 use crate::ttl::{KEPT_MS, TtlPolicy};
@@ -217,7 +219,10 @@ impl<V> Dated<V> {
     }
 
     fn written(&mut self, access: Access) -> &mut V {
-        self.updated_ms.set(access.now_ms);
+        // What has expired and is made anew was not there before.
+        if self.age(access) != Age::Live || !planted(Fault::FirstWriteExpires) {
+            self.updated_ms.set(access.now_ms);
+        }
         &mut self.value
     }
 

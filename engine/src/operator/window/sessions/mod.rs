@@ -37,6 +37,7 @@ use crate::function::{AggregateFunction, Collector, KeySelector, OutputTag};
 use crate::graph::NodeId;
 use crate::operator::build::BuildContext;
 use crate::operator::keyed::{KeyedLogic, Logic};
+use crate::operator::keyed_services::restored_watermark;
 use crate::operator::opened::Opened;
 use crate::operator::pieces::{Notice, Piece};
 use crate::operator::side_outputs::SideOutputs;
@@ -215,6 +216,7 @@ where
         let Some((watermark, _)) = restore_pieces(context, self.node, &header, take)? else {
             return Ok(());
         };
+        let watermark = restored_watermark(watermark);
         (self.watermark, self.open_after_ms) = (watermark, watermark);
         // In order of time, as the queue likes it.
         scheduled.sort_unstable();

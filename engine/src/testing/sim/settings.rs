@@ -1,0 +1,69 @@
+//! What a seed decides before its run begins.
+
+use crate::config::{ConfigurationBuilder, RestartKind, StateBackend};
+use crate::runtime::shell::seeded::SplitMix;
+use std::time::Duration;
+
+/// What a disk does besides losing what was not synced when the process is killed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Profile {
+    /// Nothing.
+    Crash,
+    /// In half of the runs reads, writes and syncs fail now and then, and the disk is full for a while.
+    #[default]
+    Disk,
+}
+
+/// See the module docs.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) parallelism: usize,
+    pub(super) cores: usize,
+    pub(super) backend: StateBackend,
+    batch_records: usize,
+    interval_ms: u64,
+    retained: usize,
+    pub(super) has_disk_faults: bool,
+    /// Kills and failures that are to come.
+    pub(super) faults: u64,
+}
+
+/// Where the checkpoints of simulated jobs are.
+pub(super) const DIRECTORY: &str = "/job/checkpoints";
+
+impl Settings {
+    pub(super) fn draw(random: &mut SplitMix, profile: Profile, parallelism_max: usize) -> Self {
+        let parallelism = 1 + random.below(parallelism_max);
+        Settings {
+            parallelism,
+            cores: 1 + random.below(parallelism),
+            backend: [StateBackend::Lsm, StateBackend::Memory][random.below(2)],
+            batch_records: 1 + random.below(12),
+            interval_ms: 5 + random.below(60) as u64,
+            retained: 1 + random.below(3),
+            has_disk_faults: profile == Profile::Disk && random.below(2) == 0,
+            faults: 3 + random.below(8) as u64,
+        }
+    }
+
+    pub(super) fn undisturbed(&self) -> Self {
+        Settings { faults: 0, has_disk_faults: false, ..self.clone() }
+    }
+
+    pub(super) fn configure(&self, configuration: &mut ConfigurationBuilder) {
+        configuration
+            .parallelism(self.parallelism)
+            .state_backend(self.backend)
+            .batch_records(self.batch_records)
+            .pages_in_flight(2)
+            .drain_budget_records(32)
+            .checkpoint_interval(Duration::from_millis(self.interval_ms))
+            .checkpoint_directory(DIRECTORY)
+            .checkpoint_timeout(Duration::from_millis(2_000))
+            .checkpoints_retained(self.retained)
+            .restart_strategy(RestartKind::FixedDelay)
+            .restart_attempts(u32::MAX)
+            .restart_delay(Duration::from_millis(2));
+    }
+}

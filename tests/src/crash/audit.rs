@@ -13,9 +13,12 @@ use thalweg_io::storage::PosixStorage;
 ///
 /// # Errors
 /// If a directory cannot be read, or a row is no row.
-pub(super) fn audit(script: &Script, place: &Place) -> io::Result<Verdict> {
+///
+/// `before` is what [`unneeded`] had found before the last start: a job that ends may leave state files for the next start
+/// to remove, so what counts as left over is what a start has not removed.
+pub(super) fn audit(script: &Script, place: &Place, before: &[PathBuf]) -> io::Result<Verdict> {
     let mut verdict = Verdict::of(script, &committed(place)?);
-    judge_files(place, &mut verdict)?;
+    judge_files(place, before, &mut verdict)?;
     Ok(verdict)
 }
 
@@ -67,8 +70,17 @@ fn order_of(path: &Path) -> Option<(u64, u64)> {
     Some((subtask.parse().ok()?, number.parse().ok()?))
 }
 
+/// State files that nothing refers to.
+pub(super) fn unneeded(place: &Place) -> io::Result<Vec<PathBuf>> {
+    let storage = Arc::new(PosixStorage::new());
+    let report = thalweg::state::inspect(place.checkpoints(), storage, false);
+    let report = report.map_err(io::Error::other)?;
+    let unneeded = report.files().iter().filter(|file| file.stores().is_empty());
+    Ok(unneeded.map(|file| file.path().to_path_buf()).collect())
+}
+
 /// Are there files that nobody needs?
-fn judge_files(place: &Place, verdict: &mut Verdict) -> io::Result<()> {
+fn judge_files(place: &Place, before: &[PathBuf], verdict: &mut Verdict) -> io::Result<()> {
     let mut leaked = Vec::new();
     for path in list(&place.sums())? {
         leaked.extend(order_of(&path).is_none().then_some(path));
@@ -83,8 +95,7 @@ fn judge_files(place: &Place, verdict: &mut Verdict) -> io::Result<()> {
     let storage = Arc::new(PosixStorage::new());
     let report = thalweg::state::inspect(place.checkpoints(), storage, true);
     let report = report.map_err(io::Error::other)?;
-    let unneeded = report.files().iter().filter(|file| file.stores().is_empty());
-    leaked.extend(unneeded.map(|file| file.path().to_path_buf()));
+    leaked.extend(unneeded(place)?.into_iter().filter(|path| before.contains(path)));
     verdict.leaked += leaked.len() as u64;
     for path in leaked.iter().take(3) {
         verdict.note(|| format!("{} is left over", path.display()));

@@ -1,6 +1,6 @@
 //! The parent: starts jobs, kills them, starts them again, and audits.
 
-use super::audit::audit;
+use super::audit::{audit, unneeded};
 use super::child::CHILD_ARGUMENT;
 use super::event::Script;
 use super::job::{PARALLELISM, Place, SOURCES};
@@ -200,13 +200,14 @@ impl Job<'_> {
                 }
             }
         }
+        let before = unneeded(&self.place)?;
         // Whoever starts it once more finds nothing to do.
         if let Ending::Failed(why) = self.live(Fate::Live)? {
             report.failures.push(format!("started again after its end: {why}"));
         }
         report.checkpoints += fs::metadata(self.place.directory.join("completed"))
             .map_or(0, |metadata| metadata.len());
-        report.verdict.add(audit(&self.script, &self.place)?);
+        report.verdict.add(audit(&self.script, &self.place, &before)?);
         Ok(())
     }
 

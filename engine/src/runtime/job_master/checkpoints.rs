@@ -143,7 +143,7 @@ impl Checkpoints {
     pub(super) fn keyed_state(&mut self) -> Result<CheckpointedState, BoxError> {
         let newest = self.history.1.back().copied();
         let (mut stores, mut retained) = (BTreeSet::new(), Vec::new());
-        for id in std::mem::take(&mut self.history.1) {
+        for id in self.history.1.clone() {
             match self.store.load(id) {
                 Ok(metadata) => {
                     stores.append(&mut stores_of(&metadata.into_restored())?);

@@ -33,7 +33,7 @@ use std::time::Duration;
 use thalweg::graph::ExplainFormat;
 use thalweg::prelude::*;
 
-const ORDERS: i64 = 400_000;
+const ORDERS: i64 = 200_000;
 const ACCOUNTS: i64 = 1_000;
 
 /// The balance of an account after an order.

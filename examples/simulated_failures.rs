@@ -78,11 +78,12 @@ fn readings() -> impl Iterator<Item = (i64, Reading)> {
 }
 
 fn write(env: &StreamExecutionEnvironment) {
+    // One subtask up to the keys, or two of them could bring readings of one sensor in another order.
     let readings = env
         .from_source(sim::source(readings()), "readings")
         .set_parallelism(1)
         .assign_timestamps_and_watermarks(WatermarkStrategy::monotonous())
-        .boxed();
+        .set_parallelism(1);
     readings
         .clone()
         .key_by(|reading| reading.sensor)

@@ -11,7 +11,7 @@
 //! 1. Four source subtasks replay a [`Script`]: records that a seed decides, of (source, n, key, time, value).
 //! 2. Three branches: the running sum of each key, each record a row, into an exactly-once [`FileSink`]; sliding windows of
 //!    each key into a two-phase sink of files ([`FileTransactions`]); a timer for each key and slot of time into another.
-//! 3. The [audit](audit::audit) reads the files. Every record must be there once, in order, with the sum that its
+//! 3. The audit reads the files. Every record must be there once, in order, with the sum that its
 //!    predecessor says; each window and each timer once with the model's count.
 //!
 //! Records, model and verdict know nothing of processes and files, so that other tests can use them.

@@ -2,10 +2,10 @@
 //!
 //! A seed draws:
 //!
-//! 1. an [`Input`](input::Input): splits of records `(split, number, key, time, value)`, some of which fall idle;
+//! 1. an `Input`: splits of records `(split, number, key, time, value)`, some of which fall idle;
 //! 2. a graph: sources, a chain of stateless operators or a union before them, and one to three
-//!    [branches](branch::Branch), each an operator with its own sink of transactions;
-//! 3. what goes wrong, see [`sim::Simulation`]: three to ten kills and failures, at random times and at crash points, a disk
+//!    branches, each an operator with its own sink of transactions;
+//! 3. what goes wrong, see [`Simulation`]: three to ten kills and failures, at random times and at crash points, a disk
 //!    that fails or is full.
 //!
 //! In the end each branch compares what was committed with what a model makes of the input: nothing lost, nothing twice,

@@ -143,6 +143,7 @@ impl Checkpoints {
     pub(super) fn keyed_state(&mut self) -> Result<CheckpointedState, BoxError> {
         let newest = self.history.1.back().copied();
         let (mut stores, mut retained) = (BTreeSet::new(), Vec::new());
+        // If this fails half-way the history is as it was: stores that no checkpoint in it names are removed.
         for id in self.history.1.clone() {
             match self.store.load(id) {
                 Ok(metadata) => {

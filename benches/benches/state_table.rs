@@ -149,7 +149,7 @@ fn timers(group: &mut BenchmarkGroup<'_, WallTime>, standing: u64) {
     let mut set = BTreeSet::new();
     for (i, row) in rows.iter().enumerate() {
         queue.register(Timer { timestamp_ms: first(i), row: *row });
-        set.insert((first(i), *row));
+        set.insert((first(i), i as u64, *row));
     }
     let pop_queue = |queue: &mut TimerQueue, round| {
         let popped = queue.pop_due(i64::MAX).expect("as many are registered as popped");
@@ -157,10 +157,11 @@ fn timers(group: &mut BenchmarkGroup<'_, WallTime>, standing: u64) {
         queue.register(Timer { timestamp_ms, row: popped.row });
         (popped.timestamp_ms, popped.row)
     };
-    let pop_set = |set: &mut BTreeSet<(i64, RowId)>, round| {
-        let popped = set.pop_first().expect("as many are registered as popped");
-        set.insert((next_ms(popped.0, round), popped.1));
-        popped
+    // Of one time, the one that was registered first comes first.
+    let pop_set = |set: &mut BTreeSet<(i64, u64, RowId)>, round| {
+        let (timestamp_ms, _, row) = set.pop_first().expect("as many are registered as popped");
+        set.insert((next_ms(timestamp_ms, round), standing + round, row));
+        (timestamp_ms, row)
     };
     for round in 0..standing {
         assert_eq!(pop_queue(&mut queue, round), pop_set(&mut set, round), "round {round}");

@@ -52,6 +52,7 @@ mod death;
 mod ledger;
 mod records;
 mod report;
+mod rot;
 mod run;
 mod settings;
 mod world;

@@ -10,7 +10,8 @@ use std::time::Duration;
 pub enum Profile {
     /// Nothing.
     Crash,
-    /// In half of the runs reads, writes and syncs fail now and then, and the disk is full for a while.
+    /// In half of the runs reads, writes and syncs fail now and then, and the disk is full for a while. In a quarter a sync
+    /// fails, and the machine stops soon after. In another quarter, instead of all that, a bit flips while no process runs.
     #[default]
     Disk,
 }
@@ -25,6 +26,10 @@ pub(super) struct Settings {
     interval_ms: u64,
     retained: usize,
     pub(super) has_disk_faults: bool,
+    /// Syncs of files fail, and the machine stops when a checkpoint is complete after that.
+    pub(super) has_failed_syncs: bool,
+    /// Bits flip between two processes; the disk has no other fault then.
+    pub(super) has_bit_rot: bool,
     /// Kills and failures that are to come.
     pub(super) faults: u64,
 }
@@ -33,7 +38,15 @@ pub(super) struct Settings {
 pub(super) const DIRECTORY: &str = "/job/checkpoints";
 
 impl Settings {
-    pub(super) fn draw(random: &mut SplitMix, profile: Profile, parallelism_max: usize) -> Self {
+    /// `focus` is drawn from besides: most of what a seed decides does not depend on it.
+    pub(super) fn draw(
+        random: &mut SplitMix,
+        focus: &mut SplitMix,
+        profile: Profile,
+        parallelism_max: usize,
+    ) -> Self {
+        let focus = if profile == Profile::Disk { focus.below(4) } else { 3 };
+        let has_bit_rot = focus == 0;
         let parallelism = 1 + random.below(parallelism_max);
         Settings {
             parallelism,
@@ -42,13 +55,26 @@ impl Settings {
             batch_records: 1 + random.below(12),
             interval_ms: 5 + random.below(60) as u64,
             retained: 1 + random.below(3),
-            has_disk_faults: profile == Profile::Disk && random.below(2) == 0,
+            has_disk_faults: profile == Profile::Disk && random.below(2) == 0 && !has_bit_rot,
+            has_failed_syncs: focus == 1,
+            has_bit_rot,
             faults: 3 + random.below(8) as u64,
         }
     }
 
     pub(super) fn undisturbed(&self) -> Self {
-        Settings { faults: 0, has_disk_faults: false, ..self.clone() }
+        Settings {
+            faults: 0,
+            has_disk_faults: false,
+            has_failed_syncs: false,
+            has_bit_rot: false,
+            ..self.clone()
+        }
+    }
+
+    /// May a process end, or not begin, because of the disk, and say no more of it than that?
+    pub(super) fn may_give_up(&self) -> bool {
+        self.has_disk_faults || self.has_failed_syncs
     }
 
     pub(super) fn configure(&self, configuration: &mut ConfigurationBuilder) {

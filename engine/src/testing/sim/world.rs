@@ -4,6 +4,8 @@
 //! 2. Between turns the seed decides: time passes, a checkpoint is wanted, the job fails, the process is killed. Some processes
 //!    die at a crash point instead, see [`Death`].
 //! 3. The next process finds what a disk may have after that, and so on until the job has finished.
+//!    In some seeds a sync fails, and the machine stops when a checkpoint is complete after that; in some a bit flips while no
+//!    process runs, see [`Rot`].
 //! 4. One more process finds a job that has read all its input, and must add nothing. Then the disk must hold no file that
 //!    nothing refers to.
 //!
@@ -15,6 +17,7 @@
 use super::death::{Armed, Death, PointCounts};
 use super::ledger::{Ledger, at_hand};
 use super::report::{SimulationFailure, SimulationReport};
+use super::rot::{Rot, names_damage};
 use super::settings::{DIRECTORY, Settings};
 use crate::api::StreamExecutionEnvironment;
 use crate::config::ConfigurationBuilder;
@@ -25,7 +28,7 @@ use crate::time::Clock as _;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use thalweg_io::storage::{FaultProfile, FaultStorage, Storage};
+use thalweg_io::storage::{ArmedFault, FaultKind, FaultProfile, FaultStorage, Storage};
 
 /// Turns after which a run must have ended: no job of a simulation is that long.
 const TURNS_MAX: u64 = 40_000_000;
@@ -41,6 +44,10 @@ const END_PATIENCE_MS: i64 = 15_000;
 const EXITS_MAX: u32 = 3;
 /// So many files stores may leave that end in good order.
 const FILES_LEFT_MAX: usize = 32;
+/// So many restarts in a process may come of a bit that has flipped, before it is flipped back.
+const RESTARTS_ROTTEN_MAX: u32 = 3;
+/// At the last of how many syncs in a process one fails at most.
+const SYNCS_MAX: usize = 60;
 /// At the last of how many passes of a crash point a process dies at most.
 const PASSES_MAX: usize = 6;
 
@@ -67,6 +74,14 @@ pub(super) struct World<'a> {
     calm_exits: u32,
     /// The newest checkpoint that any process has seen complete.
     newest: u64,
+    /// The bit that has flipped, until it is flipped back.
+    rot: Option<Rot>,
+    /// The failed syncs of this disk after which no checkpoint was complete yet are those behind so many.
+    syncs_failed: u64,
+    /// The machine is to stop now.
+    stops_now: bool,
+    /// What the process should not have done.
+    violation: Option<String>,
     pub(super) counts: SimulationReport,
     pub(super) points_passed: PointCounts,
     pub(super) marks: BTreeMap<&'static str, u64>,
@@ -110,6 +125,10 @@ impl<'a> World<'a> {
             calm_since_ms: 0,
             calm_exits: 0,
             newest: 0,
+            rot: None,
+            syncs_failed: 0,
+            stops_now: false,
+            violation: None,
             counts: SimulationReport::default(),
             points_passed: PointCounts::new(),
             marks: BTreeMap::new(),
@@ -170,6 +189,7 @@ impl<'a> World<'a> {
         let rate = if is_faulty { 200 + self.random.below(3_000) as u32 } else { 0 };
         let profile = if rate > 0 { FaultProfile::failing(rate) } else { FaultProfile::none() };
         self.disk.set_profile(profile);
+        self.arm_failed_sync();
         let is_full = is_faulty && self.random.below(3) == 0;
         let free_bytes = 4_096 + self.random.below(200_000) as u64;
         self.disk.set_budget_bytes(is_full.then(|| self.disk.used_bytes() + free_bytes));
@@ -182,9 +202,39 @@ impl<'a> World<'a> {
         }
     }
 
+    /// One sync of a file fails: of metadata, or of any.
+    fn arm_failed_sync(&mut self) {
+        self.syncs_failed = self.disk.counters().syncs_failed;
+        self.stops_now = false;
+        self.disk.disarm();
+        if !self.settings.has_failed_syncs || self.faults_left == 0 {
+            return;
+        }
+        let (name_part, syncs) =
+            if self.random.below(2) == 0 { (".chk", 4) } else { ("", SYNCS_MAX) };
+        let let_through = self.random.below(syncs) as u64;
+        self.note(format!("a sync of '{name_part}' fails after {let_through}"));
+        self.disk.arm(ArmedFault::next(FaultKind::Sync).of(name_part).after(let_through));
+    }
+
+    /// A checkpoint is complete. If a sync has failed before, and what it was for is believed to be durable, this shows when
+    /// the machine stops before that is written anew.
+    fn stop_after_failed_sync(&mut self) {
+        let syncs_failed = self.disk.counters().syncs_failed;
+        let has_failed = std::mem::replace(&mut self.syncs_failed, syncs_failed) < syncs_failed;
+        if has_failed && self.settings.has_failed_syncs && self.faults_left > 0 {
+            self.stops_now = true;
+            self.mark("machine that stops after a failed sync");
+        }
+    }
+
     /// Where the process that begins dies, if it is to.
     fn arm(&mut self) -> Option<Armed> {
-        if self.points.is_empty() || self.faults_left == 0 || self.random.below(2) > 0 {
+        if self.points.is_empty()
+            || self.faults_left == 0
+            || self.rot.is_some()
+            || self.random.below(2) > 0
+        {
             return None;
         }
         let point = self.points[self.random.below(self.points.len())];
@@ -210,8 +260,12 @@ impl<'a> World<'a> {
                 self.die(died, launched.ok());
                 Exit::Gone
             }
-            (None, Err(error)) if self.settings.has_disk_faults && self.faults_left > 0 => {
+            (None, Err(error)) if self.settings.may_give_up() && self.faults_left > 0 => {
                 self.give_up(&error.to_string());
+                Exit::Gone
+            }
+            (None, Err(error)) if self.rot.is_some() && names_damage(&error) => {
+                self.heal_refused(&error.to_string(), 0);
                 Exit::Gone
             }
             (None, Err(error)) => {
@@ -254,13 +308,16 @@ impl<'a> World<'a> {
                 return Ok(Exit::Gone);
             }
             self.look(&job, &mut seen);
+            if let Some(violation) = self.violation.take() {
+                return Err(self.failure(violation));
+            }
             if turns > TURNS_MAX || self.is_stuck() {
                 let statistics = job.state().checkpoints();
                 return Err(self.failure(format!(
                     "the job is stuck: no checkpoint is complete and it does not come to its end ({statistics:?})"
                 )));
             }
-            if self.decide(&mut job, has_worked) {
+            if self.decide(&mut job, has_worked, seen.completed) {
                 self.kill(job);
                 return Ok(Exit::Gone);
             }
@@ -273,12 +330,17 @@ impl<'a> World<'a> {
         self.count(job);
         match job.state().failure() {
             None => {
+                self.heal();
                 self.note("the job has finished");
                 Ok(Exit::Finished)
             }
             // What the disk did while it failed may show later.
-            Some(failure) if self.settings.has_disk_faults && self.calm_exits < EXITS_MAX => {
+            Some(failure) if self.settings.may_give_up() && self.calm_exits < EXITS_MAX => {
                 self.give_up(&failure.to_string());
+                Ok(Exit::Gone)
+            }
+            Some(failure) if self.rot.is_some() && names_damage(&failure) => {
+                self.heal_refused(&failure.to_string(), job.state().checkpoints().completed);
                 Ok(Exit::Gone)
             }
             Some(failure) => Err(self.failure(format!("the job failed: {failure}"))),
@@ -291,6 +353,40 @@ impl<'a> World<'a> {
         self.counts.exits += 1;
         self.calm_exits = if self.faults_left == 0 { self.calm_exits + 1 } else { 0 };
         self.faults_left = self.faults_left.saturating_sub(1);
+    }
+
+    /// The damage was seen: the disk becomes what it was. What is complete since must stay.
+    fn heal_refused(&mut self, why: &str, completed: u64) {
+        self.note(format!("the process gives up: {why}"));
+        self.mark("flipped bit that was seen");
+        self.counts.exits += 1;
+        match self.rot.take() {
+            Some(rot) if completed == 0 => self.disk = rot.undo(),
+            Some(rot) => rot.heal(&self.disk),
+            None => {}
+        }
+    }
+
+    /// A flipped bit flips back, whether anybody has seen it or not.
+    fn heal(&mut self) {
+        if let Some(rot) = self.rot.take() {
+            self.note("the bit flips back");
+            rot.heal(&self.disk);
+        }
+    }
+
+    /// A bit flips, as long as faults are to come.
+    fn rot(&mut self) {
+        self.heal();
+        if !self.settings.has_bit_rot {
+            return;
+        }
+        self.rot = Rot::strike(&self.disk, &mut self.random);
+        if let Some(rot) = &self.rot {
+            let place = rot.place();
+            self.note(format!("a bit flips: {place}"));
+            self.mark("flipped bit");
+        }
     }
 
     fn is_stuck(&self) -> bool {
@@ -308,6 +404,7 @@ impl<'a> World<'a> {
             self.well_since_ms = self.clock.wall_ms();
             self.newest = self.newest.max(statistics.latest.map_or(0, |id| id.0));
             self.note(format!("checkpoint {} is complete", self.newest));
+            self.stop_after_failed_sync();
         }
         if statistics.failed > seen.failed {
             seen.failed = statistics.failed;
@@ -323,15 +420,40 @@ impl<'a> World<'a> {
             let (from, why) =
                 (statistics.restored.map(|id| id.0), statistics.latest_restart.clone());
             self.note(format!("restart {} from {from:?}, because {why:?}", seen.restarts));
+            self.look_at_restart(seen.restarts, why.as_deref());
         }
         if turns_to_restored(&statistics, self.newest) {
-            self.newest = statistics.restored.map_or(0, |id| id.0);
+            let restored = statistics.restored.map_or(0, |id| id.0);
+            if let Some(rot) = &self.rot {
+                let (newest, place) = (self.newest, rot.place());
+                self.violation = Some(format!(
+                    "went on from checkpoint {restored} although {newest} was complete and sinks commit; damaged is {place}"
+                ));
+            }
+            self.newest = restored;
             self.mark("went on from an older checkpoint than was complete");
         }
     }
 
-    /// What happens next; true if the process is killed.
-    fn decide(&mut self, job: &mut SteppedJob, has_worked: bool) -> bool {
+    /// A job that has a damaged file may fail by it, but neither panic nor fail for ever.
+    fn look_at_restart(&mut self, restarts: u32, why: Option<&str>) {
+        let Some(rot) = &self.rot else { return };
+        if let Some(why) = why.filter(|why| why.contains("panicked")) {
+            self.violation = Some(format!("{why}; damaged is {}", rot.place()));
+        }
+        if restarts >= RESTARTS_ROTTEN_MAX {
+            self.heal();
+        }
+    }
+
+    /// What happens next; true if the process is killed. One that has found a flipped bit is left alone until its first
+    /// checkpoint is complete: only then is it certain what it did with it.
+    fn decide(&mut self, job: &mut SteppedJob, has_worked: bool, completed: u64) -> bool {
+        if self.stops_now && self.faults_left > 0 {
+            self.spend_fault();
+            return true;
+        }
+        let is_examined = self.rot.is_none() || completed > 0;
         // Time passes, faster where nobody has anything to do but to wait for it.
         if !has_worked || self.random.below(4) == 0 {
             let by_ms = 1 + self.random.below(10) as i64;
@@ -343,7 +465,7 @@ impl<'a> World<'a> {
                 self.note("the job fails");
                 job.fail("simulated");
             }
-            2 | 3 if self.faults_left > 0 => {
+            2 | 3 if self.faults_left > 0 && is_examined => {
                 self.spend_fault();
                 return true;
             }
@@ -364,6 +486,7 @@ impl<'a> World<'a> {
             // A disk that fails would go on failing until the process ends.
             self.disk.set_profile(FaultProfile::none());
             self.disk.set_budget_bytes(None);
+            self.disk.disarm();
         }
     }
 
@@ -371,12 +494,15 @@ impl<'a> World<'a> {
     fn kill(&mut self, job: SteppedJob) {
         self.mark_ledger();
         let seed = self.random.next();
-        let is_machine = self.random.below(4) > 0;
+        let is_machine = self.random.below(4) > 0 || self.stops_now || self.settings.has_bit_rot;
         self.mark(if is_machine { "machine that stops" } else { "process that is killed" });
         let after = if is_machine { self.disk.crash(seed) } else { self.disk.kill(seed) };
         // The sinks of the old process find themselves in a process that is gone.
         self.ledger.next_process();
         self.bury(job, "is killed", after);
+        if is_machine {
+            self.rot();
+        }
     }
 
     /// The process has died at a crash point.
@@ -440,6 +566,7 @@ impl<'a> World<'a> {
         self.counts.records += before.len() as u64;
         self.note(format!("{} records, {commits} commits, {aborts} aborts", before.len()));
         self.faults_left = 0;
+        self.disk.disarm();
         self.run(write)?;
         self.mark("began again after all input was read");
         let more = self.ledger.committed().len() - before.len();

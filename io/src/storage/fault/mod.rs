@@ -150,6 +150,11 @@ impl FaultStorage {
         self.machine().armed.push(fault);
     }
 
+    /// None of the faults that were [armed](Self::arm) will take place any more.
+    pub fn disarm(&self) {
+        self.machine().armed.clear();
+    }
+
     /// What took place so far, including the crash that this disk came out of.
     pub fn counters(&self) -> FaultCounters {
         self.machine().counters

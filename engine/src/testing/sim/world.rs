@@ -479,7 +479,8 @@ impl<'a> World<'a> {
     }
 
     fn spend_fault(&mut self) {
-        self.faults_left -= 1;
+        // A crash point that was armed before may come after the last fault.
+        self.faults_left = self.faults_left.saturating_sub(1);
         if self.faults_left == 0 {
             self.well_since_ms = self.clock.wall_ms();
             self.calm_since_ms = self.clock.wall_ms();

@@ -11,6 +11,7 @@ mod matrix;
 pub mod metamorphic;
 mod place;
 mod random;
+pub mod running_sums;
 pub mod simulation;
 mod steps;
 

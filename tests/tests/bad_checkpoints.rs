@@ -30,16 +30,7 @@ use thalweg::runtime::CheckpointStatistics;
 use thalweg_io::block::{BlockOwner, FileId};
 use thalweg_io::checkpoint_file::{CheckpointFileWriter, FileFormat, Naming};
 use thalweg_io::storage::{PosixStorage, Storage};
-
-const KEYS: i64 = 50;
-const NUMBERS: i64 = 60_000;
-
-/// The sum of each key over all numbers.
-fn sums() -> BTreeMap<i64, i64> {
-    let mut sums = BTreeMap::new();
-    (1..=NUMBERS).for_each(|n| *sums.entry(n % KEYS).or_insert(0) += n);
-    sums
-}
+use thalweg_tests::running_sums::{KEYS, NUMBERS, highest, sums};
 
 /// How a job is run.
 #[derive(Clone)]
@@ -113,12 +104,8 @@ impl Setup {
         let rows = self.write(&env, false);
         let job = env.execute_async("sums").map_err(|error| error.to_string())?;
         job.wait().map_err(|error| error.to_string())?;
-        let mut highest = BTreeMap::new();
-        for (key, sum) in rows.map(|rows| rows.take()).unwrap_or_default() {
-            let known = highest.entry(key).or_insert(sum);
-            *known = sum.max(*known);
-        }
-        Ok((job.checkpoints(), highest))
+        let rows = rows.map(|rows| rows.take()).unwrap_or_default();
+        Ok((job.checkpoints(), highest(rows)))
     }
 
     /// The checkpoints that are there, oldest first.

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(clippy::disallowed_methods, reason = "jobs that last long enough to be interrupted")]
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,27 +10,8 @@ use std::time::Duration;
 use thalweg::config::{RestartKind, StateBackend};
 use thalweg::graph::JobStatus;
 use thalweg::prelude::*;
+use thalweg_tests::running_sums::{KEYS, NUMBERS, highest, sums};
 use thalweg_tests::{On, matrix};
-
-const KEYS: i64 = 50;
-const NUMBERS: i64 = 60_000;
-
-/// The sum of each key over all numbers.
-fn sums() -> BTreeMap<i64, i64> {
-    let mut sums = BTreeMap::new();
-    (1..=NUMBERS).for_each(|n| *sums.entry(n % KEYS).or_insert(0) += n);
-    sums
-}
-
-/// The highest running sum of each key: what an idempotent sink has, whatever came twice.
-fn highest(results: Vec<(i64, i64)>) -> BTreeMap<i64, i64> {
-    let mut highest = BTreeMap::new();
-    for (key, sum) in results {
-        let known = highest.entry(key).or_insert(sum);
-        *known = sum.max(*known);
-    }
-    highest
-}
 
 /// Running sums by key; `at_each` sees each number.
 fn write_sums(

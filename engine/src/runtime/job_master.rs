@@ -22,6 +22,7 @@
 
 mod blame;
 mod checkpoints;
+mod savepoints;
 mod sources;
 
 pub(crate) use checkpoints::SaverDone;
@@ -35,6 +36,7 @@ use super::deployment::{
     CoreCommand, CoreEvent, EventSink, JobId, TaskDeployment, TaskFailure, TaskId,
 };
 use super::dispatcher::ControlSender;
+use super::savepoint::{Afterwards, SavepointError, SavepointWish};
 use super::state_files::StateFiles;
 use super::status::{JobResult, JobState, Outcome, TaskClock};
 use super::submission::Submission;
@@ -50,9 +52,11 @@ use crate::graph::{
     Allocation, ExecutionGraph, ExecutionId, ExecutionState, JobStatus, NodeId, NodeKind,
     PhysicalGraph, VertexIndex,
 };
+use crate::record::CheckpointId;
 use crate::runtime::TaskOrder;
 use crate::time::Clock;
 use checkpoints::{Checkpoints, Demand};
+use savepoints::Savepoints;
 use sources::Sources;
 use thalweg_io::crash_point;
 
@@ -82,6 +86,9 @@ pub(crate) struct JobMaster {
     checkpoint_begun_ns: u64,
     /// Until when a graceful stop may take.
     stop_until_ns: Option<u64>,
+    /// What ends reading: [`TaskOrder::StopReading`] or [`TaskOrder::Drain`].
+    stop_order: TaskOrder,
+    savepoints: Savepoints,
     /// It was cancelled by somebody who wants to go on from its checkpoints.
     is_halted: bool,
 }
@@ -122,6 +129,8 @@ impl JobMaster {
             restart_at_ns: None,
             checkpoint_begun_ns: 0,
             stop_until_ns: None,
+            stop_order: TaskOrder::StopReading,
+            savepoints: Savepoints::default(),
             is_halted: false,
         }
     }
@@ -150,7 +159,7 @@ impl JobMaster {
             Err(error) => {
                 // Nothing that a restart could change.
                 self.restarts = RestartStrategy::new(RestartSettings::Never);
-                self.fail(blame::job(&self.state.name, error.into()), manager);
+                self.fail(blame::job(&self.state.name, error), manager);
             }
         }
     }
@@ -325,7 +334,10 @@ impl JobMaster {
         }
         if self.stop_until_ns.is_some() {
             // It was to stop before it ran, or before it failed.
-            self.meet(vec![Demand::Order(TaskOrder::StopReading)], manager);
+            self.meet(vec![Demand::Order(self.stop_order)], manager);
+        }
+        if self.savepoints.want_checkpoint() {
+            self.want_checkpoint(manager);
         }
     }
 
@@ -480,6 +492,15 @@ impl JobMaster {
     /// The job is to end where it is: sources read no further, and a last checkpoint is taken and committed. Without
     /// checkpoints it is cancelled.
     pub(crate) fn stop(&mut self, manager: &TaskManager) {
+        self.end_by(TaskOrder::StopReading, manager);
+    }
+
+    /// The same, with the end of event time.
+    pub(crate) fn drain(&mut self, manager: &TaskManager) {
+        self.end_by(TaskOrder::Drain, manager);
+    }
+
+    fn end_by(&mut self, order: TaskOrder, manager: &TaskManager) {
         use JobStatus::{Failing, Restarting, Running};
         let status = self.state.status();
         if self.checkpoints.is_none() || !matches!(status, Running | Failing | Restarting) {
@@ -487,11 +508,33 @@ impl JobMaster {
         }
         if self.stop_until_ns.is_none() {
             let until_ns = self.clock.monotonic_ns().saturating_add(self.stop_timeout_ns());
-            self.stop_until_ns = Some(until_ns);
+            (self.stop_until_ns, self.stop_order) = (Some(until_ns), order);
             // Tasks that do not run yet are told when they start.
             if status == Running && self.unbuilt == 0 {
-                self.meet(vec![Demand::Order(TaskOrder::StopReading)], manager);
+                self.meet(vec![Demand::Order(order)], manager);
             }
+        }
+    }
+
+    /// Somebody wants a savepoint, with which the job goes on or ends.
+    pub(crate) fn take_savepoint(&mut self, wish: SavepointWish, manager: &TaskManager) {
+        let (job, directory) = wish.subject();
+        if !self.submission.configuration.checkpoint_interval().is_some() {
+            return wish.answer(Err(SavepointError::NoCheckpoints { job }));
+        }
+        if self.state.status().is_terminal() {
+            return wish.answer(Err(SavepointError::JobOver { job }));
+        }
+        let free = self.checkpoints.as_ref().map_or(Ok(()), |c| c.check_savepoint(&directory));
+        if let Err(error) = free {
+            let cause = error.to_string();
+            return wish.answer(Err(SavepointError::NotWritten { job, directory, cause }));
+        }
+        match self.savepoints.wish(wish) {
+            Some(Afterwards::GoOn) if self.unbuilt == 0 => self.want_checkpoint(manager),
+            Some(Afterwards::Stop) => self.stop(manager),
+            Some(Afterwards::Drain) => self.drain(manager),
+            Some(Afterwards::GoOn) | None => {}
         }
     }
 
@@ -521,9 +564,13 @@ impl JobMaster {
                 Demand::Fail(failure) => {
                     self.fail(blame::job(&self.state.name, failure.into()), manager);
                 }
-                Demand::BeginBarrier(id) => {
+                Demand::BeginBarrier(barrier) => {
                     self.checkpoint_begun_ns = self.clock.monotonic_ns();
+                    let id = barrier.checkpoint;
                     self.state.count(|statistics| statistics.in_progress = Some(id));
+                    if self.savepoints.begun(barrier) {
+                        self.checkpoints.iter_mut().for_each(|checkpoints| checkpoints.pin(id));
+                    }
                     self.begin_barrier(manager);
                 }
                 Demand::Completed(id) => {
@@ -535,8 +582,11 @@ impl JobMaster {
                         statistics.latest_duration = Some(Duration::from_nanos(duration_ns));
                         statistics.in_progress = None;
                     });
+                    self.write_savepoints(id);
                 }
+                Demand::Written(wish, result) => self.savepoints.written(wish, result),
                 Demand::Warn(failure) => {
+                    self.savepoints.failed(&failure);
                     tracing::warn!(job = %self.state.name, "{failure}; the job goes on");
                     self.state.count(|statistics| {
                         statistics.failed += 1;
@@ -554,6 +604,15 @@ impl JobMaster {
         }
         let is_quiet = self.checkpoints.as_ref().is_none_or(Checkpoints::is_quiet);
         self.state.set_saving(!is_quiet);
+    }
+
+    /// Has a complete checkpoint copied for those who wait for it.
+    fn write_savepoints(&mut self, id: CheckpointId) {
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        for wish in self.savepoints.completed(id) {
+            let has_been_written = self.savepoints.has_written_last(&wish);
+            checkpoints.write_savepoint(id, wish, has_been_written);
+        }
     }
 
     /// Adds what the enumerators have to the checkpoint that begins.
@@ -574,6 +633,7 @@ impl JobMaster {
     /// The delay is over: the job begins its next attempt.
     fn restart(&mut self, manager: &TaskManager) {
         self.restart_at_ns = None;
+        self.savepoints.restart();
         let is_new = self.state.step(|graph| graph.recreate().and_then(|()| graph.run()));
         if let Err(error) = is_new {
             return tracing::error!(job = %self.state.name, "{error}");
@@ -658,6 +718,8 @@ impl JobMaster {
     pub(crate) fn outcome(&mut self) -> Outcome {
         let now_ns = self.clock.monotonic_ns();
         self.drop_checkpoints();
+        let has_failed = self.state.status() == JobStatus::Failed;
+        self.savepoints.end(self.failure.as_ref().filter(|_| has_failed));
         match self.state.status() {
             JobStatus::Finished => Outcome::Finished(JobResult {
                 job: self.id(),

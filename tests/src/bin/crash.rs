@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! cargo run --release -p thalweg-tests --bin crash -- --kills 60
-//!     [--seed N] [--records N] [--interval-ms N] [--point NAME] [--directory DIR] [--plant N]
+//!     [--rescale MOST] [--seed N] [--records N] [--interval-ms N] [--point NAME] [--directory DIR] [--plant N]
 //! ```
 //!
 //! `SIGKILL` at random times and an abort at each of the named crash points; several kills a job, each followed by a start
 //! from the same directory, until all input is through. Ends with `kills=60 lost=0 duplicate=0 unordered=0` and code 0; with 1
 //! if a record was lost, came twice or out of order, a sum, window or timer is wrong, a file was left over, or a process
 //! failed or hung; with 2 if it could not be tried.
+//!
+//! `--rescale MOST` runs each process with another parallelism, up to `MOST`, and ends some with a savepoint, with which the next
+//! begins.
 //!
 //! `--plant N` plants a fault in the children, which must then be found: needs a build with `RUSTFLAGS="--cfg planted"`.
 
@@ -17,7 +20,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use thalweg_tests::crash::{CHILD_ARGUMENT, KillPlan, run_child, run_kills};
 
-const USAGE: &str = "usage: crash [--kills N] [--seed N] [--records N] [--interval-ms N] [--point NAME] \
+const USAGE: &str = "usage: crash [--kills N] [--rescale MOST] [--seed N] [--records N] [--interval-ms N] [--point NAME] \
                      [--directory DIR] [--plant N]";
 
 fn main() -> ExitCode {
@@ -25,7 +28,7 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|first| first == CHILD_ARGUMENT) {
         arguments.remove(0);
         return match run_child(&arguments) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(end) => ExitCode::from(end.code()),
             Err(error) => {
                 eprintln!("{error}");
                 ExitCode::FAILURE
@@ -63,6 +66,7 @@ fn plan(arguments: &[String]) -> Result<KillPlan, String> {
         seed: 1,
         records: 40_000,
         interval_ms: 20,
+        rescale: None,
         plant: None,
         point: None,
         directory: std::env::temp_dir().join(format!("thalweg-crash-{}", std::process::id())),
@@ -72,6 +76,7 @@ fn plan(arguments: &[String]) -> Result<KillPlan, String> {
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
         match word.as_str() {
             "--kills" => plan.kills = number(word, value)?,
+            "--rescale" => plan.rescale = Some(number::<usize>(word, value)?.max(1)),
             "--seed" => plan.seed = number(word, value)?,
             "--records" => plan.records = number(word, value)?,
             "--interval-ms" => plan.interval_ms = number(word, value)?,

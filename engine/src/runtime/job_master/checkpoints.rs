@@ -181,9 +181,13 @@ impl Checkpoints {
         let (mut stores, mut retained) = (BTreeSet::new(), Vec::new());
         // If this fails half-way the history is as it was: stores that no checkpoint in it names are removed.
         for id in self.history.1.clone() {
-            match self.store.load(id) {
-                Ok(metadata) => {
-                    stores.append(&mut stores_of(&metadata.into_restored())?);
+            let found = match &self.restored {
+                Some(restored) if restored.checkpoint == id => Ok(stores_of(restored)),
+                _ => self.store.load(id).map(|metadata| stores_of(&metadata.into_restored())),
+            };
+            match found {
+                Ok(found) => {
+                    stores.append(&mut found?);
                     retained.push(id);
                 }
                 Err(error) if Some(id) == newest => return Err(error.into()),

@@ -73,7 +73,7 @@ pub(crate) enum BeginError {
     #[error("the savepoint in {}: {source}", directory.display())]
     Metadata { directory: PathBuf, source: MetadataError },
     #[error("the savepoint in {}: {source}", directory.display())]
-    Piece { directory: PathBuf, source: PieceError },
+    Piece { directory: PathBuf, source: Box<PieceError> },
     #[error("the keyed state of the savepoint in {} could not be copied: {source}", directory.display())]
     Copy { directory: PathBuf, source: StoreError },
     #[error(
@@ -207,7 +207,7 @@ pub(crate) fn begin(
         return Err(BeginError::OtherJob { directory: directory(), expected, found }.into());
     }
     match_operators(&mut metadata, settings)?;
-    let piece = |source| BeginError::Piece { directory: directory(), source };
+    let piece = |source| BeginError::Piece { directory: directory(), source: Box::new(source) };
     let stores = stores_of(&metadata.clone().into_restored()).map_err(piece)?;
     checkpoints.remove_names()?;
     crash_point(crash_points::IMPORT_BEGUN);

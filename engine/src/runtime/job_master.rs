@@ -24,6 +24,7 @@ mod blame;
 mod checkpoints;
 mod savepoints;
 mod sources;
+mod wishes;
 
 pub(crate) use checkpoints::SaverDone;
 
@@ -36,7 +37,6 @@ use super::deployment::{
     CoreCommand, CoreEvent, EventSink, JobId, TaskDeployment, TaskFailure, TaskId,
 };
 use super::dispatcher::ControlSender;
-use super::savepoint::{Afterwards, SavepointError, SavepointWish};
 use super::state_files::StateFiles;
 use super::status::{JobResult, JobState, Outcome, TaskClock};
 use super::submission::Submission;
@@ -474,82 +474,11 @@ impl JobMaster {
         (self.clock.wall_ms(), self.clock.monotonic_ns())
     }
 
-    /// Somebody wants a checkpoint.
-    pub(crate) fn want_checkpoint(&mut self, manager: &TaskManager) {
-        self.checkpoints.iter_mut().for_each(Checkpoints::want);
-        if self.state.status() == JobStatus::Running {
-            self.on_time(manager);
-        }
-    }
-
     /// The saver has done something.
     pub(crate) fn on_saved(&mut self, done: SaverDone, manager: &TaskManager) {
         let now = self.now();
         let demands = self.checkpoints.as_mut().map(|c| c.on_saved(done, now));
         self.meet(demands.unwrap_or_default(), manager);
-    }
-
-    /// The job is to end where it is: sources read no further, and a last checkpoint is taken and committed. Without
-    /// checkpoints it is cancelled.
-    pub(crate) fn stop(&mut self, manager: &TaskManager) {
-        self.end_by(TaskOrder::StopReading, manager);
-    }
-
-    /// The same, with the end of event time.
-    pub(crate) fn drain(&mut self, manager: &TaskManager) {
-        self.end_by(TaskOrder::Drain, manager);
-    }
-
-    fn end_by(&mut self, order: TaskOrder, manager: &TaskManager) {
-        use JobStatus::{Failing, Restarting, Running};
-        let status = self.state.status();
-        if self.checkpoints.is_none() || !matches!(status, Running | Failing | Restarting) {
-            return self.cancel(manager);
-        }
-        if self.stop_until_ns.is_none() {
-            let until_ns = self.clock.monotonic_ns().saturating_add(self.stop_timeout_ns());
-            (self.stop_until_ns, self.stop_order) = (Some(until_ns), order);
-            // Tasks that do not run yet are told when they start.
-            if status == Running && self.unbuilt == 0 {
-                self.meet(vec![Demand::Order(order)], manager);
-            }
-        }
-    }
-
-    /// Somebody wants a savepoint, with which the job goes on or ends.
-    pub(crate) fn take_savepoint(&mut self, wish: SavepointWish, manager: &TaskManager) {
-        let (job, directory) = wish.subject();
-        if !self.submission.configuration.checkpoint_interval().is_some() {
-            return wish.answer(Err(SavepointError::NoCheckpoints { job }));
-        }
-        if self.state.status().is_terminal() {
-            return wish.answer(Err(SavepointError::JobOver { job }));
-        }
-        let free = self.checkpoints.as_ref().map_or(Ok(()), |c| c.check_savepoint(&directory));
-        if let Err(error) = free {
-            let cause = error.to_string();
-            return wish.answer(Err(SavepointError::NotWritten { job, directory, cause }));
-        }
-        match self.savepoints.wish(wish) {
-            Some(Afterwards::GoOn) if self.unbuilt == 0 => self.want_checkpoint(manager),
-            Some(Afterwards::Stop) => self.stop(manager),
-            Some(Afterwards::Drain) => self.drain(manager),
-            Some(Afterwards::GoOn) | None => {}
-        }
-    }
-
-    fn is_stop_overdue(&self, now_ns: u64) -> bool {
-        self.stop_until_ns.is_some_and(|until| now_ns >= until)
-    }
-
-    fn stop_timeout_failure(&self) -> JobFailure {
-        let error = StopTimeout { timeout_ms: self.stop_timeout_ns() / 1_000_000 };
-        blame::job(&self.state.name, error.into())
-    }
-
-    fn stop_timeout_ns(&self) -> u64 {
-        let timeout = self.submission.configuration.stop_timeout();
-        u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Fails the job as a task would.
@@ -758,16 +687,6 @@ impl JobMaster {
             _ => {}
         }
     }
-}
-
-/// A graceful stop took too long.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the job did not stop within {timeout_ms} ms (`stop_timeout_ms`): its last checkpoint is not complete; it can go on from \
-     the one before"
-)]
-struct StopTimeout {
-    timeout_ms: u64,
 }
 
 /// Does a report that a subtask took a step tell anything new?

@@ -74,7 +74,10 @@ fn complete(coordinator: &mut Coordinator, id: u64, now_ns: u64) -> Vec<String> 
 fn a_pinned_checkpoint_is_kept_until_it_is_unpinned() {
     let mut coordinator = started(CheckpointSettings { retained: 1, ..settings() }, 1);
     coordinator.pin(CheckpointId(1));
-    let mut said = |id: u64| complete(&mut coordinator, id, id * 30 * SECOND_NS);
+    let mut said = |id: u64| {
+        assert_eq!(coordinator.on_time(id * 30 * SECOND_NS).len(), 2);
+        complete(&mut coordinator, id, id * 30 * SECOND_NS)
+    };
     assert_eq!(said(1), ["save 1", "completed 1"]);
     assert_eq!(said(2), ["save 2", "completed 2"]);
     assert_eq!(said(3), ["save 3", "completed 3", "discard 2"]);

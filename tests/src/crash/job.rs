@@ -192,14 +192,12 @@ pub fn write_job(
         let source = FunctionSource::new(replay).parallel().bounded().capacity(512);
         let watermarks = Duration::from_millis(DISORDER_MS as u64);
         let name = format!("replay-{first}");
-        // A source by a function has as many subtasks for ever.
-        env.from_source(source, name.clone())
+        let watermarks = WatermarkStrategy::bounded_out_of_orderness(watermarks)
+            .with_timestamp(|event: &Event| event.ts);
+        // A source by a function has as many subtasks for ever, and each its own event time.
+        env.from_source_with(source, watermarks, name.clone())
             .set_parallelism(PARALLELISM)
             .uid(name)
-            .assign_timestamps_and_watermarks(
-                WatermarkStrategy::bounded_out_of_orderness(watermarks)
-                    .with_timestamp(|event: &Event| event.ts),
-            )
             .boxed()
     };
     let others = (1..SOURCES).map(|index| replay(index * PARALLELISM as u32));

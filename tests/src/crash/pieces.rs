@@ -1,15 +1,15 @@
 //! The order in which rows were written, where files do not tell it: the subtasks of a job that was rescaled have each had a part
 //! of a key's rows.
 //!
-//! The rows of a key in one file are a *piece*: they were written in this order, with no other row of the key between them.
-//! So there is an order of the pieces in which they are all of the key's rows, each behind its predecessor, or something is
+//! Rows of a key in one file that follow one another are a *piece*: they were written in this order, with no other row of the key
+//! between them. So there is an order of the pieces in which they are all of the key's rows, each behind its predecessor, or something is
 //! wrong with them.
 //!
 //! **Invariant**: no row is left out or moved within its piece, so that whoever judges them sees what there is.
 
 use super::event::Script;
 use super::verdict::SumRow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Rows of windows or timers, the pieces of a key by their first row.
 pub(super) fn in_order<R: Copy>(
@@ -25,17 +25,20 @@ pub(super) fn in_order<R: Copy>(
     sorted.collect()
 }
 
-/// Rows of sums: a piece goes on with the sum of the one before, and with the next record of each source.
+/// Rows of sums: a piece goes on with the sum of the one before, and with the next record of each source. A file that was
+/// open while its subtask did not have the key has several pieces, in their order.
 pub(super) fn linked(files: Vec<Vec<SumRow>>, script: &Script) -> Vec<SumRow> {
     let mut numbers: BTreeMap<(u64, u32), Vec<u64>> = BTreeMap::new();
     for event in script.events() {
         numbers.entry((event.key, event.source)).or_default().push(event.n);
     }
     let mut rows = Vec::new();
-    for (key, mut pieces) in pieces(files, |row: &SumRow| row.key) {
+    for (key, of_files) in pieces(files, |row: &SumRow| row.key) {
+        let mut of_files: Vec<VecDeque<Vec<SumRow>>> = of_files.iter().map(|it| runs(it)).collect();
         let (mut sum, mut passed) = (0, BTreeMap::<u32, usize>::new());
-        while !pieces.is_empty() {
-            let follows = |piece: &Vec<SumRow>| {
+        while !of_files.is_empty() {
+            let follows = |pieces: &VecDeque<Vec<SumRow>>| {
+                let piece = pieces.front().map_or(&[][..], Vec::as_slice);
                 let mut firsts: BTreeMap<u32, u64> = BTreeMap::new();
                 for row in piece {
                     firsts.entry(row.source).or_insert(row.n);
@@ -48,13 +51,23 @@ pub(super) fn linked(files: Vec<Vec<SumRow>>, script: &Script) -> Vec<SumRow> {
                 goes_on && firsts.iter().all(is_next)
             };
             // Where none follows, the verdict will say so.
-            let piece = pieces.remove(pieces.iter().position(follows).unwrap_or(0));
+            let at = of_files.iter().position(follows).unwrap_or(0);
+            let piece = of_files[at].pop_front().unwrap_or_default();
+            if of_files[at].is_empty() {
+                of_files.remove(at);
+            }
             piece.iter().for_each(|row| *passed.entry(row.source).or_default() += 1);
             sum = piece.last().map_or(sum, |row| row.sum);
             rows.extend(piece);
         }
     }
     rows
+}
+
+/// Rows of a key in one file, cut where a row does not go on with the sum of the one before.
+fn runs(rows: &[SumRow]) -> VecDeque<Vec<SumRow>> {
+    let goes_on = |before: &SumRow, row: &SumRow| before.sum + row.value == row.sum;
+    rows.chunk_by(goes_on).map(<[_]>::to_vec).collect()
 }
 
 /// By key, in the order of the files.

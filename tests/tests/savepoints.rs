@@ -446,9 +446,9 @@ fn a_damaged_savepoint_is_refused() {
     for path in of_parts {
         seen += 1;
         let whole = fs::read(&path).unwrap();
-        // There may be room behind what was written.
-        let used = whole.iter().rposition(|byte| *byte != 0).unwrap();
-        for at in [used / 3, used / 2, used * 2 / 3] {
+        // There may be room between and behind what was written.
+        let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
+        for at in [used[used.len() / 4], used[used.len() / 2], used[used.len() * 2 / 3]] {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x10;
             fs::write(&path, &bytes).unwrap();

@@ -47,6 +47,11 @@ impl Savepoints {
         Some(afterwards)
     }
 
+    /// Has nobody asked for a savepoint that is the job's last?
+    pub(super) fn is_last_free(&self) -> bool {
+        self.last.is_none()
+    }
+
     /// Does somebody wait for a checkpoint to begin, though the job goes on?
     pub(super) fn want_checkpoint(&self) -> bool {
         self.waiting.iter().any(|wish| wish.afterwards() == Afterwards::GoOn)

@@ -54,7 +54,8 @@ impl JobMaster {
         if self.state.status().is_terminal() {
             return wish.answer(Err(SavepointError::JobOver { job }));
         }
-        if wish.afterwards() == Afterwards::Drain && self.is_stopping_undrained() {
+        let is_first = self.savepoints.is_last_free();
+        if wish.afterwards() == Afterwards::Drain && is_first && self.is_stopping_undrained() {
             // What has been asked for first is under way: event time may not move behind the last checkpoint.
             let cause = "the job is being stopped without being drained already".to_owned();
             return wish.answer(Err(SavepointError::NotWritten { job, directory, cause }));

@@ -12,10 +12,13 @@
 //! - No core calls the client where that may wait: what talks to brokers has a thread of its own.
 //! - What a connector's guarantees rest on is set by the connector and refused in [`KafkaSettings`].
 
+mod client;
 mod error;
 mod format;
+mod native;
 mod record;
 mod settings;
+mod source;
 
 pub use error::{KafkaError, KafkaErrorKind};
 pub use format::{
@@ -24,3 +27,7 @@ pub use format::{
 };
 pub use record::{KafkaHeader, KafkaHeaders, KafkaMessage, KafkaRecord};
 pub use settings::KafkaSettings;
+pub use source::{
+    EndPosition, KafkaSource, KafkaSourceReader, KafkaSplit, MalformedRecord, OffsetReset, Offsets,
+    OnMalformedRecord, StartPosition,
+};

@@ -22,6 +22,8 @@ use thalweg::prelude::*;
 use thalweg::{Error, JobFailure};
 use thalweg_tests::kafka::Broker;
 
+// Times in tests begin at a second: 0 is "now" for the client's producer.
+
 /// Values of a partition: `p0-0`, `p0-1`, ..
 fn values(partition: i32, numbers: std::ops::Range<u64>) -> Vec<String> {
     numbers.map(|n| format!("p{partition}-{n:06}")).collect()
@@ -65,8 +67,8 @@ fn read<F: DeserializationSchema>(source: KafkaSource<F>, parallelism: usize) ->
     records.take()
 }
 
-fn failure_of(env: &StreamExecutionEnvironment) -> JobFailure {
-    match env.execute("failing") {
+fn failure_of(env: &StreamExecutionEnvironment, job: &str) -> JobFailure {
+    match env.execute(job) {
         Err(Error::Job(failure)) => failure,
         Err(other) => panic!("not a failure of the job: {other}"),
         Ok(_) => panic!("the job should have failed"),
@@ -82,7 +84,7 @@ fn cause_of(failure: &JobFailure) -> (KafkaError, String) {
 fn refusal<F: DeserializationSchema>(source: KafkaSource<F>) -> (KafkaError, String) {
     let env = env(1);
     env.from_source(source, "kafka").collect();
-    cause_of(&failure_of(&env))
+    cause_of(&failure_of(&env, "refused"))
 }
 
 #[track_caller]
@@ -105,6 +107,12 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(10));
     }
     panic!("waited a minute until {what}");
+}
+
+/// Has the source read so many records?
+fn has_read(job: &JobHandle, records: u64) -> bool {
+    let metrics = job.metrics();
+    metrics.vertices.first().is_some_and(|source| source.total.records_in >= records)
 }
 
 /// Cancels a job that does not end by itself.
@@ -219,7 +227,7 @@ fn reading_begins_where_it_is_told() {
     let producer = broker.producer();
     for partition in 0..2 {
         let timed =
-            values(partition, 0..10).into_iter().zip(0..).map(|(value, n)| (n * 1_000, value));
+            values(partition, 0..10).into_iter().zip(1..).map(|(value, n)| (n * 1_000, value));
         producer.send_at("starts", partition, timed);
     }
     producer.flush();
@@ -229,7 +237,7 @@ fn reading_begins_where_it_is_told() {
     };
     assert_eq!(from(StartPosition::Earliest), all_values(2, 0..10));
     assert_eq!(from(StartPosition::Latest), Vec::<String>::new());
-    assert_eq!(from(StartPosition::Timestamp(6_001)), all_values(2, 7..10));
+    assert_eq!(from(StartPosition::Timestamp(7_001)), all_values(2, 7..10));
     assert_eq!(from(StartPosition::Timestamp(100_000)), Vec::<String>::new());
     let offsets = Offsets::new().with("starts", 1, 8);
     let expected = [values(0, 0..10), values(1, 8..10)].concat();
@@ -273,13 +281,13 @@ fn reading_ends_where_it_is_told() {
     let producer = broker.producer();
     for partition in 0..2 {
         let timed =
-            values(partition, 0..10).into_iter().zip(0..).map(|(value, n)| (n * 1_000, value));
+            values(partition, 0..10).into_iter().zip(1..).map(|(value, n)| (n * 1_000, value));
         producer.send_at("ends", partition, timed);
     }
     producer.flush();
     let to = |end| sorted(read(texts(broker, "ends").end_at(end), 2));
     assert_eq!(to(EndPosition::Latest), all_values(2, 0..10));
-    assert_eq!(to(EndPosition::Timestamp(3_500)), all_values(2, 0..4));
+    assert_eq!(to(EndPosition::Timestamp(4_500)), all_values(2, 0..4));
     assert_eq!(to(EndPosition::Timestamp(100_000)), all_values(2, 0..10));
     let offsets = Offsets::new().with("ends", 0, 0).with("ends", 1, 4);
     assert_eq!(to(EndPosition::Offsets(offsets)), values(1, 0..4));
@@ -522,7 +530,7 @@ fn positions_that_are_lost_are_refused_and_never_reset() {
     broker.delete_records("lost", 0, 200);
     let (env, counts) = write();
     let error = is_refused(
-        cause_of(&failure_of(&env)),
+        cause_of(&failure_of(&env, "lost")),
         KafkaErrorKind::OffsetOutOfRange,
         &["topic 'lost', partition 0, offset 100", "the first one kept is 200", "retention.ms"],
     );
@@ -534,7 +542,7 @@ fn positions_that_are_lost_are_refused_and_never_reset() {
     filled("lost", 1, 0..300);
     let (env, counts) = write();
     let words = ["topic 'lost'", "deleted and created again", "begin without the checkpoint"];
-    is_refused(cause_of(&failure_of(&env)), KafkaErrorKind::TopicReplaced, &words);
+    is_refused(cause_of(&failure_of(&env, "lost")), KafkaErrorKind::TopicReplaced, &words);
     assert!(counts.is_empty());
 }
 
@@ -621,7 +629,7 @@ fn each_partition_has_a_watermark_of_its_own() {
     broker.create_topic("watermarks", 2);
     let producer = broker.producer();
     // One partition is hours ahead of the other.
-    let timed = |hours: i64| (0..5_000_i64).map(move |n| (hours * 3_600_000 + n * 10, "x"));
+    let timed = |hours: i64| (0..5_000_i64).map(move |n| (hours * 3_600_000 + n * 10 + 1_000, "x"));
     producer.send_at("watermarks", 1, timed(10)).send_at("watermarks", 0, timed(0)).flush();
     let env = env(1);
     let source = texts(broker, "watermarks").end_at(EndPosition::Latest);
@@ -637,13 +645,13 @@ fn a_partition_without_records_holds_back_unless_it_is_idle() {
     let broker = Broker::shared();
     broker.create_topic("idle", 2);
     let producer = broker.producer();
-    producer.send_at("idle", 0, (0..1_000_i64).map(|n| (n * 10, "x"))).flush();
+    producer.send_at("idle", 0, (0..1_000_i64).map(|n| (n * 10 + 1_000, "x"))).flush();
     for (idle_after, is_held) in [(None, true), (Some(Duration::from_millis(200)), false)] {
         let env = env(1);
         let (counts, _late) = write_windows(&env, texts(broker, "idle"), idle_after);
         let job = env.execute_async("idle").unwrap();
         if is_held {
-            eventually("all is read", || job.metrics().vertices[0].total.records_in >= 1_000);
+            eventually("all is read", || has_read(&job, 1_000));
             std::thread::sleep(Duration::from_millis(500));
             assert_eq!(counts.len(), 0);
         } else {

@@ -1,6 +1,6 @@
 //! The calls of librdkafka that the crate `rdkafka` has no safe form of: messages by the batch, and the ids of topics.
 //!
-//! - [`MessageQueue`] gathers the messages of all partitions that were led to it, and gives as many as there are in one call, with
+//! - [`MessageQueue`] gathers the messages of all partitions that are led to it, and gives as many as there are in one call, with
 //!   topic, partition and offset also for errors and ends of partitions. The crate's `poll` costs an event and a reference
 //!   count a message, and says of an end of a partition only its number, not its topic.
 //! - [`describe_topics`] tells a topic that was deleted and created again from the one before.
@@ -43,8 +43,8 @@ impl MessageQueue {
         MessageQueue { queue, client }
     }
 
-    /// Leads the messages of a partition here; to be called before it is assigned.
-    pub(super) fn lead_here(&self, topic: &str, partition: i32) -> Result<(), KafkaError> {
+    /// Gathers the messages of a partition here; to be called before it is assigned.
+    pub(super) fn gather(&self, topic: &str, partition: i32) -> Result<(), KafkaError> {
         let unknown =
             || KafkaError::of_code("no such partition", RDKafkaErrorCode::UnknownPartition);
         let unknown = || unknown().at(topic, partition);

@@ -247,7 +247,7 @@ impl<'a> Bridge<'a> {
                 return Ok(());
             }
             self.check_position(&split)?;
-            self.queue.lead_here(&split.topic, split.partition)?;
+            self.queue.gather(&split.topic, split.partition)?;
             let at = Offset::Offset(split.position);
             let added = partitions.add_partition_offset(&split.topic, split.partition, at);
             added.map_err(|error| KafkaError::of_client("it cannot be assigned", &error))?;

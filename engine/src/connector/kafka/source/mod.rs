@@ -271,6 +271,7 @@ impl<F, P> KafkaSource<F, P> {
             ("queued.max.messages.kbytes", "16384"),
             ("fetch.wait.max.ms", fetch_wait_ms),
             ("fetch.error.backoff.ms", "100"),
+            ("reconnect.backoff.max.ms", "1000"),
         ];
         for (name, value) in defaults {
             if self.settings.get(name).is_none() {

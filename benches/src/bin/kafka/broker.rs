@@ -11,24 +11,24 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 /// Ample: the machine may be busy.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/services/kafka.sh");
 
 /// A broker; one that was started is stopped at the end.
-pub struct Broker {
+pub(crate) struct Broker {
     servers: String,
     folder: Option<PathBuf>,
 }
 
 impl Broker {
     /// One that is there.
-    pub fn at(servers: &str) -> Self {
+    pub(crate) fn at(servers: &str) -> Self {
         Broker { servers: servers.to_owned(), folder: None }
     }
 
     /// One of this run, in a folder and on a port of its own.
-    pub fn start() -> thalweg::Result<Self> {
+    pub(crate) fn start() -> thalweg::Result<Self> {
         let name = format!("thalweg-bench-kafka-{}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         // The controller takes the port behind.
@@ -41,12 +41,12 @@ impl Broker {
     }
 
     /// Where it is.
-    pub fn servers(&self) -> &str {
+    pub(crate) fn servers(&self) -> &str {
         &self.servers
     }
 
     /// Makes a topic.
-    pub fn create_topic(&self, topic: &str, partitions: i32) -> thalweg::Result {
+    pub(crate) fn create_topic(&self, topic: &str, partitions: i32) -> thalweg::Result {
         let mut config = ClientConfig::new();
         let admin: AdminClient<DefaultClientContext> =
             config.set("bootstrap.servers", &self.servers).create()?;
@@ -61,7 +61,7 @@ impl Broker {
     }
 
     /// Fills a topic with records of one size, spread over its partitions; the first eight bytes are their number.
-    pub fn fill(
+    pub(crate) fn fill(
         &self,
         topic: &str,
         partitions: i32,

@@ -20,7 +20,7 @@ const PROPERTIES: [(&str, &str); 2] =
     [("queued.max.messages.kbytes", "16384"), ("fetch.wait.max.ms", "20")];
 
 /// Runs both, one after the other, as often as said.
-pub fn run(broker: &Broker, settings: &Settings) -> thalweg::Result {
+pub(crate) fn run(broker: &Broker, settings: &Settings) -> thalweg::Result {
     let Settings { records, bytes, partitions, parallelism, rounds } = *settings;
     let topic = format!("read-{}", std::process::id());
     broker.create_topic(&topic, partitions)?;

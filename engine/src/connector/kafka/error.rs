@@ -214,7 +214,9 @@ impl KafkaErrorKind {
             }
             Code::UnknownPartition => KafkaErrorKind::UnknownPartition,
             Code::UnknownTopicId => KafkaErrorKind::TopicReplaced,
-            Code::OffsetOutOfRange | Code::AutoOffsetReset => KafkaErrorKind::OffsetOutOfRange,
+            Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::LogTruncation => {
+                KafkaErrorKind::OffsetOutOfRange
+            }
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
             | Code::ClusterAuthorizationFailed

@@ -156,3 +156,48 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_come_in_order_and_a_batch_is_used_again() {
+        let mut batch = Batch::default();
+        for _ in 0..2 {
+            assert!(batch.is_empty() && !batch.is_full());
+            batch.push_moved(3, 17);
+            batch.push_finished(3);
+            assert!(matches!(batch.next(), Some((3, Item::Moved(17)))));
+            assert!(matches!(batch.next(), Some((3, Item::Finished))));
+            assert!(batch.next().is_none() && !batch.is_empty());
+            batch.clear();
+        }
+        (0..BATCH_RECORDS).for_each(|_| batch.push_moved(0, 0));
+        assert!(batch.is_full());
+        batch.clear();
+        assert!(!batch.is_full());
+    }
+
+    #[test]
+    fn a_message_is_where_its_entry_says() {
+        let mut batch = Batch::default();
+        batch.bytes.extend_from_slice(b"beforekeyvalueheaders");
+        let entry = |key_bytes, value_bytes, start| Entry {
+            slot: 0,
+            key_bytes,
+            value_bytes,
+            header_bytes: 7,
+            start,
+            offset: 5,
+            timestamp_ms: NO_TIME,
+            kind: Kind::Record,
+        };
+        let whole = entry(3, 5, 6).message(&batch.bytes);
+        assert_eq!((whole.key, whole.value), (Some(&b"key"[..]), Some(&b"value"[..])));
+        assert_eq!((whole.headers, whole.offset, whole.timestamp_ms), (&b"headers"[..], 5, None));
+        let tombstone = entry(0, -1, 14).message(&batch.bytes);
+        assert_eq!((tombstone.key, tombstone.value), (Some(&b""[..]), None));
+        assert_eq!(tombstone.headers, b"headers");
+    }
+}

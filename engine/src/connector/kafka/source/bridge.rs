@@ -416,6 +416,18 @@ fn judge(code: Code, message: NativeMessage<'_>, split: &KafkaSplit) -> Result<(
         KafkaErrorKind::UnknownTopic | KafkaErrorKind::UnknownPartition => {
             Err(error.kind_is(KafkaErrorKind::TopicReplaced))
         }
+        KafkaErrorKind::TooLarge => Err(error.remedy_is(
+            "raise the properties `receive.message.max.bytes` and `fetch.message.max.bytes`",
+        )),
+        _ if matches!(
+            code,
+            Code::NotImplemented | Code::BadCompression | Code::UnsupportedCompressionType
+        ) =>
+        {
+            Err(error.remedy_is(
+                "compile the codec in: add `rdkafka` with its feature `zstd` to the program's dependencies",
+            ))
+        }
         _ => Err(error),
     }
 }

@@ -255,6 +255,78 @@ impl Drop for Ending<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connector::kafka::source::KafkaSource;
+    use crate::function::Assignment;
+
+    /// One that is not bounded and looks each minute, unless told otherwise; nothing is asked.
+    fn enumerator(every: Option<Duration>) -> KafkaEnumerator {
+        let source = KafkaSource::builder("localhost:1").topics(["t"]);
+        KafkaEnumerator::new(source.lookup("test").unwrap(), every)
+    }
+
+    /// What an answer makes the enumerator assign: partitions, and `None` for "no more".
+    fn answer(
+        enumerator: &mut KafkaEnumerator,
+        answer: Answer,
+    ) -> Result<Vec<(usize, Option<i32>)>, String> {
+        let mut context = EnumeratorContext::new(2);
+        enumerator.take(answer, &mut context).map_err(|error| error.to_string())?;
+        let assigned = context.assignments.into_iter().map(|(subtask, assignment)| {
+            (
+                subtask,
+                match assignment {
+                    Assignment::Splits(splits) => Some(splits[0].partition),
+                    Assignment::NoMore => None,
+                },
+            )
+        });
+        Ok(assigned.collect())
+    }
+
+    #[test]
+    fn what_is_found_is_assigned_and_known_also_after_a_restart() {
+        let minute = Some(Duration::from_secs(60));
+        let mut first = enumerator(minute);
+        assert!(!first.snapshot_state().unwrap().is_none(), "its state is its own from the start");
+        let read = KafkaSplit { end: Some(0), ..split("t", 2) };
+        let assigned = answer(&mut first, Ok(vec![split("t", 0), split("t", 1), read])).unwrap();
+        let mut partitions: Vec<_> = assigned.iter().map(|(_, partition)| *partition).collect();
+        partitions.sort();
+        // The third is known, and there is nothing to read of it.
+        assert_eq!(partitions, [Some(0), Some(1)]);
+        assert_ne!(assigned[0].0, assigned[1].0);
+        assert_eq!(first.discovery_interval(), minute);
+
+        let mut second = enumerator(minute);
+        second.restore_state(&first.snapshot_state().unwrap()).unwrap();
+        assert_eq!(second.known, first.known);
+        assert!(second.known.has_looked && second.known.partitions.len() == 3);
+    }
+
+    #[test]
+    fn without_discovery_the_first_answer_is_the_last() {
+        let mut once = enumerator(None);
+        let assigned = answer(&mut once, Ok(vec![split("t", 0)])).unwrap();
+        assert_eq!(assigned[1..], [(0, None), (1, None)]);
+        assert_eq!(once.discovery_interval(), None);
+        // After a restart nobody is asked.
+        let mut again = enumerator(None);
+        again.restore_state(&once.snapshot_state().unwrap()).unwrap();
+        let mut context = EnumeratorContext::new(2);
+        again.discover(&mut context).unwrap();
+        assert!(again.thread.is_none() && context.assignments.len() == 2);
+    }
+
+    #[test]
+    fn a_later_look_may_fail_for_a_while() {
+        let unreachable = || KafkaError::new(KafkaErrorKind::Unreachable, "nobody is there");
+        let mut every = enumerator(Some(Duration::from_secs(1)));
+        assert!(answer(&mut every, Err(unreachable())).unwrap_err().contains("nobody is there"));
+        answer(&mut every, Ok(Vec::new())).unwrap();
+        assert_eq!(answer(&mut every, Err(unreachable())), Ok(Vec::new()));
+        let gone = super::super::bridge::replaced("t");
+        assert!(answer(&mut every, Err(gone)).unwrap_err().contains("created again"));
+    }
 
     fn split(topic: &str, partition: i32) -> KafkaSplit {
         let (topic, topic_id) = (topic.to_owned(), "id".to_owned());

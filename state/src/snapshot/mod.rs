@@ -18,6 +18,7 @@
 //!    the owner reads a later version, and no other store's manifest refers to it.
 //! 4. A restore makes a new manifest that refers to the files of others, each narrowed to the new
 //!    store's key groups; no file is read or written.
+//! 6. Who copies a checkpoint elsewhere pins it ([`StateRoot::pin_checkpoint`]): until then its files stay.
 //!
 //! **A checkpoint that fails** (no space, a failed sync) loses nothing: its blocks stay in memory
 //! and are written in front of the next epoch's, in one new file, so that later changes win. The
@@ -54,6 +55,7 @@ mod event;
 mod flush;
 mod garbage;
 mod gauges;
+mod pin;
 mod restore;
 mod root;
 mod store_files;
@@ -65,6 +67,7 @@ pub(crate) use event::{Command, Notice, Outbox};
 pub(crate) use flush::EpochEnd;
 pub(crate) use garbage::DataFile;
 pub(crate) use gauges::Gauges;
+pub use pin::{PinnedCheckpoint, PinnedFile};
 pub use restore::RestoreSource;
 pub(crate) use restore::{check_key_hash, check_setting, restored_contents};
 pub use root::{CheckpointSummary, StateRoot, StoreSummary};

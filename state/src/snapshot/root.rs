@@ -178,7 +178,7 @@ impl StateRoot {
 
     /// The path of a store's manifest.
     pub(crate) fn manifest_path(&self, store: &str) -> PathBuf {
-        self.directory.join("manifests").join(format!("{store}{MANIFEST_SUFFIX}"))
+        manifest_path(&self.directory, store)
     }
 
     /// What a store's manifest says.
@@ -242,6 +242,11 @@ impl StateRoot {
             files.remove(&file);
         }
         !shared.references.values().any(|files| files.contains(&file))
+    }
+
+    /// Nothing is counted for a store, or a pin, any more.
+    pub(super) fn forget(&self, store: &str) {
+        self.shared().references.remove(store);
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -319,6 +324,11 @@ impl StateRoot {
         }
         Ok(())
     }
+}
+
+/// The path of the manifest of a store in a directory.
+pub(super) fn manifest_path(directory: &Path, store: &str) -> PathBuf {
+    directory.join("manifests").join(format!("{store}{MANIFEST_SUFFIX}"))
 }
 
 /// Whose manifest has this path, if it is one.

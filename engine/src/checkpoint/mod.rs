@@ -7,11 +7,13 @@
 //! ```
 //!
 //! - [`snapshot`] is what tasks hand over, and get back after a failure.
+//! - [`remote`] copies complete ones to an object store, and fetches them from there.
 
 pub(crate) mod coordinator;
 pub(crate) mod crash_points;
 pub(crate) mod memory_full;
 pub(crate) mod metadata;
+pub(crate) mod remote;
 pub(crate) mod restart;
 pub(crate) mod restore_fault;
 pub(crate) mod settings;

@@ -17,6 +17,7 @@
 use super::crash_points;
 use super::metadata::{CheckpointMetadata, MetadataError, OperatorDescription};
 use super::restore_fault::RestoreFault;
+use crate::BoxError;
 use crate::record::CheckpointId;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -70,6 +71,8 @@ pub(crate) enum CheckpointStoreError {
         directory.display()
     )]
     UnknownOperator { directory: PathBuf, checkpoint: CheckpointId, operator: String, uid: String },
+    #[error(transparent)]
+    Remote(BoxError),
 }
 
 /// A checkpoint that has turned out to be damaged when its state was read, and how.
@@ -81,6 +84,16 @@ pub(crate) struct CheckpointStore {
     storage: Arc<dyn Storage>,
     directory: PathBuf,
     root: Arc<StateRoot>,
+}
+
+impl CheckpointStoreError {
+    /// As the cause of a job's failure: what users can ask for by type comes as itself.
+    pub(crate) fn into_cause(self) -> BoxError {
+        match self {
+            CheckpointStoreError::Remote(error) => error,
+            other => other.into(),
+        }
+    }
 }
 
 impl CheckpointStore {
@@ -118,6 +131,17 @@ impl CheckpointStore {
         &self.root
     }
 
+    /// Where all of it is, and through what it is read.
+    #[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "for copies"))]
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    #[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "for copies"))]
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// All that have a name, oldest first.
     pub(crate) fn list(&self) -> Result<Vec<CheckpointId>, CheckpointStoreError> {
         let paths = self.storage.list(&self.directory.join("checkpoints"));
@@ -140,7 +164,7 @@ impl CheckpointStore {
 
     /// Removes what there is of a checkpoint that could not be saved. Perhaps it has its name already, and only that this is
     /// durable could not be seen to: the stores give it up, so nobody may find it.
-    fn give_up(&self, id: u64) {
+    pub(crate) fn give_up(&self, id: u64) {
         let path = self.path(CheckpointId(id));
         let mut unfinished = path.into_os_string();
         unfinished.push(IN_PROGRESS_SUFFIX);
@@ -280,7 +304,8 @@ impl CheckpointStore {
         Ok(())
     }
 
-    fn path(&self, id: CheckpointId) -> PathBuf {
+    /// The metadata file of a checkpoint.
+    pub(crate) fn path(&self, id: CheckpointId) -> PathBuf {
         self.directory.join("checkpoints").join(format!("{:020}.{SUFFIX}", id.0))
     }
 

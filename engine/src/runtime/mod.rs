@@ -50,6 +50,6 @@ pub use resource_manager::{
     AllocationError, Grant, RegisterError, ResourceManager, SlotResponse, TaskManagerId, WhenBusy,
 };
 pub use shell::{IdlePolicy, Shell, allowed_cores};
-pub use status::{CheckpointStatistics, JobResult};
+pub use status::{CheckpointStatistics, JobResult, RemoteStatistics};
 pub use task::{CoreHandle, CoreServices, Progress, Task};
 pub use wake::CoreWaker;

@@ -17,6 +17,7 @@
 //! | files that nothing refers to | `gc.before_unlink`, `gc.after_unlink` | `state` |
 //! | a restart | `restore.state_loaded`, `restore.sources_rewound`, `restore.tasks_built`, `restore.referenced` (rescaling) | engine, `state` |
 //! | merging sorted files | `compact.block` to `compact.after_edit` | `state` |
+//! | copies of checkpoints (feature `object-store`) | `remote.noted` to `remote.parts_removed` | engine |
 //! | any file | `file.created` to `file.published`, `checkpoint_file.created` to `checkpoint_file.published` | `io` |
 //!
 //! A delta has its index in its footer, so `flush.index` and `flush.footer` leave the same files.
@@ -55,6 +56,12 @@ pub const ESSENTIAL: [&str; 24] = [
     checkpoint::SOURCES_REWOUND,
 ];
 
+/// The points of jobs whose checkpoints are copied to an object store.
+#[cfg(feature = "object-store")]
+pub fn remote() -> [&'static str; 13] {
+    crate::checkpoint::remote::crash_points::ALL
+}
+
 /// Every point of every layer.
 pub fn all() -> Vec<&'static str> {
     let mut all = Vec::new();
@@ -64,6 +71,8 @@ pub fn all() -> Vec<&'static str> {
     all.extend(checkpoint::ALL);
     all.extend(two_phase_crash_points::ALL);
     all.extend(file_crash_points::ALL);
+    #[cfg(feature = "object-store")]
+    all.extend(remote());
     all
 }
 

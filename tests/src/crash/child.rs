@@ -1,7 +1,7 @@
 //! The process that is killed.
 
 use super::event::Script;
-use super::job::{Place, environment, write_job};
+use super::job::{Place, RemotePlace, environment, write_job};
 use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
@@ -15,14 +15,19 @@ const TELL_INTERVAL: Duration = Duration::from_millis(4);
 
 /// Runs the job from where its directory says, until it has finished.
 ///
-/// The arguments are directory, interval in ms, and the script: seed, sources, records, keys.
+/// The arguments are directory, interval in ms, and the script: seed, sources, records, keys; and, where checkpoints are copied
+/// to a store, its URL and, if it has one, its server's.
 ///
 /// # Errors
 /// What the job says, or what is wrong with the arguments.
 pub fn run_child(arguments: &[String]) -> thalweg::Result<()> {
-    let [directory, interval_ms, seed, sources, count, keys] = arguments else {
-        return Err("a child takes six arguments".into());
+    let [directory, interval_ms, seed, sources, count, keys, remote @ ..] = arguments else {
+        return Err("a child takes six to eight arguments".into());
     };
+    let remote = remote.split_first().map(|(url, endpoint)| RemotePlace {
+        url: url.clone(),
+        endpoint: endpoint.first().cloned(),
+    });
     let script = Script {
         seed: number(seed)?,
         sources: number(sources)?,
@@ -30,7 +35,7 @@ pub fn run_child(arguments: &[String]) -> thalweg::Result<()> {
         keys: number(keys)?,
     };
     let place = Place::from(Path::new(directory));
-    let env = environment(&place, Duration::from_millis(number(interval_ms)?));
+    let env = environment(&place, Duration::from_millis(number(interval_ms)?), remote.as_ref());
     write_job(&env, script, &place)?;
     let job = env.execute_async("killed")?;
     let mut told = std::fs::OpenOptions::new()

@@ -33,9 +33,8 @@ fn pinned_files_stay_until_the_pin_goes_and_make_a_store_elsewhere() {
     checkpoint(&store, [&mut rows], 2);
     store.release_checkpoint(CheckpointId(1));
     settle(&store);
-    let is_there = |name: &std::path::PathBuf| {
-        storage.metadata(&Path::new(ROOT).join(name)).is_ok()
-    };
+    let is_there =
+        |name: &std::path::PathBuf| storage.metadata(&Path::new(ROOT).join(name)).is_ok();
     assert!(pinned.iter().all(is_there), "the store has given them up, the pin has not");
 
     let elsewhere = copy_of(&pin, &storage);

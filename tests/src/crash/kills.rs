@@ -27,6 +27,8 @@ const KILL_AFTER_MS: u64 = 350;
 const POINT_WITHIN: Duration = Duration::from_millis(900);
 /// A child that is left alone has finished by then, or is stuck.
 const FINISH_WITHIN: Duration = Duration::from_secs(60);
+/// The same where each checkpoint waits for its copy, a few dozen synced objects.
+const FINISH_WITHIN_REMOTE: Duration = Duration::from_secs(240);
 /// Between two looks at a child.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// Not passed by this job: it is never rescaled.
@@ -248,6 +250,7 @@ impl Job<'_> {
         let log = self.place.directory.join("log");
         let mut child = self.start(fate, &log)?;
         let (patience, is_to_die) = match fate {
+            Fate::Live if self.remote.is_some() => (FINISH_WITHIN_REMOTE, false),
             Fate::Live => (FINISH_WITHIN, false),
             Fate::KillAfter(time) => (time, true),
             Fate::Point(..) => (POINT_WITHIN, true),

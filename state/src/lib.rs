@@ -107,8 +107,8 @@ pub use rkyv;
 pub use schema::VariantsBuilder;
 pub use schema::{FieldsBuilder, Schema, SchemaBuilder, SchemaDescription, SchemaFingerprint};
 pub use snapshot::{
-    CheckpointId, CheckpointSummary, RestoreSource, StateRoot, StoreEvent, StoreSummary,
-    crash_points,
+    CheckpointId, CheckpointSummary, PinnedCheckpoint, PinnedFile, RestoreSource, StateRoot,
+    StoreEvent, StoreSummary, crash_points,
 };
 pub use timer_queue::{DueTimer, KeyedTimers, TimeDomain, Timer, TimerQueue};
 pub use ttl::{StateTtl, TtlUpdate, TtlVisibility};

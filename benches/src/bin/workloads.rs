@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p thalweg-benches --bin workloads -- w1 --keys 1000 --parallelism 2 --seconds 10
+//! cargo run --release -p thalweg-benches --features object-store --bin workloads -- w6 --checkpoint-remote file:///tmp/copies
 //! ```
 
 use std::fs::remove_dir_all;
@@ -49,7 +50,7 @@ fn declared() -> DeclaredArguments {
     )
     .with(
         Argument::option("step", "S")
-            .help("of `recovery`: kill (two processes), restart (one), and the halves of kill, lose and recover")
+            .help("of `recovery`: kill (two processes), restart (one), machine (two, and the directory is lost: from the copies in --checkpoint-remote, or in a directory beside it), and the halves of kill, lose and recover")
             .default("kill"),
     )
     .with(Argument::option("runs", "N").help("how often to run it").default(1))
@@ -176,17 +177,30 @@ fn run_recovery(
         "restart" => lose(env, settings, (layout, Loss::Failure))?,
         "lose" => return lose(env, settings, (layout, Loss::Abort)).map(drop),
         "recover" => recover(env, settings, layout)?,
-        "kill" => {
-            let durable = run_half("lose", &directory)?;
-            let recovered = run_half("recover", &directory)?;
+        "kill" | "machine" => {
+            let store = directory.with_extension("store");
+            let remote = match env.configuration()?.checkpoint_remote() {
+                None if step == "machine" => Some(format!("file://{}", store.display())),
+                _ => None,
+            };
+            let durable = run_half("lose", &directory, remote.as_deref())?;
+            if step == "machine" {
+                remove_dir_all(&directory)?;
+            }
+            let recovered = run_half("recover", &directory, remote.as_deref())?;
             remove_dir_all(directory)?;
+            if remote.is_some() {
+                remove_dir_all(store)?;
+            }
             let words = durable.split_whitespace().map(str::parse);
             let mut durable_ms = words.collect::<Result<Vec<f64>, _>>()?;
             durable_ms.sort_by(f64::total_cmp);
             println!("{} {}", recovered.trim(), durable_words(&durable_ms));
             return Ok(());
         }
-        other => return Err(format!("unknown step '{other}'; there are kill, restart").into()),
+        other => {
+            return Err(format!("unknown step '{other}'; there are kill, restart, machine").into());
+        }
     };
     println!(
         "thalweg recovery p={} k={} backend={} layout={} built_ms={:.1} first_output_ms={:.1} all_output_ms={:.1} {}",
@@ -215,9 +229,11 @@ fn durable_words(sorted_ms: &[f64]) -> String {
     }
 }
 
-/// Runs this program again, for one half of a kill, and returns what it has printed.
-fn run_half(step: &str, directory: &Path) -> thalweg::Result<String> {
+/// Runs this program again, for one half of a kill, and returns what it has printed. `remote` is where it copies checkpoints to
+/// if it was not given anything.
+fn run_half(step: &str, directory: &Path, remote: Option<&str>) -> thalweg::Result<String> {
     let output = Command::new(std::env::current_exe()?)
+        .envs(remote.map(|remote| ("THALWEG_CHECKPOINT_REMOTE", remote)))
         .args(std::env::args_os().skip(1))
         .args(["--runs", "1", "--step", step, "--checkpoints-in"])
         .arg(directory)

@@ -276,6 +276,13 @@ pub fn lose(
         let latest_duration = job.checkpoints().latest_duration.unwrap_or_default();
         durable_ms.push(latest_duration.as_secs_f64() * 1e3);
     }
+    if job.checkpoints().remote.is_some() {
+        let is_copied = || {
+            let checkpoints = job.checkpoints();
+            checkpoints.remote.is_some_and(|remote| remote.latest == checkpoints.latest)
+        };
+        wait_until(&job, "the last checkpoint was copied", is_copied)?;
+    }
     if loss == Loss::Abort {
         report_durable(&durable_ms);
         std::process::abort();

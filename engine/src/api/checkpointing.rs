@@ -39,6 +39,13 @@ impl StreamExecutionEnvironment {
     }
 }
 
+impl<'a> Checkpointing<'a> {
+    #[cfg(feature = "object-store")]
+    pub(super) fn env(&self) -> &'a StreamExecutionEnvironment {
+        self.env
+    }
+}
+
 impl Checkpointing<'_> {
     /// Keeps them in a directory of the local file system (a path, or `file://` and a path), which belongs to this job alone.
     /// A job that is started goes on from the latest one there.

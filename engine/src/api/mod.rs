@@ -11,6 +11,8 @@ mod interval_join;
 mod keyed;
 mod operators;
 pub(crate) mod plan_builder;
+#[cfg(feature = "object-store")]
+pub mod remote_checkpoints;
 mod rolling;
 mod sink;
 mod sinks;

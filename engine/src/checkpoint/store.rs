@@ -140,6 +140,17 @@ impl CheckpointStore {
         &self.root
     }
 
+    /// Where all of it is, and through what it is read.
+    #[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "for copies"))]
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    #[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "for copies"))]
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// All that have a name, oldest first.
     pub(crate) fn list(&self) -> Result<Vec<CheckpointId>, CheckpointStoreError> {
         ids_in(&*self.storage, &self.directory).map_err(|source| self.io(source))
@@ -158,7 +169,7 @@ impl CheckpointStore {
 
     /// Removes what there is of a checkpoint that could not be saved. Perhaps it has its name already, and only that this is
     /// durable could not be seen to: the stores give it up, so nobody may find it.
-    fn give_up(&self, id: u64) {
+    pub(crate) fn give_up(&self, id: u64) {
         let path = self.path(CheckpointId(id));
         let mut unfinished = path.into_os_string();
         unfinished.push(IN_PROGRESS_SUFFIX);
@@ -312,7 +323,8 @@ impl CheckpointStore {
         Ok(())
     }
 
-    fn path(&self, id: CheckpointId) -> PathBuf {
+    /// The metadata file of a checkpoint.
+    pub(crate) fn path(&self, id: CheckpointId) -> PathBuf {
         path_of(&self.directory, id)
     }
 

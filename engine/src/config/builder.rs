@@ -324,6 +324,16 @@ setters! {
     checkpoint_tolerated_failures(count: u32) => CHECKPOINT_TOLERATED_FAILURES = count;
     /// How many complete checkpoints are kept. Default: 2.
     checkpoints_retained(count: usize) => CHECKPOINTS_RETAINED = count;
+    /// Size of the parts that copies of checkpoints are sent in, in MiB. Default: 8.
+    checkpoint_remote_part_mib(size_mib: u64) => CHECKPOINT_REMOTE_PART_MIB = size_mib;
+    /// How many parts are on their way at once. Default: 4.
+    checkpoint_remote_parallelism(count: usize) => CHECKPOINT_REMOTE_PARALLELISM = count;
+    /// How long a commit, or the end of a job, waits for a copy; whole milliseconds. Default: 10 minutes.
+    checkpoint_remote_timeout(duration: Duration) => CHECKPOINT_REMOTE_TIMEOUT_MS = in_nanoseconds(duration);
+    /// How many complete copies are kept. Default: 2.
+    checkpoints_remote_retained(count: usize) => CHECKPOINTS_REMOTE_RETAINED = count;
+    /// Do sinks commit only when the copy of a checkpoint is complete? Default: no.
+    commits_wait_for_upload(yes: bool) => COMMITS_WAIT_FOR_UPLOAD = yes;
     /// Memory that checkpoints may take where there is no directory, in MiB. Default: 256.
     checkpoint_memory_mib(size_mib: u64) => CHECKPOINT_MEMORY_MIB = size_mib;
     /// What becomes of a job's checkpoints when it is cancelled. Default: they stay.
@@ -382,6 +392,32 @@ impl ConfigurationBuilder {
     #[track_caller]
     pub fn savepoint_job(&mut self, name: impl Into<String>) -> &mut Self {
         self.set(keys::SAVEPOINT_JOB, name.into())
+    }
+
+    /// Where complete checkpoints are copied to: `file:///DIR` or `s3://BUCKET/PREFIX`. Default: nowhere.
+    #[track_caller]
+    pub fn checkpoint_remote(&mut self, url: &str) -> &mut Self {
+        self.set(keys::CHECKPOINT_REMOTE, url)
+    }
+
+    /// The server that speaks S3. Default: the one of AWS, or of the variable `AWS_ENDPOINT_URL`.
+    #[track_caller]
+    pub fn checkpoint_remote_endpoint(&mut self, url: &str) -> &mut Self {
+        self.set(keys::CHECKPOINT_REMOTE_ENDPOINT, url)
+    }
+
+    /// The region of the bucket. Default: the variable `AWS_REGION`, or us-east-1.
+    #[track_caller]
+    pub fn checkpoint_remote_region(&mut self, region: &str) -> &mut Self {
+        self.set(keys::CHECKPOINT_REMOTE_REGION, region)
+    }
+
+    /// Who asks the server, and what proves it; the second is never shown. Default: the variables `AWS_ACCESS_KEY_ID` and
+    /// `AWS_SECRET_ACCESS_KEY`, or what the machine is given by its cloud.
+    #[track_caller]
+    pub fn checkpoint_remote_keys(&mut self, access_key: &str, secret_key: &str) -> &mut Self {
+        self.set(keys::CHECKPOINT_REMOTE_ACCESS_KEY, access_key);
+        self.set(keys::CHECKPOINT_REMOTE_SECRET_KEY, secret_key)
     }
 
     /// Cores the slots are placed on, in this order. Default: every core the process may use.

@@ -16,7 +16,7 @@ use super::choice::{
 use super::cores::CoreList;
 use super::option::{ConfigOption, keys};
 use super::origin::Origin;
-use super::value::ConfigValue;
+use super::value::{ConfigValue, Secret};
 
 /// A value and where it came from.
 #[derive(Clone, Debug)]
@@ -218,6 +218,59 @@ impl Configuration {
         self.count(keys::CHECKPOINTS_RETAINED)
     }
 
+    /// The URL that complete checkpoints are copied to; `None` for nowhere.
+    pub fn checkpoint_remote(&self) -> Option<&str> {
+        self.text(keys::CHECKPOINT_REMOTE)
+    }
+
+    /// The server that speaks S3; `None` for the one of AWS, or of the variable `AWS_ENDPOINT_URL`.
+    pub fn checkpoint_remote_endpoint(&self) -> Option<&str> {
+        self.text(keys::CHECKPOINT_REMOTE_ENDPOINT)
+    }
+
+    /// The region of the bucket of copies.
+    pub fn checkpoint_remote_region(&self) -> Option<&str> {
+        self.text(keys::CHECKPOINT_REMOTE_REGION)
+    }
+
+    /// Who asks the server of copies.
+    pub fn checkpoint_remote_access_key(&self) -> Option<&str> {
+        self.text(keys::CHECKPOINT_REMOTE_ACCESS_KEY)
+    }
+
+    /// What proves it.
+    pub fn checkpoint_remote_secret_key(&self) -> Option<&Secret> {
+        match self.value(keys::CHECKPOINT_REMOTE_SECRET_KEY) {
+            Some(ConfigValue::Secret(secret)) => Some(secret),
+            _ => None,
+        }
+    }
+
+    /// Size of the parts that files are sent in.
+    pub fn checkpoint_remote_part_bytes(&self) -> usize {
+        self.count(keys::CHECKPOINT_REMOTE_PART_MIB) << 20
+    }
+
+    /// How many parts are on their way at once.
+    pub fn checkpoint_remote_parallelism(&self) -> usize {
+        self.count(keys::CHECKPOINT_REMOTE_PARALLELISM)
+    }
+
+    /// How long a commit, or the end of a job, waits for a copy.
+    pub fn checkpoint_remote_timeout(&self) -> Duration {
+        Duration::from_millis(self.required(keys::CHECKPOINT_REMOTE_TIMEOUT_MS))
+    }
+
+    /// How many complete copies are kept; at least 1.
+    pub fn checkpoints_remote_retained(&self) -> usize {
+        self.count(keys::CHECKPOINTS_REMOTE_RETAINED)
+    }
+
+    /// Do sinks commit only when the copy of a checkpoint is complete?
+    pub fn commits_wait_for_upload(&self) -> bool {
+        self.value(keys::COMMITS_WAIT_FOR_UPLOAD) == Some(&ConfigValue::Boolean(true))
+    }
+
     /// Memory that checkpoints may take where there is no directory.
     pub fn checkpoint_memory_bytes(&self) -> u64 {
         self.required(keys::CHECKPOINT_MEMORY_MIB) << 20
@@ -314,8 +367,12 @@ impl Configuration {
     }
 
     fn directory(&self, key: &str) -> Option<&Path> {
+        self.text(key).map(Path::new)
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
         match self.value(key) {
-            Some(ConfigValue::Text(directory)) => Some(Path::new(directory)),
+            Some(ConfigValue::Text(text)) => Some(text),
             _ => None,
         }
     }

@@ -67,6 +67,26 @@ pub mod keys {
     pub const CHECKPOINT_TOLERATED_FAILURES: &str = "checkpoint_tolerated_failures";
     /// Checkpoints that are kept.
     pub const CHECKPOINTS_RETAINED: &str = "checkpoints_retained";
+    /// Where checkpoints are copied to.
+    pub const CHECKPOINT_REMOTE: &str = "checkpoint_remote";
+    /// Which server of objects.
+    pub const CHECKPOINT_REMOTE_ENDPOINT: &str = "checkpoint_remote_endpoint";
+    /// Region of the bucket.
+    pub const CHECKPOINT_REMOTE_REGION: &str = "checkpoint_remote_region";
+    /// Who asks the server.
+    pub const CHECKPOINT_REMOTE_ACCESS_KEY: &str = "checkpoint_remote_access_key";
+    /// What proves it.
+    pub const CHECKPOINT_REMOTE_SECRET_KEY: &str = "checkpoint_remote_secret_key";
+    /// Size of a part of a copy.
+    pub const CHECKPOINT_REMOTE_PART_MIB: &str = "checkpoint_remote_part_mib";
+    /// Parts on their way at once.
+    pub const CHECKPOINT_REMOTE_PARALLELISM: &str = "checkpoint_remote_parallelism";
+    /// How long somebody waits for a copy.
+    pub const CHECKPOINT_REMOTE_TIMEOUT_MS: &str = "checkpoint_remote_timeout_ms";
+    /// Copies that are kept.
+    pub const CHECKPOINTS_REMOTE_RETAINED: &str = "checkpoints_remote_retained";
+    /// When sinks commit.
+    pub const COMMITS_WAIT_FOR_UPLOAD: &str = "commits_wait_for_upload";
     /// Bound of checkpoints in memory.
     pub const CHECKPOINT_MEMORY_MIB: &str = "checkpoint_memory_mib";
     /// What cancelling does to checkpoints.
@@ -441,6 +461,102 @@ const OPTIONS: &[ConfigOption] = &[
         default: DefaultValue::Text("2"),
         unit: Unit::Count("checkpoints"),
         description: "how many complete checkpoints are kept",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINT_REMOTE,
+        env: "THALWEG_CHECKPOINT_REMOTE",
+        flag: "checkpoint-remote",
+        kind: OptionKind::Text("URL"),
+        default: DefaultValue::Unset("nowhere: checkpoints do not outlive the machine"),
+        description: "where complete checkpoints are copied to, file:///DIR or s3://BUCKET/PREFIX; one job at a time uses it",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINT_REMOTE_ENDPOINT,
+        env: "THALWEG_CHECKPOINT_REMOTE_ENDPOINT",
+        flag: "checkpoint-remote-endpoint",
+        kind: OptionKind::Text("URL"),
+        default: DefaultValue::Unset("the one of AWS, or the variable AWS_ENDPOINT_URL"),
+        description: "which server speaks S3; http:// is not encrypted",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINT_REMOTE_REGION,
+        env: "THALWEG_CHECKPOINT_REMOTE_REGION",
+        flag: "checkpoint-remote-region",
+        kind: OptionKind::Text("REGION"),
+        default: DefaultValue::Unset("the variable AWS_REGION, or us-east-1"),
+        description: "region of the bucket",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINT_REMOTE_ACCESS_KEY,
+        env: "THALWEG_CHECKPOINT_REMOTE_ACCESS_KEY",
+        flag: "checkpoint-remote-access-key",
+        kind: OptionKind::Text("KEY"),
+        default: DefaultValue::Unset(
+            "the variable AWS_ACCESS_KEY_ID, or what the machine is given by its cloud",
+        ),
+        description: "who asks the server",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINT_REMOTE_SECRET_KEY,
+        env: "THALWEG_CHECKPOINT_REMOTE_SECRET_KEY",
+        flag: "checkpoint-remote-secret-key",
+        kind: OptionKind::Secret("KEY"),
+        default: DefaultValue::Unset("the variable AWS_SECRET_ACCESS_KEY"),
+        description: "what proves it",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINT_REMOTE_PART_MIB,
+        env: "THALWEG_CHECKPOINT_REMOTE_PART_MIB",
+        flag: "checkpoint-remote-part-mib",
+        kind: OptionKind::Number { min: 1, max: 1_024 },
+        default: DefaultValue::Text("8"),
+        unit: Unit::Mebibytes,
+        description: "size of the parts that files are sent in; a part that is there is not sent again",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINT_REMOTE_PARALLELISM,
+        env: "THALWEG_CHECKPOINT_REMOTE_PARALLELISM",
+        flag: "checkpoint-remote-parallelism",
+        kind: OptionKind::Number { min: 1, max: 256 },
+        default: DefaultValue::Text("4"),
+        unit: Unit::Count("parts"),
+        description: "how many parts are on their way at once",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINT_REMOTE_TIMEOUT_MS,
+        env: "THALWEG_CHECKPOINT_REMOTE_TIMEOUT_MS",
+        flag: "checkpoint-remote-timeout-ms",
+        kind: OptionKind::Number { min: 1, max: 86_400_000 },
+        default: DefaultValue::Text("600000"),
+        unit: Unit::Milliseconds,
+        description: "how long a commit, or the end of a job, waits for a copy",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::CHECKPOINTS_REMOTE_RETAINED,
+        env: "THALWEG_CHECKPOINTS_REMOTE_RETAINED",
+        flag: "checkpoints-remote-retained",
+        kind: OptionKind::Number { min: 1, max: 1_000 },
+        default: DefaultValue::Text("2"),
+        unit: Unit::Count("checkpoints"),
+        description: "how many complete copies are kept",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::COMMITS_WAIT_FOR_UPLOAD,
+        env: "THALWEG_COMMITS_WAIT_FOR_UPLOAD",
+        flag: "commits-wait-for-upload",
+        kind: OptionKind::Boolean,
+        default: DefaultValue::Text("false"),
+        description: "whether sinks commit only when the copy of a checkpoint is complete, so that a restart from the copies alone repeats nothing",
         ..BASE
     },
     ConfigOption {

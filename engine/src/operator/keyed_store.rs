@@ -16,7 +16,8 @@
 //! - A checkpoint that was given up is released in the store, whatever comes first: its end there or the notice.
 
 use crate::checkpoint::crash_points;
-use crate::checkpoint::snapshot::RestoredState;
+use crate::checkpoint::metadata::CheckpointMetadata;
+use crate::checkpoint::snapshot::{RestoredPiece, RestoredState};
 use crate::graph::NodeId;
 use crate::operator::TaskContext;
 use crate::operator::build::BuildContext;
@@ -400,6 +401,21 @@ pub(crate) fn stores_of(state: &RestoredState) -> Result<BTreeSet<String>, Piece
     for (operator, pieces) in &state.pieces {
         for piece in pieces.get(PIECE).into_iter().flatten() {
             let (store, ..) = value_of::<StoredState>(&operator.to_string(), PIECE, piece)?;
+            stores.insert(store);
+        }
+    }
+    Ok(stores)
+}
+
+/// As [`stores_of`], of a checkpoint as it is written.
+#[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "for copies"))]
+pub(crate) fn stores_in(metadata: &CheckpointMetadata) -> Result<BTreeSet<String>, PieceError> {
+    let mut stores = BTreeSet::new();
+    for operator in &metadata.operators {
+        for piece in operator.pieces.iter().filter(|piece| piece.name == PIECE) {
+            let (subtask, bytes) = (piece.subtask as usize, piece.bytes.as_slice().into());
+            let piece = RestoredPiece { subtask, bytes };
+            let (store, ..) = value_of::<StoredState>(&operator.name, PIECE, &piece)?;
             stores.insert(store);
         }
     }

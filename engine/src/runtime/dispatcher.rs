@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use super::core_loop_panic::caught;
 use super::deployment::{CoreEvent, JobId};
-use super::job_master::{JobMaster, SaverDone};
+use super::job_master::{JobMaster, OpenedCheckpoints, SaverDone};
 use super::resource_manager::{AllocationError, Grant, ResourceManager, SlotResponse, WhenBusy};
 use super::savepoint::SavepointWish;
 use super::status::{JobState, Outcome};
@@ -68,6 +68,8 @@ enum ControlEvent {
     Fail(JobId, String),
     /// A file of a checkpoint was written or removed.
     Saved(JobId, SaverDone),
+    /// The checkpoints of a job are open, after what took long: a store was asked.
+    Opened(JobId, Box<OpenedCheckpoints>),
     /// Cancel everything and end.
     Shutdown,
     /// Somebody wants to know how much was done when everything sent before this is done; no event by itself.
@@ -131,6 +133,10 @@ impl ControlSender {
 
     pub(crate) fn saved(&self, job: JobId, done: SaverDone) {
         self.send(ControlEvent::Saved(job, done));
+    }
+
+    pub(crate) fn opened(&self, job: JobId, opened: OpenedCheckpoints) {
+        self.send(ControlEvent::Opened(job, Box::new(opened)));
     }
 
     /// Submits a job and waits until it is launched, waits for slots, or is refused. `None` if the engine is closing.
@@ -302,6 +308,9 @@ impl Dispatcher {
             }
             ControlEvent::Saved(job, done) => {
                 self.with_job(job, |master, manager| master.on_saved(done, manager));
+            }
+            ControlEvent::Opened(job, opened) => {
+                self.with_job(job, |master, manager| master.on_opened(*opened, manager));
             }
             ControlEvent::Shutdown => {
                 self.closing = true;

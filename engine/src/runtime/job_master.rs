@@ -26,7 +26,7 @@ mod savepoints;
 mod sources;
 mod wishes;
 
-pub(crate) use checkpoints::SaverDone;
+pub(crate) use checkpoints::{OpenedCheckpoints, SaverDone};
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -43,8 +43,10 @@ use super::submission::Submission;
 use super::submission::blueprint::{Surroundings, deployments, job_blueprint};
 use super::task_manager::TaskManager;
 use crate::checkpoint::crash_points;
+use crate::checkpoint::remote::{Ending, Interrupt};
 use crate::checkpoint::restart::{Decision, RestartStrategy};
 use crate::checkpoint::restore_fault::RestoreFault;
+use crate::checkpoint::savepoint::BeginError;
 use crate::checkpoint::settings::RestartSettings;
 use crate::config::OnCancel;
 use crate::error::{BoxError, JobFailure};
@@ -55,7 +57,7 @@ use crate::graph::{
 use crate::record::CheckpointId;
 use crate::runtime::TaskOrder;
 use crate::time::Clock;
-use checkpoints::{Checkpoints, Demand};
+use checkpoints::{Checkpoints, Demand, Opening};
 use savepoints::Savepoints;
 use sources::Sources;
 use thalweg_io::crash_point;
@@ -80,6 +82,8 @@ pub(crate) struct JobMaster {
     allocation: Option<Allocation>,
     /// `None` without checkpoints, and before the first attempt.
     checkpoints: Option<Checkpoints>,
+    /// They are being opened by a thread, and this cuts it short.
+    opening: Option<Interrupt>,
     restarts: RestartStrategy,
     /// When the next attempt begins.
     restart_at_ns: Option<u64>,
@@ -125,6 +129,7 @@ impl JobMaster {
             clock,
             allocation: None,
             checkpoints: None,
+            opening: None,
             restarts,
             restart_at_ns: None,
             checkpoint_begun_ns: 0,
@@ -151,9 +156,39 @@ impl JobMaster {
             return; // cancelled while it waited
         }
         let place = (manager.files(), &self.control);
-        match Checkpoints::open(&self.submission, self.id(), place) {
+        match Opening::of(&self.submission, &self.state, place, &self.clock).map(Opening::begin) {
+            None => self.begin_without(manager),
+            Some(Ok(opened)) => self.begin_with(opened, manager),
+            Some(Err(interrupt)) => self.opening = Some(interrupt),
+        }
+    }
+
+    /// The job has no checkpoints.
+    fn begin_without(&mut self, manager: &TaskManager) {
+        let Some(savepoint) = self.submission.configuration.savepoint() else {
+            return self.attempt(manager);
+        };
+        let error = BeginError::NoCheckpoints { directory: savepoint.to_path_buf() };
+        self.begin_with(Err(error.into()), manager);
+    }
+
+    /// A thread has opened the checkpoints, or failed to.
+    pub(crate) fn on_opened(&mut self, opened: OpenedCheckpoints, manager: &TaskManager) {
+        self.opening = None;
+        let OpenedCheckpoints(opened) = opened;
+        match (self.state.status(), opened) {
+            (JobStatus::Running, opened) => self.begin_with(opened, manager),
+            // It was cancelled meanwhile, or has failed; it lets go of them when it is over.
+            (_, Ok(checkpoints)) => self.checkpoints = Some(checkpoints),
+            (_, Err(error)) => tracing::debug!(job = %self.state.name, "{error}"),
+        }
+    }
+
+    /// The checkpoints are open: the first attempt begins.
+    fn begin_with(&mut self, opened: Result<Checkpoints, BoxError>, manager: &TaskManager) {
+        match opened {
             Ok(checkpoints) => {
-                self.checkpoints = checkpoints;
+                self.checkpoints = Some(checkpoints);
                 self.attempt(manager);
             }
             Err(error) => {
@@ -388,6 +423,7 @@ impl JobMaster {
 
     /// Stops what is to be stopped, if the job's status says so.
     fn cancel_tasks(&mut self, manager: &TaskManager) {
+        self.opening.iter().for_each(Interrupt::interrupt);
         let told = self.state.step(|graph| {
             let executions: Vec<_> = graph.to_cancel().collect();
             for id in &executions {
@@ -636,11 +672,37 @@ impl JobMaster {
         let is_settled = |graph: &mut ExecutionGraph| {
             graph.status() == JobStatus::Failing && graph.live_count() == 0
         };
+        if self.opening.is_some() {
+            return false;
+        }
         if self.state.step(is_settled) {
             self.decide();
         }
+        let is_terminal = self.state.step(|graph| graph.status().is_terminal());
+        let ending = self.ending();
+        if let Some(checkpoints) = self.checkpoints.as_mut().filter(|_| is_terminal) {
+            if ending != Ending::Complete {
+                checkpoints.abandon_waits();
+            }
+            checkpoints.finish_copies(ending);
+        }
         let is_quiet = self.checkpoints.as_ref().is_none_or(Checkpoints::is_quiet);
-        is_quiet && self.state.step(|graph| graph.status().is_terminal())
+        is_quiet && is_terminal
+    }
+
+    /// What becomes of the copies of its checkpoints.
+    fn ending(&self) -> Ending {
+        match self.state.status() {
+            JobStatus::Finished => Ending::Complete,
+            JobStatus::Canceled if self.deletes_checkpoints() => Ending::Remove,
+            _ => Ending::CutShort,
+        }
+    }
+
+    /// Was it cancelled by somebody who does not want to go on?
+    fn deletes_checkpoints(&self) -> bool {
+        let on_cancel = self.checkpoints.as_ref().map(|c| c.settings().on_cancel);
+        !self.engine_gone && !self.is_halted && on_cancel == Some(OnCancel::Delete)
     }
 
     /// How it ended; asked once it is over.
@@ -673,17 +735,12 @@ impl JobMaster {
     /// The last one of a job that has finished stays: should the process die before anybody knows of the end, the next one goes
     /// on from there, and ends at once, instead of doing all once more.
     fn drop_checkpoints(&mut self) {
+        let deletes = self.deletes_checkpoints();
         let Some(checkpoints) = self.checkpoints.take() else { return };
         self.state.count(|statistics| statistics.in_progress = None);
         match self.state.status() {
             JobStatus::Finished => checkpoints.keep_last(),
-            JobStatus::Canceled
-                if !self.engine_gone
-                    && !self.is_halted
-                    && checkpoints.settings().on_cancel == OnCancel::Delete =>
-            {
-                checkpoints.remove_all();
-            }
+            JobStatus::Canceled if deletes => checkpoints.remove_all(),
             _ => {}
         }
     }

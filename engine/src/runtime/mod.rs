@@ -52,6 +52,6 @@ pub use resource_manager::{
 };
 pub use savepoint::{Savepoint, SavepointError, SavepointHandle};
 pub use shell::{IdlePolicy, Shell, allowed_cores};
-pub use status::{CheckpointStatistics, JobResult};
+pub use status::{CheckpointStatistics, JobResult, RemoteStatistics};
 pub use task::{CoreHandle, CoreServices, Progress, Task};
 pub use wake::CoreWaker;

@@ -8,6 +8,7 @@
 
 mod stage_metrics;
 
+pub use crate::checkpoint::remote::RemoteStatistics;
 pub(crate) use stage_metrics::{StageNames, TaskClock};
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use super::deployment::JobId;
 use super::submission::Submission;
+use crate::checkpoint::remote::StatisticsCell;
 use crate::error::{Error, JobFailure};
 use crate::graph::{ExecutionGraph, Explain, JobStatus, PhysicalGraph};
 use crate::metrics::{JobMetrics, JobSnapshot};
@@ -52,6 +54,8 @@ pub(crate) struct JobState {
     pub(crate) metrics: Arc<JobMetrics>,
     pub(crate) stage_names: StageNames,
     pub(crate) stop_timeout: Duration,
+    /// Written by whoever copies checkpoints.
+    pub(crate) remote: StatisticsCell,
     shared: Mutex<Shared>,
     ended: Condvar,
 }
@@ -78,6 +82,8 @@ pub struct CheckpointStatistics {
     pub restarts: u32,
     /// Why it was the last time.
     pub latest_restart: Option<String>,
+    /// Its copies in an object store; `None` where none are made.
+    pub remote: Option<RemoteStatistics>,
 }
 
 #[derive(Debug)]
@@ -105,6 +111,7 @@ impl JobState {
             metrics: Arc::new(JobMetrics::new(&submission.name)),
             stage_names,
             stop_timeout: submission.configuration.stop_timeout(),
+            remote: StatisticsCell::default(),
             shared: Mutex::new(shared),
             ended: Condvar::new(),
         })
@@ -173,7 +180,8 @@ impl JobState {
     }
 
     pub(crate) fn checkpoints(&self) -> CheckpointStatistics {
-        self.lock().checkpoints.clone()
+        let remote = self.remote.get();
+        CheckpointStatistics { remote, ..self.lock().checkpoints.clone() }
     }
 
     pub(crate) fn explain(&self) -> Explain {

@@ -19,6 +19,7 @@
 //! | merging sorted files | `compact.block` to `compact.after_edit` | `state` |
 //! | stores that are copied | `copy.begun`, `copy.file`, `copy.files_durable` | `state` |
 //! | a savepoint, and a job that begins with one | `savepoint.state`, `savepoint.complete`, `import.begun` to `import.complete` | engine |
+//! | copies of checkpoints (feature `object-store`) | `remote.noted` to `remote.parts_removed` | engine |
 //! | any file | `file.created` to `file.published`, `checkpoint_file.created` to `checkpoint_file.published` | `io` |
 //!
 //! A delta has its index in its footer, so `flush.index` and `flush.footer` leave the same files.
@@ -70,6 +71,12 @@ pub const SAVEPOINTS: [&str; 9] = [
     state::RESTORE_REFERENCED,
 ];
 
+/// The points of jobs whose checkpoints are copied to an object store.
+#[cfg(feature = "object-store")]
+pub fn remote() -> [&'static str; 13] {
+    crate::checkpoint::remote::crash_points::ALL
+}
+
 /// Every point of every layer.
 pub fn all() -> Vec<&'static str> {
     let mut all = Vec::new();
@@ -79,6 +86,8 @@ pub fn all() -> Vec<&'static str> {
     all.extend(checkpoint::ALL);
     all.extend(two_phase_crash_points::ALL);
     all.extend(file_crash_points::ALL);
+    #[cfg(feature = "object-store")]
+    all.extend(remote());
     all
 }
 

@@ -19,6 +19,7 @@
 //! 4. A restore makes a new manifest that refers to the files of others, each narrowed to the new
 //!    store's key groups; no file is read or written.
 //! 5. [`StateRoot::import`] copies a checkpoint of stores from another directory (see `copy`).
+//! 6. Who copies a checkpoint elsewhere pins it ([`StateRoot::pin_checkpoint`]): until then its files stay.
 //!
 //! **A checkpoint that fails** (no space, a failed sync) loses nothing: its blocks stay in memory
 //! and are written in front of the next epoch's, in one new file, so that later changes win. The
@@ -56,6 +57,7 @@ mod event;
 mod flush;
 mod garbage;
 mod gauges;
+mod pin;
 mod restore;
 mod root;
 mod store_files;
@@ -67,6 +69,7 @@ pub(crate) use event::{Command, Notice, Outbox};
 pub(crate) use flush::EpochEnd;
 pub(crate) use garbage::DataFile;
 pub(crate) use gauges::Gauges;
+pub use pin::{PinnedCheckpoint, PinnedFile};
 pub use restore::RestoreSource;
 pub(crate) use restore::{check_key_hash, check_setting, restored_contents};
 pub use root::{CheckpointSummary, StateRoot, StoreSummary};

@@ -275,6 +275,11 @@ impl StateRoot {
         !shared.references.values().any(|files| files.contains(&file))
     }
 
+    /// Nothing is counted for a store, or a pin, any more.
+    pub(super) fn forget(&self, store: &str) {
+        self.shared().references.remove(store);
+    }
+
     fn shared(&self) -> MutexGuard<'_, Shared> {
         // Whoever panicked left the maps whole: each change is one call.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)

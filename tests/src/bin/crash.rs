@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p thalweg-tests --bin crash -- --kills 60
 //!     [--rescale MOST] [--seed N] [--records N] [--interval-ms N] [--point NAME] [--directory DIR] [--plant N]
+//!     [--remote here|s3://BUCKET/PREFIX] [--remote-endpoint URL]
 //! ```
 //!
 //! `SIGKILL` at random times and an abort at each of the named crash points; several kills a job, each followed by a start
@@ -13,6 +14,10 @@
 //! `--rescale MOST` runs each process with another parallelism, up to `MOST`, and ends some with a savepoint, with which the next
 //! begins.
 //!
+//! With `--remote` (a build with the feature `object-store`) checkpoints are copied to a store, `here` to a directory beside the
+//! job's, or to a server of S3; commits wait for the copies; points in the copying are armed too; and after two of three kills
+//! the local checkpoint directory is removed, so that the job goes on from the store alone.
+//!
 //! `--plant N` plants a fault in the children, which must then be found: needs a build with `RUSTFLAGS="--cfg planted"`.
 
 use std::path::PathBuf;
@@ -21,7 +26,7 @@ use std::str::FromStr;
 use thalweg_tests::crash::{CHILD_ARGUMENT, KillPlan, run_child, run_kills};
 
 const USAGE: &str = "usage: crash [--kills N] [--rescale MOST] [--seed N] [--records N] [--interval-ms N] [--point NAME] \
-                     [--directory DIR] [--plant N]";
+                     [--directory DIR] [--plant N] [--remote here|URL] [--remote-endpoint URL]";
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -68,6 +73,8 @@ fn plan(arguments: &[String]) -> Result<KillPlan, String> {
         interval_ms: 20,
         rescale: None,
         plant: None,
+        remote: None,
+        remote_endpoint: None,
         point: None,
         directory: std::env::temp_dir().join(format!("thalweg-crash-{}", std::process::id())),
     };
@@ -82,9 +89,17 @@ fn plan(arguments: &[String]) -> Result<KillPlan, String> {
             "--interval-ms" => plan.interval_ms = number(word, value)?,
             "--plant" => plan.plant = Some(fault(value)?),
             "--point" => plan.point = Some(point(value)?),
+            "--remote" if cfg!(not(feature = "object-store")) => {
+                return Err("--remote: this build cannot; add --features object-store".into());
+            }
+            "--remote" => plan.remote = Some(value.clone()),
+            "--remote-endpoint" => plan.remote_endpoint = Some(value.clone()),
             "--directory" => plan.directory = PathBuf::from(value),
             _ => return Err(format!("'{word}' is not an option")),
         }
+    }
+    if plan.rescale.is_some() && plan.remote.is_some() {
+        return Err("--rescale and --remote: a job that moves has copies of each of its directories; choose one".into());
     }
     Ok(plan)
 }

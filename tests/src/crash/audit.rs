@@ -116,6 +116,24 @@ pub(super) fn unneeded(place: &Place) -> io::Result<Vec<PathBuf>> {
     Ok(unneeded.map(|file| file.path().to_path_buf()).collect())
 }
 
+/// Are there parts in a directory as a store that no copy names?
+pub(super) fn audit_store(place: &Place) -> io::Result<Verdict> {
+    let mut verdict = Verdict::default();
+    let store = place.directory.join("store");
+    let mut indexes = String::new();
+    for path in list(&store.join("indexes"))? {
+        indexes += &fs::read_to_string(path)?;
+    }
+    for path in list(&store.join("parts"))? {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !indexes.contains(name) {
+            verdict.leaked += 1;
+            verdict.note(|| format!("{} is left over", path.display()));
+        }
+    }
+    Ok(verdict)
+}
+
 /// Are there files that nobody needs?
 fn judge_files(place: &Place, before: &[PathBuf], verdict: &mut Verdict) -> io::Result<()> {
     let mut leaked = Vec::new();

@@ -1,7 +1,7 @@
 //! The process that is killed.
 
 use super::event::Script;
-use super::job::{Place, environment, write_job};
+use super::job::{Place, RemotePlace, environment, write_job};
 use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
@@ -36,16 +36,31 @@ const TELL_INTERVAL: Duration = Duration::from_millis(4);
 /// Runs the job from where its directory says, until it has finished.
 ///
 /// The arguments are directory, interval in ms, the script (seed, sources, records, keys), parallelism, the moves that the job has
-/// made, and after how many ms it is to end with a savepoint; 0 for never.
+/// made, and after how many ms it is to end with a savepoint, 0 for never; and, where checkpoints are copied to a store, its URL
+/// and, if it has one, its server's.
 ///
 /// # Errors
 /// What the job says, or what is wrong with the arguments.
 pub fn run_child(arguments: &[String]) -> thalweg::Result<ChildEnd> {
-    let [directory, interval_ms, seed, sources, count, keys, parallelism, moves, stop_after_ms] =
-        arguments
+    let [
+        directory,
+        interval_ms,
+        seed,
+        sources,
+        count,
+        keys,
+        parallelism,
+        moves,
+        stop_after_ms,
+        remote @ ..,
+    ] = arguments
     else {
-        return Err("a child takes nine arguments".into());
+        return Err("a child takes nine to eleven arguments".into());
     };
+    let remote = remote.split_first().map(|(url, endpoint)| RemotePlace {
+        url: url.clone(),
+        endpoint: endpoint.first().cloned(),
+    });
     let script = Script {
         seed: number(seed)?,
         sources: number(sources)?,
@@ -54,7 +69,7 @@ pub fn run_child(arguments: &[String]) -> thalweg::Result<ChildEnd> {
     };
     let place = Place { moves: number(moves)?, ..Place::from(Path::new(directory)) };
     let interval = Duration::from_millis(number(interval_ms)?);
-    let env = environment(&place, interval, number(parallelism)?);
+    let env = environment(&place, interval, number(parallelism)?, remote.as_ref());
     write_job(&env, script, &place)?;
     let job = env.execute_async("killed")?;
     let mut told = std::fs::OpenOptions::new()

@@ -64,6 +64,15 @@ impl Place {
     }
 }
 
+/// Where checkpoints are copied to.
+#[derive(Clone, Debug)]
+pub struct RemotePlace {
+    /// `file://` or `s3://`.
+    pub url: String,
+    /// The server of `s3://`; any keys will do for it.
+    pub endpoint: Option<String>,
+}
+
 /// Replays a script; which source subtask of it says `first` and its own place.
 #[derive(Clone)]
 struct Replay {
@@ -162,11 +171,12 @@ impl KeyedProcessFunction for CountPerSlot {
 }
 
 /// Configures an environment: checkpoints each `interval` in the place, no restarts within the process.
-/// Begins with the savepoint of the place.
+/// Begins with the savepoint of the place. Where checkpoints are copied to a store, commits wait for that.
 pub(super) fn environment(
     place: &Place,
     interval: Duration,
     parallelism: usize,
+    remote: Option<&RemotePlace>,
 ) -> StreamExecutionEnvironment {
     let env = StreamExecutionEnvironment::new();
     env.set_parallelism(parallelism);
@@ -175,6 +185,15 @@ pub(super) fn environment(
     }
     env.configure(|c| c.state_backend(StateBackend::Lsm).restart_strategy(RestartKind::Never));
     env.enable_checkpointing(interval).at(place.checkpoints());
+    if let Some(RemotePlace { url, endpoint }) = remote {
+        env.configure(|c| c.checkpoint_remote(url).commits_wait_for_upload(true));
+        // Small, so that files have several.
+        env.configure(|c| c.checkpoint_remote_part_mib(1));
+        if let Some(endpoint) = endpoint {
+            env.configure(|c| c.checkpoint_remote_endpoint(endpoint));
+            env.configure(|c| c.checkpoint_remote_keys("test", "test"));
+        }
+    }
     env
 }
 

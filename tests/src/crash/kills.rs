@@ -1,9 +1,9 @@
 //! The parent: starts jobs, kills them, starts them again, and audits.
 
-use super::audit::{audit, unneeded};
+use super::audit::{audit, audit_store, unneeded};
 use super::child::{CHILD_ARGUMENT, ChildEnd};
 use super::event::Script;
-use super::job::{PARALLELISM, Place, SOURCES};
+use super::job::{PARALLELISM, Place, RemotePlace, SOURCES};
 use super::verdict::Verdict;
 use crate::Random;
 use std::collections::{BTreeMap, VecDeque};
@@ -27,12 +27,16 @@ const KILL_AFTER_MS: u64 = 350;
 const POINT_WITHIN: Duration = Duration::from_millis(900);
 /// A child that is left alone has finished by then, or is stuck.
 const FINISH_WITHIN: Duration = Duration::from_secs(60);
+/// The same where each checkpoint waits for its copy, a few dozen synced objects.
+const FINISH_WITHIN_REMOTE: Duration = Duration::from_secs(240);
 /// Between two looks at a child.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// Of ten processes of a job that is rescaled, those that end with a savepoint if they are not killed before.
 const SAVEPOINTS_OF_TEN: u64 = 4;
 /// When, at the latest.
 const SAVEPOINT_AFTER_MS: u64 = 250;
+/// What the names of points in the copying to stores begin with.
+const COPIES: &str = "remote.";
 /// `SIGABRT`, by which a crash point ends the process.
 const ABORT: i32 = 6;
 
@@ -53,6 +57,10 @@ pub struct KillPlan {
     pub plant: Option<u8>,
     /// Only this point.
     pub point: Option<String>,
+    /// Where checkpoints are copied to: `here` for a directory of each job's own, or the URL below which each job has one.
+    pub remote: Option<String>,
+    /// The server of `s3://`.
+    pub remote_endpoint: Option<String>,
     /// Where jobs have their directories.
     pub directory: PathBuf,
 }
@@ -160,7 +168,13 @@ pub fn run_kills(plan: &KillPlan, mut tell: impl FnMut(&str)) -> io::Result<Kill
         let directory = plan.directory.join(format!("job-{number}"));
         fs::create_dir_all(&directory)?;
         let interval_ms = plan.interval_ms + random.below(plan.interval_ms + 1);
-        let mut job = Job { plan, script, interval_ms, place: Place::from(&*directory) };
+        let url = plan.remote.as_ref().map(|remote| match remote.as_str() {
+            "here" => format!("file://{}/store", directory.display()),
+            url => format!("{url}/{}-job-{number}", std::process::id()),
+        });
+        let remote = url.map(|url| RemotePlace { url, endpoint: plan.remote_endpoint.clone() });
+        let place = Place::from(&*directory);
+        let mut job = Job { plan, script, interval_ms, place, remote };
         job.run(&mut random, &mut points, &mut report)?;
         report.jobs += 1;
         tell(&format!("job {number}: kills so far {}, {}", report.kills, report.verdict));
@@ -178,9 +192,18 @@ struct Job<'a> {
     script: Script,
     interval_ms: u64,
     place: Place,
+    remote: Option<RemotePlace>,
 }
 
 impl Job<'_> {
+    /// The machine is lost, with all checkpoints that it has; what sinks have written is elsewhere.
+    fn lose_machine(&self) -> io::Result<()> {
+        match fs::remove_dir_all(self.place.checkpoints()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
     fn run(
         &mut self,
         random: &mut Random,
@@ -201,7 +224,12 @@ impl Job<'_> {
                 _ => {}
             }
             match ending {
-                Ending::Killed | Ending::AtPoint(_) => report.kills += 1,
+                Ending::Killed | Ending::AtPoint(_) => {
+                    report.kills += 1;
+                    if self.remote.is_some() && random.below(3) > 0 {
+                        self.lose_machine()?;
+                    }
+                }
                 Ending::Finished => break,
                 Ending::Savepoint => {
                     report.savepoints += 1;
@@ -214,6 +242,9 @@ impl Job<'_> {
             }
         }
         let before = unneeded(&self.place)?;
+        if self.remote.is_some() {
+            self.lose_machine()?;
+        }
         // Whoever starts it once more finds nothing to do.
         if let Ending::Failed(why) = self.live(Fate::Live, random)? {
             report.failures.push(format!("started again after its end: {why}"));
@@ -221,6 +252,9 @@ impl Job<'_> {
         report.checkpoints += fs::metadata(self.place.directory.join("completed"))
             .map_or(0, |metadata| metadata.len());
         report.verdict.add(audit(&self.script, &self.place, &before, self.plan.rescale.is_some())?);
+        if self.remote.is_some() {
+            report.verdict.add(audit_store(&self.place)?);
+        }
         Ok(())
     }
 
@@ -239,6 +273,7 @@ impl Job<'_> {
         let log = self.place.directory.join("log");
         let mut child = self.start(fate, random, &log)?;
         let (patience, is_to_die) = match fate {
+            Fate::Live if self.remote.is_some() => (FINISH_WITHIN_REMOTE, false),
             Fate::Live => (FINISH_WITHIN, false),
             Fate::KillAfter(time) => (time, true),
             Fate::Point(..) => (POINT_WITHIN, true),
@@ -283,6 +318,9 @@ impl Job<'_> {
         let of_script = [self.interval_ms, seed, u64::from(sources), count, keys];
         for number in of_script.into_iter().chain([parallelism, self.place.moves, stop_after_ms]) {
             command.arg(number.to_string());
+        }
+        if let Some(remote) = &self.remote {
+            command.arg(&remote.url).args(&remote.endpoint);
         }
         command.env_remove(CRASH_POINT_VARIABLE).env_remove(PLANTED_VARIABLE);
         if let Fate::Point(name, pass) = fate {
@@ -332,6 +370,8 @@ fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>>
 
 /// Whose turn it is to be armed: the essential points first, then all.
 struct Points {
+    /// Tried again soon when they are missed.
+    essential: Vec<&'static str>,
     due: VecDeque<&'static str>,
     only: Option<&'static str>,
     kills: u64,
@@ -339,10 +379,17 @@ struct Points {
 
 impl Points {
     fn new(plan: &KillPlan, random: &mut Random) -> Self {
-        let all = crash_points::all();
+        let is_of_copies = |name: &&str| name.starts_with(COPIES);
+        let mut all = crash_points::all();
+        let mut essential: Vec<_> = match plan.remote {
+            None => crash_points::ESSENTIAL.into(),
+            Some(_) => all.iter().copied().filter(is_of_copies).collect(),
+        };
+        if plan.remote.is_none() {
+            all.retain(|name| !is_of_copies(&name));
+        }
         let only = plan.point.as_deref();
         let only = only.and_then(|name| all.iter().copied().find(|known| *known == name));
-        let mut essential: Vec<_> = crash_points::ESSENTIAL.into();
         let of_savepoints = crash_points::SAVEPOINTS;
         let is_other = |name: &&str| !essential.contains(name) && !of_savepoints.contains(name);
         let mut others: Vec<_> = all.into_iter().filter(is_other).collect();
@@ -352,7 +399,8 @@ impl Points {
         }
         shuffle(&mut essential, random);
         shuffle(&mut others, random);
-        Points { due: essential.into_iter().chain(others).collect(), only, kills: 0 }
+        let due = essential.iter().copied().chain(others).collect();
+        Points { essential, due, only, kills: 0 }
     }
 
     fn next_fate(&mut self, random: &mut Random) -> Fate {
@@ -375,7 +423,7 @@ impl Points {
 
     /// The process did not come there: if it is to be hit in any case, it is tried again soon.
     fn missed(&mut self, name: &'static str) {
-        if self.due.back() == Some(&name) && crash_points::ESSENTIAL.contains(&name) {
+        if self.due.back() == Some(&name) && self.essential.contains(&name) {
             self.due.pop_back();
             let at = self.due.len().min(3);
             self.due.insert(at, name);
@@ -387,6 +435,9 @@ impl Points {
 fn passes_max(name: &str) -> u64 {
     match name {
         "manifest.rename" | "manifest.dirsync" => 4,
+        "remote.parts_sent" | "remote.file_fetched" => 6,
+        "remote.noted" | "remote.claimed" => 1,
+        _ if name.starts_with("remote.fetch") || name == "remote.files_fetched" => 1,
         _ if name.starts_with("restore.") => 2,
         "copy.file" => 3,
         _ if crash_points::SAVEPOINTS.contains(&name) => 1,

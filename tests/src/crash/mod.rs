@@ -16,6 +16,9 @@
 //! 3. The audit reads the files. Every record must be there once, in order, with the sum that its
 //!    predecessor says; each window and each timer once with the model's count.
 //!
+//! With a remote store the parent removes the checkpoint directory between two lives; sinks' files stay, as they are a foreign
+//! system's.
+//!
 //! Records, model and verdict know nothing of processes and files, so that other tests can use them.
 //!
 //! [`FileSink`]: thalweg::sink::FileSink
@@ -36,7 +39,7 @@ mod verdict;
 
 pub use child::{CHILD_ARGUMENT, ChildEnd, run_child};
 pub use event::{Event, Script};
-pub use job::{Place, write_job};
+pub use job::{Place, RemotePlace, write_job};
 pub use kills::{KillPlan, KillReport, run_kills};
 pub use model::Model;
 pub use transactions::FileTransactions;

@@ -116,6 +116,15 @@ fn typed_setters_reach_their_getters() {
         .checkpoint_tolerated_failures(14)
         .checkpoints_retained(15)
         .checkpoint_memory_mib(16)
+        .checkpoint_remote("s3://bucket/job")
+        .checkpoint_remote_endpoint("http://127.0.0.1:1")
+        .checkpoint_remote_region("here")
+        .checkpoint_remote_keys("me", "secret of mine")
+        .checkpoint_remote_part_mib(17)
+        .checkpoint_remote_parallelism(18)
+        .checkpoint_remote_timeout(milliseconds(19))
+        .checkpoints_remote_retained(20)
+        .commits_wait_for_upload(true)
         .checkpoints_on_cancel(OnCancel::Delete)
         .restore(Restore::Nothing)
         .allow_repeated_commits(true)
@@ -156,6 +165,18 @@ fn typed_setters_reach_their_getters() {
     assert!(c.allow_repeated_commits() && c.allow_non_restored_state());
     let savepoint = std::path::Path::new("savepoint of a job");
     assert_eq!((c.savepoint(), c.savepoint_job()), (Some(savepoint), Some("other")));
+    assert_eq!(c.checkpoint_remote(), Some("s3://bucket/job"));
+    assert_eq!(c.checkpoint_remote_endpoint(), Some("http://127.0.0.1:1"));
+    assert_eq!(c.checkpoint_remote_region(), Some("here"));
+    assert_eq!(c.checkpoint_remote_access_key(), Some("me"));
+    assert_eq!(c.checkpoint_remote_secret_key().map(|key| key.expose()), Some("secret of mine"));
+    assert!(!c.to_string().contains("secret of mine"));
+    assert_eq!(
+        (c.checkpoint_remote_part_bytes(), c.checkpoint_remote_parallelism()),
+        (17 << 20, 18)
+    );
+    assert_eq!(c.checkpoint_remote_timeout(), milliseconds(19));
+    assert_eq!((c.checkpoints_remote_retained(), c.commits_wait_for_upload()), (20, true));
     assert_eq!((c.restart_strategy(), c.restart_attempts()), (Some(RestartKind::FailureRate), 17));
     assert_eq!((c.restart_delay(), c.restart_delay_max()), (milliseconds(18), milliseconds(19)));
     assert_eq!((c.restart_backoff_multiplier(), c.restart_reset_after()), (20, milliseconds(21)));

@@ -1,6 +1,7 @@
 //! The checkpoints of a job, over all its attempts: carries out what the coordinator says.
 //!
-//! 1. [`Checkpoints::open`]: takes the directory, and finds what the job goes on from.
+//! 1. [`Opening::open`]: takes the directory, and finds what the job goes on from. Where checkpoints are copied to an object
+//!    store this waits for it, and is done by a thread of its own.
 //! 2. For each attempt [`begin`](Checkpoints::begin) makes a coordinator of its tasks.
 //! 3. Reports of tasks and the clock go to the coordinator, whose [`Action`]s are done here: orders to cores, files by the
 //!    saver, failures to the job master.
@@ -22,6 +23,9 @@ use crate::checkpoint::memory_full::MemoryFull;
 use crate::checkpoint::metadata::{
     CheckpointMetadata, MetadataError, OperatorDescription, SavepointIdentity,
 };
+use crate::checkpoint::remote::{
+    Ending, Interrupt, RemoteCopy, RemoteJob, RemoteSettings, StatisticsCell,
+};
 use crate::checkpoint::savepoint::{self, WriteError};
 use crate::checkpoint::settings::CheckpointSettings;
 use crate::checkpoint::snapshot::{RestoredState, SnapshotPiece};
@@ -34,13 +38,16 @@ use crate::runtime::deployment::{JobId, TaskId, TaskOrder};
 use crate::runtime::dispatcher::ControlSender;
 use crate::runtime::savepoint::{Savepoint, SavepointError, SavepointWish};
 use crate::runtime::state_files::{CheckpointedState, FilesPlace, savepoint_storage, storage_of};
+use crate::runtime::status::JobState;
 use crate::runtime::submission::Submission;
 use crate::runtime::threads::RuntimeThreads;
+use crate::time::Clock;
 use thalweg_io::storage::{MemoryStorage, Storage};
 use thalweg_io::{Spawner as _, crash_point};
 
 /// Linux shows 15 characters of it.
 const THREAD_NAME: &str = "thalweg-saver";
+const OPENER_NAME: &str = "thalweg-opener";
 
 /// See the module docs.
 pub(super) struct Checkpoints {
@@ -50,6 +57,8 @@ pub(super) struct Checkpoints {
     /// Has the job sinks that commit?
     commits: bool,
     store: Arc<CheckpointStore>,
+    /// Copies each that is complete.
+    remote: Option<RemoteCopy>,
     saver: Saver,
     /// The savepoint that the job began with.
     origin: Option<SavepointIdentity>,
@@ -66,6 +75,24 @@ pub(super) struct Checkpoints {
     has_fallen_back: bool,
 }
 
+/// What is needed to open the checkpoints of a job, on whatever thread.
+pub(super) struct Opening {
+    settings: CheckpointSettings,
+    remote: Option<RemoteSettings>,
+    job: JobId,
+    job_name: String,
+    operators: Vec<OperatorDescription>,
+    commits: bool,
+    place: FilesPlace,
+    control: ControlSender,
+    clock: Arc<dyn Clock>,
+    statistics: StatisticsCell,
+    interrupt: Interrupt,
+}
+
+/// Checkpoints that were opened by a thread, or why they cannot be.
+pub(crate) struct OpenedCheckpoints(pub(super) Result<Checkpoints, BoxError>);
+
 /// What the job master is to do.
 pub(super) enum Demand {
     Order(TaskOrder),
@@ -77,29 +104,15 @@ pub(super) enum Demand {
     Fail(CheckpointFailure),
 }
 
-impl Checkpoints {
-    /// Takes the directory; `None` if the job has no checkpoints.
-    pub(super) fn open(
+impl Opening {
+    /// `None` if the job has no checkpoints.
+    pub(super) fn of(
         submission: &Submission,
-        job: JobId,
+        state: &JobState,
         (place, control): (FilesPlace, &ControlSender),
-    ) -> Result<Option<Self>, BoxError> {
-        let Some(settings) = CheckpointSettings::of(&submission.configuration) else {
-            return match submission.configuration.savepoint() {
-                None => Ok(None),
-                Some(directory) => {
-                    let directory = directory.to_path_buf();
-                    Err(savepoint::BeginError::NoCheckpoints { directory }.into())
-                }
-            };
-        };
-        let (storage, directory): (Arc<dyn Storage>, PathBuf) = match &settings.directory {
-            None => {
-                let storage = MemoryStorage::with_capacity(settings.memory_bytes_max);
-                (Arc::new(storage), PathBuf::from("checkpoints-in-memory"))
-            }
-            Some(directory) => (storage_of(&place, directory), directory.clone()),
-        };
+        clock: &Arc<dyn Clock>,
+    ) -> Option<Self> {
+        let settings = CheckpointSettings::of(&submission.configuration)?;
         let nodes = submission.explain.stream_graph.nodes();
         let operators = nodes.iter().map(|node| OperatorDescription {
             id: node.operator_id,
@@ -108,9 +121,63 @@ impl Checkpoints {
             parallelism: node.parallelism,
             max_parallelism: node.max_parallelism,
         });
-        let operators: Vec<_> = operators.collect();
+        Some(Opening {
+            settings,
+            remote: RemoteSettings::of(&submission.configuration),
+            job: state.id,
+            job_name: submission.name.clone(),
+            operators: operators.collect(),
+            commits: submission.commits(),
+            place,
+            control: control.clone(),
+            clock: clock.clone(),
+            statistics: state.remote.clone(),
+            interrupt: Interrupt::default(),
+        })
+    }
+
+    /// Opens them; by a thread of its own, which reports to the control thread, if that may take long. Then the answer is what
+    /// cuts it short.
+    pub(super) fn begin(self) -> Result<Result<Checkpoints, BoxError>, Interrupt> {
+        let is_quick = self.remote.is_none() && self.settings.savepoint.is_none();
+        if is_quick || matches!(self.place, FilesPlace::Simulated(_)) {
+            return Ok(self.open());
+        }
+        let (interrupt, job, control) = (self.interrupt.clone(), self.job, self.control.clone());
+        let body = move || control.opened(job, OpenedCheckpoints(self.open()));
+        match RuntimeThreads.spawn(OPENER_NAME, Box::new(body)) {
+            Ok(()) => Err(interrupt),
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    /// Takes the directory.
+    fn open(self) -> Result<Checkpoints, BoxError> {
+        let Opening { settings, job, job_name, operators, commits, place, control, .. } = self;
+        let (storage, directory): (Arc<dyn Storage>, PathBuf) = match &settings.directory {
+            None => {
+                let storage = MemoryStorage::with_capacity(settings.memory_bytes_max);
+                (Arc::new(storage), PathBuf::from("checkpoints-in-memory"))
+            }
+            Some(directory) => (storage_of(&place, directory), directory.clone()),
+        };
+        let is_inline = matches!(place, FilesPlace::Simulated(_));
+        let remote = self.remote.map(|remote| RemoteJob {
+            settings: remote,
+            name: job_name.clone(),
+            number: job.0,
+            directory: directory.clone(),
+            storage: storage.clone(),
+            restore: settings.restore,
+            allow_repeated_commits: settings.allow_repeated_commits,
+            clock: self.clock,
+            statistics: self.statistics,
+            interrupt: self.interrupt,
+            is_inline,
+        });
+        // Before the directory is opened, which may be filled.
+        let remote = remote.map(RemoteCopy::open).transpose()?;
         let store = Arc::new(CheckpointStore::open(storage, &directory)?);
-        let job_name = submission.name.clone();
         let last_id = store.last_id()?;
         let found = match (&settings.savepoint, settings.restore) {
             (Some(savepoint), restore) => {
@@ -146,22 +213,22 @@ impl Checkpoints {
                         "has read all its input before, or was stopped; it goes on from there. Set `restore` to `nothing` to run it anew"
                     );
                 }
+                if let Some(remote) = &remote {
+                    remote.resume(&store, &metadata)?;
+                }
                 (Some(Arc::new(metadata.into_restored())), retained)
             }
             None => (None, VecDeque::new()),
         };
-        let saver = Saver {
-            job,
-            control: control.clone(),
-            is_inline: matches!(place, FilesPlace::Simulated(_)),
-        };
+        let saver = Saver { job, control, is_inline };
         let savepoints = savepoint_storage(&place);
-        Ok(Some(Checkpoints {
+        Ok(Checkpoints {
             operators,
-            commits: submission.commits(),
+            commits,
             settings,
             job_name,
             store,
+            remote,
             saver,
             origin,
             savepoints,
@@ -170,9 +237,11 @@ impl Checkpoints {
             restored,
             outstanding: 0,
             has_fallen_back: false,
-        }))
+        })
     }
+}
 
+impl Checkpoints {
     /// Keyed state as the next attempt finds it: what the checkpoints that are kept refer to.
     ///
     /// An older one that is damaged is given up: the newest is whole, and with it the job goes on.
@@ -212,6 +281,7 @@ impl Checkpoints {
 
     /// The tasks of an attempt run; each comes with whether it has a source.
     pub(super) fn begin(&mut self, tasks: impl IntoIterator<Item = (TaskId, bool)>, now_ns: u64) {
+        self.remote.iter().for_each(RemoteCopy::expect_copies);
         let history = std::mem::take(&mut self.history);
         self.coordinator = Some(Coordinator::new(self.settings.clone(), history, tasks, now_ns));
     }
@@ -220,6 +290,7 @@ impl Checkpoints {
     /// left, and the next one may begin; else it is to be asked again after [`on_saved`](Self::on_saved).
     pub(super) fn end(&mut self, damage: Option<String>) -> Result<bool, BoxError> {
         if self.outstanding > 0 {
+            self.abandon_waits();
             return Ok(false);
         }
         self.has_fallen_back = false;
@@ -401,17 +472,33 @@ impl Checkpoints {
             operators: CheckpointMetadata::operators(&self.operators, pieces),
         };
         let memory_bytes_max = self.settings.memory_bytes_max;
+        let remote = self.remote.clone();
         self.have_done(move |store| {
             let refused = |error: MetadataError| MemoryFull::or(error.into(), memory_bytes_max);
-            let result =
-                store.save(&metadata).map(drop).map_err(|error| refused(error).to_string());
-            SaverDone::Saved(checkpoint, result)
+            let saved = store.save(&metadata).map_err(|error| refused(error).to_string());
+            let copied = |_| remote.map_or(Ok(()), |remote| remote.saved(store, &metadata));
+            SaverDone::Saved(checkpoint, saved.and_then(copied))
         });
     }
 
     fn have_done(&mut self, work: impl FnOnce(&CheckpointStore) -> SaverDone + Send + 'static) {
         self.outstanding += 1;
         self.saver.run(self.store.clone(), work);
+    }
+
+    /// The tasks are gone: nobody waits for a copy any more.
+    pub(super) fn abandon_waits(&self) {
+        self.remote.iter().for_each(RemoteCopy::abandon_waits);
+    }
+
+    /// The job is over: its copies are brought to what they are to be, by the saver.
+    pub(super) fn finish_copies(&mut self, ending: Ending) {
+        if let Some(remote) = self.remote.take() {
+            self.have_done(move |_| {
+                remote.finish(ending);
+                SaverDone::Removed
+            });
+        }
     }
 
     /// Is nothing of it under way?

@@ -32,14 +32,15 @@ impl JobMaster {
     fn end_by(&mut self, order: TaskOrder, manager: &TaskManager) {
         use JobStatus::{Failing, Restarting, Running};
         let status = self.state.status();
-        if self.checkpoints.is_none() || !matches!(status, Running | Failing | Restarting) {
+        let has_checkpoints = self.checkpoints.is_some() || self.opening.is_some();
+        if !has_checkpoints || !matches!(status, Running | Failing | Restarting) {
             return self.cancel(manager);
         }
         if self.stop_until_ns.is_none() {
             let until_ns = self.clock.monotonic_ns().saturating_add(self.stop_timeout_ns());
             (self.stop_until_ns, self.stop_order) = (Some(until_ns), order);
             // Tasks that do not run yet are told when they start.
-            if status == Running && self.unbuilt == 0 {
+            if status == Running && self.unbuilt == 0 && self.opening.is_none() {
                 self.meet(vec![Demand::Order(order)], manager);
             }
         }
@@ -66,7 +67,9 @@ impl JobMaster {
             return wish.answer(Err(SavepointError::NotWritten { job, directory, cause }));
         }
         match self.savepoints.wish(wish) {
-            Some(Afterwards::GoOn) if self.unbuilt == 0 => self.want_checkpoint(manager),
+            Some(Afterwards::GoOn) if self.unbuilt == 0 && self.opening.is_none() => {
+                self.want_checkpoint(manager)
+            }
             Some(Afterwards::Stop) => self.stop(manager),
             Some(Afterwards::Drain) => self.drain(manager),
             Some(Afterwards::GoOn) | None => {}

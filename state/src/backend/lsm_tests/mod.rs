@@ -8,6 +8,7 @@ mod failures;
 mod full;
 mod golden;
 mod model;
+mod pins;
 mod recovery;
 mod replacing;
 mod rescale;

@@ -6,6 +6,8 @@
 
 pub mod conformance;
 pub mod crash;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod lifecycle;
 mod matrix;
 pub mod metamorphic;

@@ -30,6 +30,8 @@ mod generator;
 #[cfg(test)]
 #[cfg(not(loom))]
 mod job_tests;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod parallel;
 mod print;
 #[cfg(test)]

@@ -108,6 +108,8 @@ start() {
         java $java_options -cp "$JARS/*" kafka.tools.StorageTool format -t "$CLUSTER" \
             -c "$DIR/server.properties" >"$DIR/format.log" 2>&1 || { cat "$DIR/format.log" >&2; die 'its folder cannot be made'; }
     fi
+    # The process that was there before may have been killed.
+    rm -f "$DIR/kafka.pid"
     # A session of its own: signals to whoever called do not reach it.
     # shellcheck disable=SC2086
     setsid -f bash -c 'echo $$ >"$1"; shift; exec "$@"' _ "$DIR/kafka.pid" \

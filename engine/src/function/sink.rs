@@ -45,6 +45,11 @@ pub trait Sink<T>: 'static {
     fn promise(&self) -> SinkPromise {
         SinkPromise::default()
     }
+    /// Where it writes and under which names, for people: `explain` shows it. Asked when the sink joins a plan. Default:
+    /// nothing.
+    fn details(&self) -> Option<String> {
+        None
+    }
     /// Called once on the sink's core, before the first record.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The process that is killed.
 
 use super::event::Script;
-use super::job::{Place, environment, write_job};
+use super::job::{Place, Topic, environment, write_job};
 use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
@@ -15,12 +15,13 @@ const TELL_INTERVAL: Duration = Duration::from_millis(4);
 
 /// Runs the job from where its directory says, until it has finished.
 ///
-/// The arguments are directory, interval in ms, and the script: seed, sources, records, keys.
+/// The arguments are directory, interval in ms, and the script: seed, sources, records, keys; and, if the sums go to Kafka,
+/// servers and topic.
 ///
 /// # Errors
 /// What the job says, or what is wrong with the arguments.
 pub fn run_child(arguments: &[String]) -> thalweg::Result<()> {
-    let [directory, interval_ms, seed, sources, count, keys] = arguments else {
+    let [directory, interval_ms, seed, sources, count, keys, topic @ ..] = arguments else {
         return Err("a child takes six arguments".into());
     };
     let script = Script {
@@ -29,7 +30,12 @@ pub fn run_child(arguments: &[String]) -> thalweg::Result<()> {
         count: number(count)?,
         keys: number(keys)?,
     };
-    let place = Place::from(Path::new(directory));
+    let topic = match topic {
+        [] => None,
+        [servers, name] => Some(Topic { servers: servers.clone(), name: name.clone() }),
+        _ => return Err("a topic has servers and a name".into()),
+    };
+    let place = Place { topic, ..Place::from(Path::new(directory)) };
     let env = environment(&place, Duration::from_millis(number(interval_ms)?));
     write_job(&env, script, &place)?;
     let job = env.execute_async("killed")?;

@@ -25,6 +25,17 @@ const PART_BYTES: u64 = 48 << 10;
 pub struct Place {
     /// All of them are in it.
     pub directory: PathBuf,
+    /// Where the sums go instead of files.
+    pub topic: Option<Topic>,
+}
+
+/// A topic of Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// The broker, as clients want it.
+    pub servers: String,
+    /// Its name, and the prefix of the sink's transactional ids.
+    pub name: String,
 }
 
 impl Place {
@@ -185,8 +196,19 @@ pub fn write_job(
         let Event { source, n, key, value, .. } = event;
         SumRow { source, n, key, value, sum: *sum }
     });
-    let file = sink::FileSink::csv(place.sums()).no_header().roll_at_bytes(PART_BYTES);
-    sums.uid("sums").sink_to(file).uid("sum-files");
+    let sums = sums.uid("sums");
+    match &place.topic {
+        None => {
+            let file = sink::FileSink::csv(place.sums()).no_header().roll_at_bytes(PART_BYTES);
+            sums.sink_to(file).uid("sum-files");
+        }
+        #[cfg(feature = "kafka")]
+        Some(topic) => {
+            sums.sink_to(super::kafka::sums(topic)).uid("sum-topic");
+        }
+        #[cfg(not(feature = "kafka"))]
+        Some(_) => return Err(io::Error::other("this build has no Kafka: build it with --features kafka")),
+    }
 
     let (size, slide) = (milliseconds(WINDOW_MS as u64), milliseconds(SLIDE_MS as u64));
     let windows = events
@@ -214,6 +236,6 @@ pub fn write_job(
 /// The directory of a job.
 impl From<&Path> for Place {
     fn from(directory: &Path) -> Self {
-        Place { directory: directory.to_path_buf() }
+        Place { directory: directory.to_path_buf(), topic: None }
     }
 }

@@ -14,6 +14,8 @@
 //! 3. The audit reads the files. Every record must be there once, in order, with the sum that its
 //!    predecessor says; each window and each timer once with the model's count.
 //!
+//! With `--sink kafka` the sums go to a topic of a real broker, which is killed and frozen as well ([`kafka`]).
+//!
 //! Records, model and verdict know nothing of processes and files, so that other tests can use them.
 //!
 //! [`FileSink`]: thalweg::sink::FileSink
@@ -26,6 +28,8 @@ mod audit;
 mod child;
 mod event;
 mod job;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod kills;
 mod model;
 mod transactions;
@@ -33,8 +37,8 @@ mod verdict;
 
 pub use child::{CHILD_ARGUMENT, run_child};
 pub use event::{Event, Script};
-pub use job::{Place, write_job};
-pub use kills::{KillPlan, KillReport, run_kills};
+pub use job::{Place, Topic, write_job};
+pub use kills::{KillPlan, KillReport, SinkKind, run_kills};
 pub use model::Model;
 pub use transactions::FileTransactions;
 pub use verdict::{Committed, SumRow, TimerRow, Verdict, WindowRow};

@@ -16,6 +16,7 @@ mod error;
 mod format;
 mod record;
 mod settings;
+mod sink;
 
 pub use error::{KafkaError, KafkaErrorKind};
 pub use format::{
@@ -24,3 +25,7 @@ pub use format::{
 };
 pub use record::{KafkaHeader, KafkaHeaders, KafkaMessage, KafkaRecord};
 pub use settings::KafkaSettings;
+pub use sink::{
+    Formatted, HeadersOut, KafkaSink, KafkaSinkBuilder, MissingMarker, RecordPacker, WholeRecords,
+    crash_points as sink_crash_points,
+};

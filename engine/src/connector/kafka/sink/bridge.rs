@@ -187,10 +187,6 @@ impl Bridge {
         Ok(())
     }
 
-    pub(super) fn wait_recovered(&self) -> Step {
-        self.wait_until(|state| state.progress.is_recovered)
-    }
-
     /// Waits until all epochs before this one are delivered.
     pub(super) fn wait_flushed_before(&self, sequence: u64) -> Step {
         self.wait_until(|state| state.progress.flushed >= sequence)

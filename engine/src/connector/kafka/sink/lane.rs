@@ -32,7 +32,6 @@ pub(super) struct LanePlan {
     pub(super) subtask: usize,
     pub(super) parallelism: usize,
     pub(super) has_transactions: bool,
-    /// Are deliveries waited for at barriers?
     pub(super) transaction_timeout: Duration,
     /// How long a broker that does not answer is waited for, at work.
     pub(super) delivery_timeout: Duration,
@@ -59,24 +58,24 @@ impl LanePlan {
             ("message.timeout.ms", &message_ms),
             ("acks", "all"),
         ];
-        self.producer(&own, &identity.topic)
+        self.producer(&own)
     }
 
     fn plain_producer(&self) -> Result<Producer, KafkaError> {
         let message_ms = self.delivery_timeout.as_millis().to_string();
         let idempotence = if self.is_idempotent { "true" } else { "false" };
         let own = [("enable.idempotence", idempotence), ("message.timeout.ms", &message_ms)];
-        self.producer(&own, &self.identity.topic)
+        self.producer(&own)
     }
 
-    fn producer(&self, own: &[(&str, &str)], topic: &str) -> Result<Producer, KafkaError> {
+    fn producer(&self, own: &[(&str, &str)]) -> Result<Producer, KafkaError> {
         let mut settings = self.settings.clone();
         for (name, value) in DEFAULTS {
             if settings.get(name).is_none() {
                 settings = settings.property(name, value);
             }
         }
-        Producer::new(&settings, own, topic)
+        Producer::new(&settings, own)
     }
 }
 
@@ -156,6 +155,7 @@ struct Lane {
     index: usize,
     producer: Producer,
     group: MarkerGroup,
+    topic: String,
     run: u64,
     patience: Duration,
 }
@@ -169,7 +169,8 @@ impl Lane {
     ) -> Result<Self, KafkaError> {
         let group = MarkerGroup::new(&plan.settings, &plan.identity, plan.subtask)?;
         let (run, patience) = (plan.identity.run, plan.delivery_timeout);
-        Ok(Lane { bridge: bridge.clone(), index, producer, group, run, patience })
+        let (bridge, topic) = (bridge.clone(), plan.identity.topic.clone());
+        Ok(Lane { bridge, index, producer, group, topic, run, patience })
     }
 
     fn run(self) -> Step {
@@ -189,7 +190,7 @@ impl Lane {
             match self.next_work()? {
                 Work::Records(chunk) => {
                     self.begin(sequence, has_begun)?;
-                    self.producer.send_all(&self.bridge, &chunk.bytes)?;
+                    self.producer.send_all(&self.bridge, &self.topic, &chunk.bytes)?;
                     crash_point(crash_points::SENT);
                     self.bridge.sent(chunk);
                 }
@@ -247,7 +248,7 @@ fn run_plain(bridge: &Arc<Bridge>, plan: &LanePlan) -> Step {
     loop {
         match next_work(bridge, 0, &producer)? {
             Work::Records(chunk) => {
-                producer.send_all(bridge, &chunk.bytes)?;
+                producer.send_all(bridge, &plan.identity.topic, &chunk.bytes)?;
                 crash_point(crash_points::SENT);
                 bridge.sent(chunk);
             }

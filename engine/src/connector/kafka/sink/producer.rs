@@ -82,26 +82,16 @@ pub(super) struct Producer {
     client: BaseProducer<Deliveries>,
     /// Empty without transactions.
     transactional_id: String,
-    /// Of records that name none.
-    topic: String,
 }
 
 impl Producer {
     /// A producer with these properties over the settings. Nothing is sent to the broker yet.
-    pub(super) fn new(
-        settings: &KafkaSettings,
-        own: &[(&str, &str)],
-        topic: &str,
-    ) -> Result<Self, KafkaError> {
+    pub(super) fn new(settings: &KafkaSettings, own: &[(&str, &str)]) -> Result<Self, KafkaError> {
         let config = settings.client_config(own);
         let client = BaseProducer::from_config_and_context(&config, Deliveries::default());
         let client = client.map_err(|error| KafkaSettings::refused(&error))?;
         let transactional_id = config.get("transactional.id").unwrap_or_default().to_owned();
-        Ok(Producer { client, transactional_id, topic: topic.to_owned() })
-    }
-
-    pub(super) fn transactional_id(&self) -> &str {
-        &self.transactional_id
+        Ok(Producer { client, transactional_id })
     }
 
     /// Is the topic there? Waits until a broker answers, so long at most.
@@ -134,13 +124,14 @@ impl Producer {
         }
     }
 
-    /// Hands all records of packed bytes to the client, as fast as its queue takes them.
-    pub(super) fn send_all(&self, bridge: &Bridge, mut bytes: &[u8]) -> Step {
+    /// Hands all records of packed bytes to the client, as fast as its queue takes them; `topic` is that of records that name
+    /// none.
+    pub(super) fn send_all(&self, bridge: &Bridge, topic: &str, mut bytes: &[u8]) -> Step {
         let mut count = 0;
         while !bytes.is_empty() {
             let entry = first_entry(bytes).expect("packed by this process, or looked through");
             bytes = &bytes[entry.packed_bytes..];
-            self.send(bridge, &entry)?;
+            self.send(bridge, topic, &entry)?;
             count += 1;
             if count % RECORDS_A_POLL == 0 {
                 self.look()?;
@@ -149,8 +140,8 @@ impl Producer {
         self.look()
     }
 
-    fn send(&self, bridge: &Bridge, entry: &Entry<'_>) -> Step {
-        let topic = if entry.topic.is_empty() { &self.topic } else { entry.topic };
+    fn send(&self, bridge: &Bridge, topic: &str, entry: &Entry<'_>) -> Step {
+        let topic = if entry.topic.is_empty() { topic } else { entry.topic };
         let mut record: BaseRecord<'_, [u8], [u8], ()> = BaseRecord::to(topic);
         (record.key, record.payload) = (entry.key, entry.value);
         (record.partition, record.timestamp) = (entry.partition, entry.timestamp_ms);

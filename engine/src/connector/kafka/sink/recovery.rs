@@ -43,9 +43,8 @@ pub(super) fn recover(
     let own = take_over(bridge, plan, &plan.identity, plan.subtask)?;
     for (subtask, state) in &restored.taken_over {
         let is_own = *subtask == plan.subtask && state.identity.prefix == plan.identity.prefix;
-        let others = match is_own && state.identity.topic == plan.identity.topic {
+        let others = match is_own {
             true => None,
-            false if is_own => None,
             false => Some(take_over(bridge, plan, &state.identity, *subtask)?),
         };
         let producers = others.as_ref().unwrap_or(&own);
@@ -106,7 +105,7 @@ fn recover_subtask(
             let place = (&group.offsets(marker)?, &group.metadata()?);
             let producer = &producers[0];
             producer.begin_transaction()?;
-            producer.send_all(bridge, &epoch.bytes)?;
+            producer.send_all(bridge, &identity.topic, &epoch.bytes)?;
             producer.flush(bridge)?;
             crash_point(crash_points::RESENT);
             producer.commit(bridge, place, plan.delivery_timeout)?;

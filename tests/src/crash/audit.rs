@@ -48,15 +48,20 @@ fn sums(place: &Place) -> io::Result<Vec<SumRow>> {
     match &place.topic {
         None => rows(&place.sums(), row),
         #[cfg(feature = "kafka")]
-        Some(topic) => {
-            super::kafka::committed(topic).iter().map(|line| row_of(line, &topic.name, row)).collect()
-        }
+        Some(topic) => super::kafka::committed(topic)
+            .iter()
+            .map(|line| row_of(line, &topic.name, row))
+            .collect(),
         #[cfg(not(feature = "kafka"))]
         Some(topic) => Err(io::Error::other(format!("no build to read topic {}", topic.name))),
     }
 }
 
-fn row_of<const N: usize, R>(line: &str, place: &str, row: impl Fn([i64; N]) -> R) -> io::Result<R> {
+fn row_of<const N: usize, R>(
+    line: &str,
+    place: &str,
+    row: impl Fn([i64; N]) -> R,
+) -> io::Result<R> {
     let fields: Result<Vec<i64>, _> = line.split(',').map(str::parse).collect();
     let fields = fields.ok().and_then(|fields| fields.try_into().ok());
     Ok(row(fields.ok_or_else(|| io::Error::other(format!("{place}: '{line}' is no row")))?))

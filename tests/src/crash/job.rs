@@ -64,6 +64,7 @@ impl Place {
 #[derive(Clone)]
 struct Replay {
     script: Script,
+    pause: Duration,
     first: u32,
     next: u64,
 }
@@ -86,7 +87,7 @@ impl SourceFunction for Replay {
             let event = self.script.event(source, n);
             context.collect_at(event, event.ts, n + 1)?;
             if n % BURST == BURST - 1 {
-                context.wait(Duration::from_millis(1))?;
+                context.wait(self.pause)?;
             }
         }
         Ok(())
@@ -175,8 +176,10 @@ pub fn write_job(
     script: Script,
     place: &Place,
 ) -> io::Result<()> {
+    // Between a broker's death and its return a job should not come to its end.
+    let pause = Duration::from_millis(if place.topic.is_some() { 20 } else { 1 });
     let replay = |first: u32| {
-        let replay = Replay { script, first, next: 0 };
+        let replay = Replay { script, pause, first, next: 0 };
         let source = FunctionSource::new(replay).parallel().bounded().capacity(512);
         let watermarks = Duration::from_millis(DISORDER_MS as u64);
         let name = format!("replay-{first}");
@@ -207,7 +210,9 @@ pub fn write_job(
             sums.sink_to(super::kafka::sums(topic)).uid("sum-topic");
         }
         #[cfg(not(feature = "kafka"))]
-        Some(_) => return Err(io::Error::other("this build has no Kafka: build it with --features kafka")),
+        Some(_) => {
+            return Err(io::Error::other("this build has no Kafka: build it with --features kafka"));
+        }
     }
 
     let (size, slide) = (milliseconds(WINDOW_MS as u64), milliseconds(SLIDE_MS as u64));

@@ -18,7 +18,7 @@ const OF_THE_ENGINE: [&str; 4] =
 /// The sink of sums.
 pub(super) fn sums(topic: &Topic) -> KafkaSink<Formatted<SumRow, Csv<SumRow>>> {
     let sink = KafkaSink::builder(&topic.servers).topic(&topic.name).exactly_once(&topic.name);
-    let sink = sink.delivery_timeout(PATIENCE).start_timeout(PATIENCE);
+    let sink = sink.delivery_timeout(PATIENCE).startup_timeout(PATIENCE);
     sink.format(Csv::new()).key_by(|row: &SumRow| row.key.to_string())
 }
 

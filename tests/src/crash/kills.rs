@@ -213,7 +213,9 @@ impl World {
     fn of(plan: &KillPlan) -> io::Result<Self> {
         match plan.sink {
             SinkKind::Files => Ok(World {}),
-            SinkKind::Kafka => Err(io::Error::other("this build has no Kafka: build it with --features kafka")),
+            SinkKind::Kafka => {
+                Err(io::Error::other("this build has no Kafka: build it with --features kafka"))
+            }
         }
     }
 

@@ -5,21 +5,31 @@ use std::time::Duration;
 use thalweg::config::RestartKind;
 use thalweg::connector::kafka::{KafkaErrorKind, KafkaSink};
 use thalweg::prelude::*;
-use thalweg_tests::kafka::Broker;
+use thalweg_tests::kafka::{Broker, Read};
 
 #[test]
 fn an_unknown_topic_is_no_new_one() {
     let broker = Broker::shared();
-    for builder in [exactly_once(broker, "nowhere"), exactly_once(broker, "nowhere").at_least_once()] {
+    for builder in
+        [exactly_once(broker, "nowhere"), exactly_once(broker, "nowhere").at_least_once()]
+    {
         let env = env(1, None);
         write_numbers(&env, 10, builder, |_| {});
-        check_failure(env.execute("nowhere"), KafkaErrorKind::UnknownTopic, &["'nowhere'", "create the topic"]);
+        check_failure(
+            env.execute("nowhere"),
+            KafkaErrorKind::UnknownTopic,
+            &["'nowhere'", "create the topic"],
+        );
     }
     broker.create_topic("somewhere", 1);
     let env = env(1, None);
     let sink = numbers(exactly_once(broker, "somewhere")).topic_by(|_| "nowhere".to_owned());
     env.from_elements([(1, "1".to_owned())]).sink_to(sink);
-    check_failure(env.execute("nowhere"), KafkaErrorKind::UnknownTopic, &["'nowhere'", "create the topic"]);
+    check_failure(
+        env.execute("nowhere"),
+        KafkaErrorKind::UnknownTopic,
+        &["'nowhere'", "create the topic"],
+    );
 }
 
 #[test]
@@ -28,7 +38,7 @@ fn a_broker_that_is_not_there_is_named() {
         let builder = KafkaSink::builder("127.0.0.1:9").topic("t").exactly_once("t");
         let builder = if guarantee == "least" { builder.at_least_once() } else { builder };
         let env = env(1, None);
-        write_numbers(&env, 10, builder.start_timeout(Duration::from_secs(2)), |_| {});
+        write_numbers(&env, 10, builder.startup_timeout(Duration::from_secs(2)), |_| {});
         check_failure(env.execute("refused"), KafkaErrorKind::Unreachable, &["bootstrap servers"]);
     }
 }
@@ -39,11 +49,19 @@ fn settings_that_cannot_be_are_refused() {
     broker.create_topic("settings", 1);
     let cases: [(fn(&Broker) -> thalweg::connector::kafka::KafkaSinkBuilder, &str); 4] = [
         (|broker| KafkaSink::builder(broker.servers()), "call `topic`"),
-        (|broker| exactly_once(broker, "settings").property("acks", "0"), "follows from the guarantee"),
-        (|broker| exactly_once(broker, "settings").property("no.such.thing", "1"), "'no.such.thing'"),
+        (
+            |broker| exactly_once(broker, "settings").property("acks", "0"),
+            "follows from the guarantee",
+        ),
+        (
+            |broker| exactly_once(broker, "settings").property("no.such.thing", "1"),
+            "'no.such.thing'",
+        ),
         (
             // More than brokers allow by default.
-            |broker| exactly_once(broker, "settings").transaction_timeout(Duration::from_secs(16 * 60)),
+            |broker| {
+                exactly_once(broker, "settings").transaction_timeout(Duration::from_secs(16 * 60))
+            },
             "transaction.max.timeout.ms",
         ),
     ];
@@ -71,7 +89,11 @@ fn a_record_that_is_too_large_fails_the_job() {
     for builder in [exactly_once(broker, "small"), exactly_once(broker, "small").at_least_once()] {
         let env = env(1, None);
         env.from_elements([(1, "x".repeat(5_000))]).sink_to(numbers(builder));
-        check_failure(env.execute("large"), KafkaErrorKind::TooLarge, &["'small'", "max.message.bytes"]);
+        check_failure(
+            env.execute("large"),
+            KafkaErrorKind::TooLarge,
+            &["'small'", "max.message.bytes"],
+        );
     }
     assert_eq!(committed(broker, "small").len(), 0);
 }
@@ -108,11 +130,17 @@ fn a_transaction_that_was_open_for_too_long_is_said_to_be() {
     let broker = Broker::shared();
     broker.create_topic("expired", 1);
     let env = StreamExecutionEnvironment::new();
-    env.configure(|c| c.parallelism(1).restart_strategy(RestartKind::Never).batch_records(1));
+    env.configure(|c| c.parallelism(1).restart_strategy(RestartKind::Never));
     let builder = exactly_once(broker, "expired").transaction_timeout(Duration::from_secs(1));
+    let (input, records) = thalweg::source::channel::<i64>(16);
+    env.from_source(records, "input").map(|n| (n, n.to_string())).sink_to(numbers(builder));
+    let job = env.execute_async("expired").unwrap();
+    input.blocking_send(1).unwrap();
+    wait_until("it is written", || broker.read("expired", Read::Uncommitted).len() == 1);
     // The broker of the tests looks for such transactions each half second.
-    write_numbers(&env, 60, builder, |_| std::thread::sleep(Duration::from_millis(100)));
+    std::thread::sleep(Duration::from_secs(3));
+    drop(input);
     let words = ["transaction.max.timeout.ms"];
-    check_failure(env.execute("expired"), KafkaErrorKind::TransactionExpired, &words);
+    check_failure(job.wait(), KafkaErrorKind::TransactionExpired, &words);
     assert_eq!(committed(broker, "expired").len(), 0);
 }

@@ -12,7 +12,10 @@ use thalweg_tests::kafka::Broker;
 const NUMBERS: i64 = 60_000;
 
 /// Starts a job that takes some seconds; how many numbers it has read.
-fn start(env: &StreamExecutionEnvironment, builder: KafkaSinkBuilder) -> (JobHandle, Arc<AtomicI64>) {
+fn start(
+    env: &StreamExecutionEnvironment,
+    builder: KafkaSinkBuilder,
+) -> (JobHandle, Arc<AtomicI64>) {
     let read = Arc::new(AtomicI64::new(0));
     let (count, mut pause) = (read.clone(), slowly(10));
     write_numbers(env, NUMBERS, builder, move |n| {
@@ -53,18 +56,18 @@ fn a_broker_that_is_away_for_too_long_fails_the_job_which_goes_on_later() {
     let broker = Broker::start();
     broker.create_topic("away", 2);
     let checkpoints = tempfile::tempdir().unwrap();
-    let limits = |builder: KafkaSinkBuilder| {
-        builder.delivery_timeout(Duration::from_secs(2)).start_timeout(Duration::from_secs(2))
-    };
+    let limit = Duration::from_secs(2);
     let first = env(1, Some(checkpoints.path()));
-    let (job, read) = start(&first, limits(exactly_once(&broker, "away")));
+    let builder = exactly_once(&broker, "away").delivery_timeout(limit);
+    let (job, read) = start(&first, builder);
     wait_for(&read, 5_000);
     broker.freeze();
     let error = kafka_failure(job.wait());
     let kinds = [KafkaErrorKind::TimedOut, KafkaErrorKind::Unreachable, KafkaErrorKind::Client];
     assert!(kinds.contains(&error.kind()), "{error}");
     let again = env(1, Some(checkpoints.path()));
-    write_numbers(&again, NUMBERS, limits(exactly_once(&broker, "away")), |_| {});
+    let builder = exactly_once(&broker, "away").startup_timeout(limit);
+    write_numbers(&again, NUMBERS, builder, |_| {});
     check_failure(again.execute("numbers"), KafkaErrorKind::Unreachable, &["bootstrap servers"]);
     broker.thaw();
     let again = env(1, Some(checkpoints.path()));

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
+use thalweg::Error;
 use thalweg::config::RestartKind;
 use thalweg::connector::kafka::{
     Formatted, KafkaError, KafkaErrorKind, KafkaSink, KafkaSinkBuilder, Text,
 };
-use thalweg::Error;
 use thalweg::prelude::*;
 use thalweg_tests::kafka::{Broker, Message, Read, is_settled};
 
@@ -31,7 +31,9 @@ pub(super) fn exactly_once(broker: &Broker, topic: &str) -> KafkaSinkBuilder {
 }
 
 /// Numbers as text, under a few keys.
-pub(super) fn numbers(builder: KafkaSinkBuilder) -> KafkaSink<Formatted<(i64, String), NumberText>> {
+pub(super) fn numbers(
+    builder: KafkaSinkBuilder,
+) -> KafkaSink<Formatted<(i64, String), NumberText>> {
     builder.format(NumberText(Text)).key_by(|(n, _): &(i64, String)| (n % KEYS).to_string())
 }
 
@@ -60,7 +62,13 @@ pub(super) fn write_numbers(
         at_each(n);
         (n, n.to_string())
     });
-    numbers.key_by(|(n, _)| n % KEYS).scan(0_i64, |_, record| record).uid("last").sink_to(self::numbers(builder)).name("topic").uid("topic");
+    numbers
+        .key_by(|(n, _)| n % KEYS)
+        .scan(0_i64, |_, record| record)
+        .uid("last")
+        .sink_to(self::numbers(builder))
+        .name("topic")
+        .uid("topic");
 }
 
 /// Takes a while: a millisecond each so many numbers.
@@ -108,13 +116,19 @@ pub(super) fn audit(broker: &Broker, topic: &str, count: i64) {
 /// Why a job has failed, as Kafka's connector says it.
 #[track_caller]
 pub(super) fn kafka_failure(outcome: Result<JobResult, Error>) -> KafkaError {
-    let Err(Error::Job(failure)) = outcome else { panic!("the job should have failed: {outcome:?}") };
+    let Err(Error::Job(failure)) = outcome else {
+        panic!("the job should have failed: {outcome:?}")
+    };
     let cause = failure.cause.as_deref().and_then(|cause| cause.downcast_ref::<KafkaError>());
     cause.unwrap_or_else(|| panic!("another failure: {failure}")).clone()
 }
 
 #[track_caller]
-pub(super) fn check_failure(outcome: Result<JobResult, Error>, kind: KafkaErrorKind, words: &[&str]) {
+pub(super) fn check_failure(
+    outcome: Result<JobResult, Error>,
+    kind: KafkaErrorKind,
+    words: &[&str],
+) {
     let error = kafka_failure(outcome);
     assert_eq!(error.kind(), kind, "{error}");
     words.iter().for_each(|word| assert!(error.to_string().contains(word), "{word}: {error}"));

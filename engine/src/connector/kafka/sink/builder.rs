@@ -40,7 +40,7 @@ impl KafkaSinkBuilder {
                 // The most that brokers allow by default.
                 transaction_timeout: Duration::from_secs(15 * 60),
                 delivery_timeout: Duration::from_secs(120),
-                start_timeout: Duration::from_secs(15),
+                startup_timeout: Duration::from_secs(15),
                 write_ahead_bytes_max: 1 << 30,
                 missing_marker: MissingMarker::Refuse,
             },
@@ -104,8 +104,8 @@ impl KafkaSinkBuilder {
 
     /// How long the sink waits for a broker to answer when the job starts. Default: 15 s.
     #[must_use]
-    pub fn start_timeout(mut self, timeout: Duration) -> Self {
-        self.plan.start_timeout = timeout;
+    pub fn startup_timeout(mut self, timeout: Duration) -> Self {
+        self.plan.startup_timeout = timeout;
         self
     }
 
@@ -146,7 +146,10 @@ impl KafkaSinkBuilder {
         };
         if !is_name(&self.plan.topic) {
             let message = format!("the sink's topic is '{}'", self.plan.topic);
-            return refuse(&message, "call `topic` with letters, digits, '.', '_' and '-', at most 249");
+            return refuse(
+                &message,
+                "call `topic` with letters, digits, '.', '_' and '-', at most 249",
+            );
         }
         if let Guarantee::ExactlyOnce { prefix } = &self.plan.guarantee
             && (prefix.is_empty() || prefix.len() > NAME_BYTES_MAX || prefix.contains('\0'))

@@ -214,7 +214,13 @@ mod tests {
             parts(Some(b"k"), Some(b"v")),
             parts(None, None),
             parts(Some(b""), Some(b"")),
-            OutputParts { topic: "t", partition: Some(0), timestamp_ms: Some(-5), headers: &headers, ..parts(None, Some(b"x")) },
+            OutputParts {
+                topic: "t",
+                partition: Some(0),
+                timestamp_ms: Some(-5),
+                headers: &headers,
+                ..parts(None, Some(b"x"))
+            },
         ];
         let mut chunk = Chunk::default();
         records.iter().for_each(|record| chunk.push(record).unwrap());

@@ -12,8 +12,8 @@ use super::marker::{Marker, MarkerGroup, MissingMarker, transactional_id};
 use super::producer::Producer;
 use super::recovery::{Restored, recover};
 use super::stored::Identity;
-use crate::runtime::threads::spawn_named;
 use crate::Result;
+use crate::runtime::threads::spawn_named;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_io::crash_point;
@@ -36,7 +36,7 @@ pub(super) struct LanePlan {
     /// How long a broker that does not answer is waited for, at work.
     pub(super) delivery_timeout: Duration,
     /// The same at the start.
-    pub(super) start_timeout: Duration,
+    pub(super) startup_timeout: Duration,
     pub(super) missing_marker: MissingMarker,
     pub(super) is_idempotent: bool,
 }
@@ -51,7 +51,8 @@ impl LanePlan {
     ) -> Result<Producer, KafkaError> {
         let id = transactional_id(&identity.prefix, subtask, lane);
         let timeout_ms = self.transaction_timeout.as_millis().to_string();
-        let message_ms = self.delivery_timeout.min(self.transaction_timeout).as_millis().to_string();
+        let message_ms =
+            self.delivery_timeout.min(self.transaction_timeout).as_millis().to_string();
         let own = [
             ("transactional.id", id.as_str()),
             ("transaction.timeout.ms", &timeout_ms),
@@ -98,7 +99,9 @@ impl Drop for EndGuard {
         if std::thread::panicking() {
             let message = "a thread of the sink has panicked";
             let error = KafkaError::new(KafkaErrorKind::Client, message);
-            self.0.fail(error.remedy_is("this is a mistake of the sink: please report it with the log"));
+            self.0.fail(
+                error.remedy_is("this is a mistake of the sink: please report it with the log"),
+            );
         }
     }
 }
@@ -243,7 +246,7 @@ fn next_work(bridge: &Bridge, lane: usize, producer: &Producer) -> Step<Work> {
 /// The only lane without transactions.
 fn run_plain(bridge: &Arc<Bridge>, plan: &LanePlan) -> Step {
     let producer = plan.plain_producer()?;
-    producer.check_topic(bridge, &plan.identity.topic, plan.start_timeout)?;
+    producer.check_topic(bridge, &plan.identity.topic, plan.startup_timeout)?;
     bridge.recovered();
     loop {
         match next_work(bridge, 0, &producer)? {

@@ -130,7 +130,8 @@ impl MarkerGroup {
                     self.group
                 ),
             )
-            .of_topic(&self.topic)
+            .at(&self.topic, 0)
+            .at_offset(offset)
             .remedy_is("the group is used by a consumer: give the sink another prefix")),
         }
     }

@@ -73,8 +73,17 @@ pub mod crash_points {
 
     /// All of them.
     pub const ALL: [&str; 11] = [
-        FENCED, MARKER_READ, RESENT, RECOVERED, BEGUN, SENT, SNAPSHOT, FLUSHED, MARKER_SENT,
-        COMMIT_SENT, COMMITTED,
+        FENCED,
+        MARKER_READ,
+        RESENT,
+        RECOVERED,
+        BEGUN,
+        SENT,
+        SNAPSHOT,
+        FLUSHED,
+        MARKER_SENT,
+        COMMIT_SENT,
+        COMMITTED,
     ];
 }
 
@@ -94,7 +103,7 @@ pub(super) struct Plan {
     pub(super) guarantee: Guarantee,
     pub(super) transaction_timeout: Duration,
     pub(super) delivery_timeout: Duration,
-    pub(super) start_timeout: Duration,
+    pub(super) startup_timeout: Duration,
     pub(super) write_ahead_bytes_max: usize,
     pub(super) missing_marker: MissingMarker,
 }
@@ -122,7 +131,7 @@ pub(super) struct Plan {
 /// |---|---|---|
 /// | [`transaction_timeout`](KafkaSinkBuilder::transaction_timeout) | 15 min | above checkpoint interval + timeout (checked), at most the broker's `transaction.max.timeout.ms` |
 /// | [`delivery_timeout`](KafkaSinkBuilder::delivery_timeout) | 2 min | how long a broker may be away before the job fails |
-/// | [`start_timeout`](KafkaSinkBuilder::start_timeout) | 15 s | the same when the job starts |
+/// | [`startup_timeout`](KafkaSinkBuilder::startup_timeout) | 15 s | the same when the job starts |
 /// | [`write_ahead_bytes_max`](KafkaSinkBuilder::write_ahead_bytes_max) | 1 GiB | memory of what waits for checkpoints, each subtask |
 /// | broker: `transactional.id.expiration.ms` | 7 days | may be shorter than the job's pauses |
 /// | broker: `offsets.retention.minutes` | 7 days | above the job's longest pause: it keeps the marker |

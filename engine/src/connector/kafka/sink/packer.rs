@@ -16,7 +16,12 @@ mod sealed {
 /// Makes records of values; what a [`KafkaSink`] is made with. Closed: it is [`Formatted`] or [`WholeRecords`].
 pub trait RecordPacker<T>: sealed::Sealed + Clone + Send + Sync + 'static {
     #[doc(hidden)]
-    fn pack(&mut self, value: T, timestamp_ms: i64, out: &mut PackInto<'_>) -> Result<(), KafkaError>;
+    fn pack(
+        &mut self,
+        value: T,
+        timestamp_ms: i64,
+        out: &mut PackInto<'_>,
+    ) -> Result<(), KafkaError>;
 }
 
 /// Where a packer puts a record.
@@ -107,10 +112,7 @@ impl<T, F> Formatted<T, F> {
 impl<T, F> KafkaSink<Formatted<T, F>> {
     /// The key of a record, which chooses its partition as Kafka's own producer does. Default: none, and any partition.
     #[must_use]
-    pub fn key_by<K: AsRef<[u8]>>(
-        mut self,
-        key: impl Fn(&T) -> K + Send + Sync + 'static,
-    ) -> Self {
+    pub fn key_by<K: AsRef<[u8]>>(mut self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Self {
         self.packer.key = Some(Arc::new(move |value, out| {
             out.extend_from_slice(key(value).as_ref());
             Ok(())
@@ -195,11 +197,19 @@ impl<T, F> KafkaSink<Formatted<T, F>> {
 impl<T, F> sealed::Sealed for Formatted<T, F> {}
 
 fn malformed(part: &str, error: &FormatError) -> KafkaError {
-    KafkaError::new(KafkaErrorKind::Malformed, format!("the {part} of a record cannot be encoded: {error}"))
+    KafkaError::new(
+        KafkaErrorKind::Malformed,
+        format!("the {part} of a record cannot be encoded: {error}"),
+    )
 }
 
 impl<T: 'static, F: SerializationSchema<T>> RecordPacker<T> for Formatted<T, F> {
-    fn pack(&mut self, value: T, timestamp_ms: i64, out: &mut PackInto<'_>) -> Result<(), KafkaError> {
+    fn pack(
+        &mut self,
+        value: T,
+        timestamp_ms: i64,
+        out: &mut PackInto<'_>,
+    ) -> Result<(), KafkaError> {
         self.key_bytes.clear();
         if let Some(key) = &self.key {
             key(&value, &mut self.key_bytes).map_err(|error| malformed("key", &error))?;
@@ -278,7 +288,9 @@ mod tests {
 
     #[test]
     fn all_parts_of_a_record_can_be_said() {
-        let sink = || KafkaSink::builder("localhost:9092").topic("t").format::<(String, i32), _>(Json::new());
+        let sink = || {
+            KafkaSink::builder("localhost:9092").topic("t").format::<(String, i32), _>(Json::new())
+        };
         let value = || ("k".to_owned(), 7);
         check(sink(), value(), |entry| {
             assert_eq!((entry.topic, entry.partition, entry.timestamp_ms), ("", None, Some(5)));

@@ -104,7 +104,9 @@ impl Producer {
                 Ok(metadata) => {
                     let found = metadata.topics().iter().find(|found| found.name() == topic);
                     let code = found.map(|found| found.error().map(Code::from));
-                    let Some(code) = code.unwrap_or(Some(Code::UnknownTopic)) else { return Ok(()) };
+                    let Some(code) = code.unwrap_or(Some(Code::UnknownTopic)) else {
+                        return Ok(());
+                    };
                     let error = KafkaError::of_code("the sink cannot write to it", code);
                     if unknown_for.is_over() || error.kind() != KafkaErrorKind::UnknownTopic {
                         return Err(error.of_topic(topic).into());
@@ -147,9 +149,8 @@ impl Producer {
         (record.partition, record.timestamp) = (entry.partition, entry.timestamp_ms);
         let mut headers = entry.headers.clone().peekable();
         if headers.peek().is_some() {
-            let all = headers.fold(OwnedHeaders::new(), |all, (key, value)| {
-                all.insert(Header { key, value })
-            });
+            let all = headers
+                .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value }));
             record.headers = Some(all);
         }
         loop {

@@ -73,7 +73,7 @@ fn take_over(
         let producer = plan.transactional_producer(identity, subtask, lane)?;
         if lane == 0 {
             // Says more clearly what is wrong than a transaction would.
-            producer.check_topic(bridge, &identity.topic, plan.start_timeout)?;
+            producer.check_topic(bridge, &identity.topic, plan.startup_timeout)?;
         }
         producer.init_transactions(bridge, plan.delivery_timeout)?;
         producers.push(producer);
@@ -99,7 +99,13 @@ fn recover_subtask(
         let place = (group.name(), *checkpoint, identity.run);
         let resolution = resolve(place.0, place.1, place.2, marker, plan.missing_marker)?;
         let group_name = group.name();
-        tracing::info!(group = group_name, checkpoint, records, ?resolution, "an epoch is recovered");
+        tracing::info!(
+            group = group_name,
+            checkpoint,
+            records,
+            ?resolution,
+            "an epoch is recovered"
+        );
         if resolution == Resolution::Resend {
             let marker = Marker { checkpoint: *checkpoint, run: identity.run };
             let place = (&group.offsets(marker)?, &group.metadata()?);

@@ -78,9 +78,9 @@ pub(super) fn archive<'a>(
     identity: &Identity,
     epochs: impl Iterator<Item = (u64, &'a Epoch)> + Clone,
 ) -> Result<ArchivedState> {
-    let told = epochs.clone().map(|(checkpoint, epoch)| {
-        (checkpoint, epoch.records(), epoch.length_bytes() as u64)
-    });
+    let told = epochs
+        .clone()
+        .map(|(checkpoint, epoch)| (checkpoint, epoch.records(), epoch.length_bytes() as u64));
     let head = Head { identity: identity.clone(), epochs: told.collect() }.to_archived()?;
     let total: usize = epochs.clone().map(|(_, epoch)| epoch.length_bytes()).sum();
     let mut bytes = Vec::with_capacity(20 + head.len() + total);
@@ -108,7 +108,8 @@ struct Damaged(&'static str);
 
 impl StateValue for StoredEpochs {
     fn archive_into(&self, out: &mut AlignedVec) -> Result<(), StateError> {
-        let told = |epoch: &StoredEpoch| (epoch.checkpoint, epoch.records, epoch.bytes.len() as u64);
+        let told =
+            |epoch: &StoredEpoch| (epoch.checkpoint, epoch.records, epoch.bytes.len() as u64);
         let epochs = self.epochs.iter().map(told).collect();
         let head = Head { identity: self.identity.clone(), epochs }.to_archived()?;
         out.extend_from_slice(&(head.len() as u32).to_le_bytes());
@@ -125,7 +126,8 @@ impl StateValue for StoredEpochs {
         };
         let (length, rest) = bytes.split_first_chunk().ok_or_else(|| damaged("no head"))?;
         let length = u32::from_le_bytes(*length) as usize;
-        let (head, mut rest) = rest.split_at_checked(length).ok_or_else(|| damaged("a short head"))?;
+        let (head, mut rest) =
+            rest.split_at_checked(length).ok_or_else(|| damaged("a short head"))?;
         let Head { identity, epochs: told } = Head::from_archived(head)?;
         let mut epochs: Vec<StoredEpoch> = Vec::with_capacity(told.len());
         for (checkpoint, records, length) in told {

@@ -184,9 +184,10 @@ impl Opened {
     fn status(&self) -> SinkStatus {
         // Of the epoch two before the open one, which has its lane.
         let waits_for_checkpoint = self.has_transactions
-            && self.protocol.pending().any(|pending| {
-                pending.transaction.sequence + (LANES as u64) <= self.sequence
-            });
+            && self
+                .protocol
+                .pending()
+                .any(|pending| pending.transaction.sequence + (LANES as u64) <= self.sequence);
         match self.progress.unsent_bytes > UNSENT_BYTES_MAX && !waits_for_checkpoint {
             true => SinkStatus::Full,
             false => SinkStatus::Ready,
@@ -201,7 +202,8 @@ impl Opened {
             "{} bytes wait for a checkpoint to be complete, more than `write_ahead_bytes_max` allows",
             self.kept_bytes
         );
-        let error = KafkaError::new(KafkaErrorKind::Setting, message).of_topic(&self.identity.topic);
+        let error =
+            KafkaError::new(KafkaErrorKind::Setting, message).of_topic(&self.identity.topic);
         let remedy = "take checkpoints more often, look why they are not completed, or allow more";
         Err(error.remedy_is(remedy).into())
     }
@@ -266,7 +268,7 @@ impl<P> KafkaSink<P> {
             has_transactions,
             transaction_timeout: plan.transaction_timeout,
             delivery_timeout: plan.delivery_timeout,
-            start_timeout: plan.start_timeout,
+            startup_timeout: plan.startup_timeout,
             missing_marker: plan.missing_marker,
             is_idempotent: plan.guarantee == Guarantee::AtLeastOnce,
         };
@@ -295,7 +297,9 @@ impl<P> KafkaSink<P> {
         };
         // Old epochs are the recovery's.
         opened.on(match context.restored_checkpoint().filter(|_| !begins_anew) {
-            Some(checkpoint) => Event::Restored { checkpoint, pending: Vec::new(), open: Vec::new() },
+            Some(checkpoint) => {
+                Event::Restored { checkpoint, pending: Vec::new(), open: Vec::new() }
+            }
             None => Event::Started,
         })?;
         Ok(opened)

@@ -65,7 +65,7 @@ is_listening() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
-# Brief times, so that tests of what times out do not take long.
+# Brief times, so that tests of what times out do not take long. Records of tests are as old as 1970, and kept.
 properties() {
     cat <<P
 process.roles=broker,controller
@@ -80,6 +80,7 @@ auto.create.topics.enable=false
 delete.topic.enable=true
 num.network.threads=2
 num.io.threads=4
+log.retention.ms=-1
 log.retention.check.interval.ms=1000
 log.segment.delete.delay.ms=1000
 offsets.topic.replication.factor=1
@@ -108,7 +109,7 @@ start() {
         java $java_options -cp "$JARS/*" kafka.tools.StorageTool format -t "$CLUSTER" \
             -c "$DIR/server.properties" >"$DIR/format.log" 2>&1 || { cat "$DIR/format.log" >&2; die 'its folder cannot be made'; }
     fi
-    # The process that was there before may have been killed.
+    # That of a broker that was killed.
     rm -f "$DIR/kafka.pid"
     # A session of its own: signals to whoever called do not reach it.
     # shellcheck disable=SC2086

@@ -1,4 +1,7 @@
 //! The Kafka sink against a real broker: what readers see, after failures of the job, of the broker and of the user.
+//!
+//! The tests are ignored unless asked for (`cargo test -p thalweg-tests --features kafka --test kafka_sink -- --ignored`): they
+//! start a broker. `.ci/run` has a step for them.
 
 #![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]

@@ -5,6 +5,7 @@ mod broadcast_connected;
 mod chain;
 mod checkpointing;
 mod connected;
+mod divert;
 pub(crate) mod environment;
 mod interval_join;
 mod keyed;

@@ -42,6 +42,10 @@ fn of_one(error: &(dyn Error + 'static)) -> Option<RestoreFault> {
     if error.is::<SubtaskSplitError>() {
         return Some(RestoreFault::Refused);
     }
+    #[cfg(feature = "kafka")]
+    if let Some(error) = error.downcast_ref::<crate::connector::kafka::KafkaError>() {
+        return error.is_lasting().then_some(RestoreFault::Refused);
+    }
     match error.downcast_ref::<PieceCause>()? {
         PieceCause::Short { .. } => Some(RestoreFault::Damaged),
         PieceCause::Version { .. } | PieceCause::Schema { .. } => Some(RestoreFault::Refused),

@@ -10,6 +10,7 @@
 //! | [`source::channel`] | what the program sends | no | with the last sender | no |
 //! | [`SourceFunction`](source::SourceFunction) | what code on a thread of its own emits | either | as it likes | if it says positions |
 //! | [`source::SocketSource`] | lines over TCP | no | with the connection | no |
+//! | `KafkaSource` of `connector::kafka` (feature `kafka`) | topics of Kafka | by partition | if bounded | yes |
 //!
 //! | sink | writes |
 //! |---|---|
@@ -61,6 +62,8 @@ pub mod source {
     pub use super::generator::{
         DataGeneratorReader, DataGeneratorSource, GeneratorSplit, RateError,
     };
+    #[cfg(feature = "kafka")]
+    pub use super::kafka::KafkaSource;
     pub use super::parallel::{ParallelIteratorReader, ParallelIteratorSource, ReaderSource};
     pub use super::sequence::{SequenceReader, SequenceSource, SequenceSplit};
     pub use super::socket::{Reconnect, SocketFunction, SocketSource, SocketSourceError};

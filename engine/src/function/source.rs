@@ -23,7 +23,7 @@ use crate::Result;
 use crate::function::ArchivedState;
 use crate::operator::Push;
 use crate::operator::source_splits::SourceSplits;
-use crate::record::{Control, StreamStatus};
+use crate::record::{CheckpointId, Control, StreamStatus};
 use crate::runtime::{CoreServices, CoreWaker};
 use crate::state::{Schema, SchemaBuilder, StateError, StateValue};
 use rkyv::util::AlignedVec;
@@ -188,6 +188,20 @@ pub trait SourceReader: 'static {
     /// The splits it holds, each with the position it has reached.
     fn snapshot(&self) -> Vec<Self::Split> {
         Vec::new()
+    }
+
+    /// A checkpoint is complete, in which the reader has these splits: those of its [`snapshot`](Self::snapshot) then. Called some time
+    /// later, between two batches; not at all if the job fails before. It holds for all checkpoints before that were not
+    /// told of, too. For those who acknowledge what they read.
+    ///
+    /// # Errors
+    /// Any error fails the job.
+    fn notify_checkpoint_complete(
+        &mut self,
+        _checkpoint: CheckpointId,
+        _splits: &[Self::Split],
+    ) -> Result<()> {
+        Ok(())
     }
 
     /// Called once at last, also after failure and cancellation.

@@ -18,10 +18,10 @@ use crate::function::{
 use crate::graph::NodeId;
 use crate::operator::build::BuildContext;
 use crate::operator::opened::Opened;
-use crate::operator::pieces::{Piece, SplitsPiece};
+use crate::operator::pieces::{Notice, Piece, SplitsPiece};
 use crate::operator::source_splits::SourceSplits;
 use crate::operator::{Flow, Push, StageContext, UserCall};
-use crate::record::{Barrier, Control, MAX_WATERMARK, StreamStatus};
+use crate::record::{Barrier, CheckpointId, Control, MAX_WATERMARK, StreamStatus};
 use crate::runtime::{CoreWaker, Progress, Task};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -120,6 +120,8 @@ pub(crate) struct SourceTask<R: SourceReader, D> {
     /// Said by the reader, not yet sent.
     controls: SourceControls,
     piece: Piece,
+    /// What checkpoints have that may be complete by and by, in their order.
+    delivered: VecDeque<(CheckpointId, Vec<R::Split>)>,
     has_checkpoints: bool,
     /// The control plane knows that no more input will be read.
     has_told_end: bool,
@@ -172,6 +174,7 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
             phase,
             controls,
             piece,
+            delivered: VecDeque::new(),
             has_checkpoints,
             has_told_end: false,
         };
@@ -330,6 +333,26 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         let (is_idle, has_ended) = (status == StreamStatus::Idle, self.phase != Phase::Reading);
         let state = SplitsPiece { splits, watermark_ms, is_idle, has_ended };
         self.piece.deliver_splits(barrier.checkpoint, &state);
+        self.delivered.push_back((barrier.checkpoint, state.splits));
+    }
+
+    /// Tells the reader of checkpoints that are complete.
+    #[cold]
+    fn read_notices(&mut self) {
+        while let Some(notice) = self.piece.next_notice() {
+            match notice {
+                Notice::Completed(id) => {
+                    let complete =
+                        self.delivered.partition_point(|(delivered, _)| *delivered <= id);
+                    let Some((id, splits)) = self.delivered.drain(..complete).next_back() else {
+                        continue;
+                    };
+                    self.reader.call(|reader| reader.notify_checkpoint_complete(id, &splits));
+                }
+                Notice::Aborted(id) => self.delivered.retain(|(delivered, _)| *delivered != id),
+                Notice::Released(_) => {}
+            }
+        }
     }
 
     /// Is no more to be read, though it is not the end of this task?
@@ -354,6 +377,9 @@ impl<R: SourceReader, D: Push<R::Out>> Task for SourceTask<R, D> {
         };
         let mut used = 0;
         while used < budget && !self.stage.task.has_failed() {
+            if self.piece.has_notice() {
+                self.read_notices();
+            }
             let is_waiting = self.is_waiting_for_the_end();
             match self.next.drive(self.dry || is_waiting) {
                 Flow::Ready => {}

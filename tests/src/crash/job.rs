@@ -211,7 +211,9 @@ pub fn write_job(
         }
         #[cfg(not(feature = "kafka"))]
         Some(_) => {
-            return Err(io::Error::other("this build has no Kafka: build it with --features kafka"));
+            return Err(io::Error::other(
+                "this build has no Kafka: build it with --features kafka",
+            ));
         }
     }
 

@@ -30,6 +30,7 @@ fn wait_for(read: &AtomicI64, count: i64) {
 }
 
 #[test]
+#[ignore = "needs a broker"]
 fn a_broker_that_comes_back_in_time_is_waited_for() {
     let broker = Broker::start();
     for topic in ["exactly", "least"] {
@@ -52,6 +53,7 @@ fn a_broker_that_comes_back_in_time_is_waited_for() {
 }
 
 #[test]
+#[ignore = "needs a broker"]
 fn a_broker_that_is_away_for_too_long_fails_the_job_which_goes_on_later() {
     let broker = Broker::start();
     broker.create_topic("away", 2);

@@ -133,6 +133,17 @@ impl KafkaError {
         self
     }
 
+    /// Will it be the same at each further attempt? Then the job is not restarted.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(
+            self.inner.kind,
+            KafkaErrorKind::Setting
+                | KafkaErrorKind::TopicReplaced
+                | KafkaErrorKind::OffsetOutOfRange
+                | KafkaErrorKind::Marker
+        )
+    }
+
     /// What code decides by.
     pub fn kind(&self) -> KafkaErrorKind {
         self.inner.kind
@@ -203,7 +214,9 @@ impl KafkaErrorKind {
             }
             Code::UnknownPartition => KafkaErrorKind::UnknownPartition,
             Code::UnknownTopicId => KafkaErrorKind::TopicReplaced,
-            Code::OffsetOutOfRange | Code::AutoOffsetReset => KafkaErrorKind::OffsetOutOfRange,
+            Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::LogTruncation => {
+                KafkaErrorKind::OffsetOutOfRange
+            }
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
             | Code::ClusterAuthorizationFailed

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 
 use super::error::{KafkaError, KafkaErrorKind};
 
@@ -98,6 +99,8 @@ impl KafkaSettings {
     /// A configuration for a client: these settings, and then `own`, which win.
     pub(crate) fn client_config(&self, own: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
+        // What is logged goes to `tracing`, which filters.
+        config.set_log_level(RDKafkaLogLevel::Info);
         config.set("bootstrap.servers", &self.bootstrap_servers);
         for (name, value) in &self.properties {
             config.set(name, value);

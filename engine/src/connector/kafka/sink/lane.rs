@@ -26,7 +26,8 @@ const IDLE_LOOK_EMPTY: Duration = Duration::from_millis(200);
 /// What lanes need to know; of one subtask.
 #[derive(Clone, Debug)]
 pub(super) struct LanePlan {
-    pub(super) thread_name: String,
+    /// In the plan.
+    pub(super) operator: String,
     pub(super) settings: KafkaSettings,
     pub(super) identity: Identity,
     pub(super) subtask: usize,
@@ -42,6 +43,10 @@ pub(super) struct LanePlan {
 }
 
 impl LanePlan {
+    fn thread_name(&self) -> String {
+        format!("kafka sink {} {}", self.operator, self.subtask)
+    }
+
     /// A producer for the transactions of a lane of this or another subtask.
     pub(super) fn transactional_producer(
         &self,
@@ -76,7 +81,7 @@ impl LanePlan {
                 settings = settings.property(name, value);
             }
         }
-        Producer::new(&settings, own)
+        Producer::new(&settings, own, &self.operator)
     }
 }
 
@@ -109,7 +114,7 @@ impl Drop for EndGuard {
 /// Starts the lanes of a subtask; what the checkpoint has is committed before anything else.
 pub(super) fn start(bridge: &Arc<Bridge>, plan: LanePlan, restored: Restored) -> Result<()> {
     let guarded = EndGuard(bridge.clone());
-    let name = plan.thread_name.clone();
+    let name = plan.thread_name();
     spawn_named(&name, move || {
         let bridge = guarded.0.clone();
         let outcome = match plan.has_transactions {
@@ -141,7 +146,7 @@ fn run_first(bridge: &Arc<Bridge>, plan: LanePlan, restored: Restored) -> Step {
             continue;
         }
         let guarded = EndGuard(bridge.clone());
-        let started = spawn_named(&plan.thread_name, move || {
+        let started = spawn_named(&plan.thread_name(), move || {
             end(&guarded.0, lane.run());
             drop(guarded);
         });
@@ -170,7 +175,7 @@ impl Lane {
         index: usize,
         producer: Producer,
     ) -> Result<Self, KafkaError> {
-        let group = MarkerGroup::new(&plan.settings, &plan.identity, plan.subtask)?;
+        let group = MarkerGroup::new(plan, &plan.identity, plan.subtask)?;
         let (run, patience) = (plan.identity.run, plan.delivery_timeout);
         let (bridge, topic) = (bridge.clone(), plan.identity.topic.clone());
         Ok(Lane { bridge, index, producer, group, topic, run, patience })

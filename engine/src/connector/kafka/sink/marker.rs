@@ -7,13 +7,15 @@
 //! **Invariant**: after both transactional ids of a subtask were taken over, its marker does not change but by who took
 //! them; it is read with stable offsets, so that a commit under way is waited for.
 
+use super::super::client::TracingContext;
 use super::super::error::{KafkaError, KafkaErrorKind};
 use super::super::settings::KafkaSettings;
 use super::bridge::{Bridge, LANES, Step};
+use super::lane::LanePlan;
 use super::producer::Patience;
 use super::stored::Identity;
 use rdkafka::TopicPartitionList;
-use rdkafka::config::FromClientConfig;
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::topic_partition_list::Offset;
@@ -44,14 +46,14 @@ pub(super) fn transactional_ids(prefix: &str, subtask: usize) -> [String; LANES]
 
 /// Where a subtask's marker is.
 pub(super) struct MarkerGroup {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<TracingContext>,
     group: String,
     topic: String,
 }
 
 impl MarkerGroup {
     pub(super) fn new(
-        settings: &KafkaSettings,
+        plan: &LanePlan,
         identity: &Identity,
         subtask: usize,
     ) -> Result<Self, KafkaError> {
@@ -62,7 +64,9 @@ impl MarkerGroup {
             // With it a commit of offsets that is under way is waited for.
             ("isolation.level", "read_committed"),
         ];
-        let consumer = BaseConsumer::from_config(&settings.client_config(&own));
+        let log = TracingContext { operator: plan.operator.clone() };
+        let consumer =
+            BaseConsumer::from_config_and_context(&plan.settings.client_config(&own), log);
         let consumer = consumer.map_err(|error| KafkaSettings::refused(&error))?;
         Ok(MarkerGroup { consumer, group, topic: identity.topic.clone() })
     }

@@ -5,6 +5,7 @@
 //! - Each call that may wait returns within a slice, so that a thread which is to end does.
 //! - An error of a delivery is kept until it is taken; nothing is sent or committed behind it.
 
+use super::super::client::TracingContext;
 use super::super::error::{KafkaError, KafkaErrorKind};
 use super::super::settings::KafkaSettings;
 use super::bridge::{Bridge, Step, Stop};
@@ -13,7 +14,7 @@ use super::crash_points;
 use crate::sync::{Mutex, lock};
 use crate::time::{Clock, SystemClock};
 use rdkafka::client::ClientContext;
-use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError as ClientError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
@@ -53,14 +54,23 @@ impl Patience {
 }
 
 /// Takes what the client reports.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Deliveries {
+    log: TracingContext,
     /// Set with release after `failure`, read with acquire before it: the common case takes no lock.
     has_failed: AtomicBool,
     failure: Mutex<Option<KafkaError>>,
 }
 
-impl ClientContext for Deliveries {}
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.log.log(level, facility, message);
+    }
+
+    fn error(&self, error: ClientError, reason: &str) {
+        self.log.error(error, reason);
+    }
+}
 
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
@@ -86,9 +96,16 @@ pub(super) struct Producer {
 
 impl Producer {
     /// A producer with these properties over the settings. Nothing is sent to the broker yet.
-    pub(super) fn new(settings: &KafkaSettings, own: &[(&str, &str)]) -> Result<Self, KafkaError> {
+    pub(super) fn new(
+        settings: &KafkaSettings,
+        own: &[(&str, &str)],
+        operator: &str,
+    ) -> Result<Self, KafkaError> {
         let config = settings.client_config(own);
-        let client = BaseProducer::from_config_and_context(&config, Deliveries::default());
+        let log = TracingContext { operator: operator.to_owned() };
+        let (has_failed, failure) = (AtomicBool::new(false), Mutex::new(None));
+        let deliveries = Deliveries { log, has_failed, failure };
+        let client = BaseProducer::from_config_and_context(&config, deliveries);
         let client = client.map_err(|error| KafkaSettings::refused(&error))?;
         let transactional_id = config.get("transactional.id").unwrap_or_default().to_owned();
         Ok(Producer { client, transactional_id })

@@ -51,7 +51,7 @@ pub(super) fn recover(
         recover_subtask(bridge, plan, restored.checkpoint, (*subtask, state), producers)?;
     }
     take_over_unknown(bridge, plan, restored)?;
-    let group = MarkerGroup::new(&plan.settings, &plan.identity, plan.subtask)?;
+    let group = MarkerGroup::new(plan, &plan.identity, plan.subtask)?;
     let marker = Marker { checkpoint: restored.checkpoint, run: plan.identity.run };
     let producer = &own[0];
     producer.begin_transaction()?;
@@ -90,7 +90,7 @@ fn recover_subtask(
     producers: &[Producer],
 ) -> Step {
     let StoredEpochs { identity, epochs } = state;
-    let group = MarkerGroup::new(&plan.settings, identity, subtask)?;
+    let group = MarkerGroup::new(plan, identity, subtask)?;
     let marker = group.read(bridge, plan.delivery_timeout)?;
     crash_point(crash_points::MARKER_READ);
     check_not_behind(group.name(), (restored, identity.run), marker)?;
@@ -126,7 +126,7 @@ fn take_over_unknown(bridge: &Bridge, plan: &LanePlan, restored: &Restored) -> S
     let mine = (plan.subtask..).step_by(plan.parallelism).skip_while(|subtask| *subtask < known);
     let mut missing = 0;
     for subtask in mine {
-        let group = MarkerGroup::new(&plan.settings, &plan.identity, subtask)?;
+        let group = MarkerGroup::new(plan, &plan.identity, subtask)?;
         if group.read(bridge, plan.delivery_timeout)?.is_some() {
             missing = 0;
             let group = group.name();

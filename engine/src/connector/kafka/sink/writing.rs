@@ -260,7 +260,7 @@ impl<P> KafkaSink<P> {
         let begins_anew = context.restored_checkpoint().is_none();
         let bridge = Arc::new(Bridge::new(core));
         let lanes = LanePlan {
-            thread_name: format!("kafka sink {}", context.operator_name()),
+            operator: context.operator_name().to_owned(),
             settings: plan.settings.clone(),
             identity: identity.clone(),
             subtask: context.subtask_index(),

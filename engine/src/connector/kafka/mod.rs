@@ -43,7 +43,12 @@
 //! - **A bounded source ends by positions**: control markers and aborted records at the end of a partition do not keep it waiting,
 //!   and a broker that is away does not end it.
 //!
-//! # When a broker is away
+//! # What the sink guarantees
+//!
+//! By choice: exactly once for readers of committed records, at least once, or best effort. [`KafkaSink`] says what each takes, which
+//! settings matter, and what happens when the broker, or the job, is away for how long.
+//!
+//! # When a broker is away, for the source
 //!
 //! | what waits | for how long | and then |
 //! |---|---|---|

@@ -179,13 +179,18 @@ struct Slot {
     is_open: bool,
 }
 
+/// Of a topic's object in the client, and the number of a partition.
+type Address = (usize, i32);
+
 struct Bridge<'a> {
     brokers: &'a Brokers,
     shared: &'a Arc<Shared>,
     slots: Vec<Slot>,
     open_count: usize,
     /// The slots of partitions, by address of the topic and number: those that messages have come of.
-    slots_met: HashMap<(usize, i32), u32>,
+    slots_met: HashMap<Address, u32>,
+    /// The one of the message before: messages of a partition come together.
+    slot_met: Option<(Address, u32)>,
     /// Before the queue and the client: they are dropped first.
     messages: Messages,
     queue: MessageQueue,
@@ -199,7 +204,18 @@ impl<'a> Bridge<'a> {
         let queue = MessageQueue::new(client.clone());
         let (slots, slots_met) = (Vec::new(), HashMap::new());
         let messages = Messages::new(BATCH_RECORDS / 2);
-        Ok(Bridge { brokers, shared, slots, open_count: 0, slots_met, messages, queue, client })
+        let (open_count, slot_met) = (0, None);
+        Ok(Bridge {
+            brokers,
+            shared,
+            slots,
+            open_count,
+            slots_met,
+            slot_met,
+            messages,
+            queue,
+            client,
+        })
     }
 
     fn run(&mut self) -> Result<(), KafkaError> {
@@ -331,6 +347,7 @@ impl<'a> Bridge<'a> {
         }
         ran?;
         if finished.count() > 0 {
+            self.slot_met = None;
             self.slots_met.clear();
             let left = self.client.incremental_unassign(&finished);
             left.map_err(|error| KafkaError::of_client("partitions cannot be left", &error))?;
@@ -390,14 +407,25 @@ impl<'a> Bridge<'a> {
     }
 
     fn slot_of(&mut self, message: NativeMessage<'_>) -> Option<u32> {
-        let key = (message.topic_address(), message.partition());
-        if let Some(slot) = self.slots_met.get(&key) {
+        let address = (message.topic_address(), message.partition());
+        match self.slot_met {
+            Some((met, slot)) if met == address => Some(slot),
+            _ => {
+                let slot = self.slot_at(address, message)?;
+                self.slot_met = Some((address, slot));
+                Some(slot)
+            }
+        }
+    }
+
+    fn slot_at(&mut self, address: Address, message: NativeMessage<'_>) -> Option<u32> {
+        if let Some(slot) = self.slots_met.get(&address) {
             return Some(*slot);
         }
         let (topic, partition) = (message.topic(), message.partition());
         let is_it = |slot: &Slot| slot.split.partition == partition && slot.split.topic == topic;
         let slot = u32::try_from(self.slots.iter().position(is_it)?).ok()?;
-        self.slots_met.insert(key, slot);
+        self.slots_met.insert(address, slot);
         Some(slot)
     }
 }

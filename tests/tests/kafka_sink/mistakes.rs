@@ -50,7 +50,8 @@ fn a_broker_that_is_not_there_is_named() {
 fn settings_that_cannot_be_are_refused() {
     let broker = Broker::shared();
     broker.create_topic("settings", 1);
-    let cases: [(fn(&Broker) -> thalweg::connector::kafka::KafkaSinkBuilder, &str); 4] = [
+    type Build = fn(&Broker) -> thalweg::connector::kafka::KafkaSinkBuilder;
+    let cases: [(Build, &str); 4] = [
         (|broker| KafkaSink::builder(broker.servers()), "call `topic`"),
         (
             |broker| exactly_once(broker, "settings").property("acks", "0"),

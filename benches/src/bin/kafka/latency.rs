@@ -76,6 +76,7 @@ fn measure(
     let is_over = Arc::new(AtomicBool::new(false));
     let sender = {
         let (config, bytes, is_over) = (client(broker), settings.bytes.max(8), is_over.clone());
+        #[expect(clippy::disallowed_methods, reason = "who sends is no part of the job")]
         std::thread::spawn(move || -> Result<(), String> {
             let sent = send(&config, &from, bytes, (rate, seconds)).map_err(|e| e.to_string());
             is_over.store(true, Ordering::Release);

@@ -194,7 +194,8 @@ mod tests {
     fn what_cannot_be_is_said_with_the_remedy() {
         assert_eq!(refusal(|builder| builder), "none");
         assert_eq!(refusal(|builder| builder.property("linger.ms", "1")), "none");
-        let cases: [(fn(KafkaSinkBuilder) -> KafkaSinkBuilder, &str); 7] = [
+        type Change = fn(KafkaSinkBuilder) -> KafkaSinkBuilder;
+        let cases: [(Change, &str); 7] = [
             (|b| b.topic("a b"), "call `topic`"),
             (|b| b.topic(""), "call `topic`"),
             (|b| b.exactly_once(""), "call `exactly_once`"),

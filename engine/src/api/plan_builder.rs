@@ -82,6 +82,7 @@ impl PlanBuilder {
             slot_sharing_group: None,
             chaining: Chaining::Always,
             keyed: new.keyed,
+            details: None,
             inputs: new.inputs,
             location: new.location,
         });

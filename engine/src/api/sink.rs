@@ -142,8 +142,10 @@ impl<T: Send + 'static, C: Chain<T>> DataStream<T, C> {
     /// Ends the stream in `sink`; each subtask gets a clone.
     #[track_caller]
     pub fn sink_to<S: Sink<T> + UserFunction>(self, sink: S) -> DataStreamSink {
-        let promise = sink.promise();
-        self.end("sink", Cloned(sink), promise, Location::caller())
+        let (promise, details) = (sink.promise(), sink.details());
+        let ended = self.end("sink", Cloned(sink), promise, Location::caller());
+        ended.set(|node| node.details = details.clone());
+        ended
     }
 
     /// Ends the stream in sinks that each subtask makes on its core. What they promise is not known while the plan is written: say

@@ -220,7 +220,12 @@ impl CheckpointMetadata {
         storage: &Arc<dyn Storage>,
         path: &Path,
     ) -> Result<u64, MetadataError> {
-        let archive = self.to_archived().map_err(|error| damaged(path, error.to_string()))?;
+        // Sinks that write ahead have large pieces: growing by doubling would copy them several times.
+        let pieces = self.operators.iter().flat_map(|operator| &operator.pieces);
+        let piece_bytes: usize = pieces.map(|piece| piece.bytes.len() + 256).sum();
+        let mut archive = AlignedVec::with_capacity(piece_bytes + (64 << 10));
+        let archived = self.archive_into(&mut archive);
+        archived.map_err(|error| damaged(path, error.to_string()))?;
         let owner = BlockOwner { file_id: FileId(self.checkpoint), epoch: self.checkpoint };
         let mut writer =
             CheckpointFileWriter::create(storage, path, FORMAT, owner, Naming::Published)?;

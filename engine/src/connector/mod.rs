@@ -17,6 +17,7 @@
 //! | `print`, `print_debug` | lines to standard output |
 //! | `collect` | memory |
 //! | [`sink::FileSink`] | lines or CSV to files, published when complete; with checkpoints exactly once |
+//! | `KafkaSink` of `connector::kafka` (feature `kafka`) | topics of Kafka, by choice exactly once |
 //! | [`sink::channel`] | to the program, with backpressure |
 //!
 //! **Invariants**
@@ -86,5 +87,7 @@ pub mod sink {
         BucketAssigner, BucketBy, CsvRows, FileSink, FileSinkError, LineRows, OneBucket,
         RowEncoder, RowFormat, crash_points as file_crash_points,
     };
+    #[cfg(feature = "kafka")]
+    pub use super::kafka::KafkaSink;
     pub use super::print::{PrintError, PrintSink};
 }

@@ -5,10 +5,15 @@ use super::source::{
     DataGeneratorSource, FileSource, FunctionSource, IteratorSource, ParallelIteratorSource,
     SequenceSource, SourceFunction, SourceFunctionContext,
 };
+use super::splits::SubtaskSplit;
 use super::test_support::{SourceDriver, put};
 use crate::Result;
-use crate::function::{InputStatus, ReaderContext, Source, SourceReader, SourceSplit};
-use crate::record::NO_TIMESTAMP;
+use crate::function::{
+    Boundedness, InputStatus, ReaderContext, Source, SourceCollector, SourceReader, SourceSplit,
+};
+use crate::record::{CheckpointId, NO_TIMESTAMP};
+use crate::sync::{Mutex, lock};
+use crate::testing::TestDriver;
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
@@ -112,6 +117,71 @@ fn source_functions_with_positions() {
     check(|| FunctionSource::new(Positions(0)), &expected);
     let without = FunctionSource::from_fn(|_: &SourceFunctionContext<u8>| Ok(()));
     assert!(!without.is_replayable());
+}
+
+/// Reads two records at each checkpoint's time, and notes what it hears of checkpoints.
+#[derive(Clone)]
+struct Noting(Arc<Mutex<Vec<(CheckpointId, u64)>>>);
+
+struct NotingReader {
+    split: SubtaskSplit,
+    heard: Noting,
+}
+
+impl SourceReader for NotingReader {
+    type Out = u64;
+    type Split = SubtaskSplit;
+    fn poll_batch(&mut self, _: usize, out: &mut SourceCollector<'_, u64>) -> Result<InputStatus> {
+        let complete = lock(&self.heard.0).len() as u64;
+        while self.split.position < 2 * (complete + 1) {
+            out.collect(self.split.position);
+            self.split.position += 1;
+        }
+        Ok(InputStatus::NothingAvailable)
+    }
+    fn snapshot(&self) -> Vec<SubtaskSplit> {
+        vec![self.split]
+    }
+    fn notify_checkpoint_complete(
+        &mut self,
+        checkpoint: CheckpointId,
+        splits: &[SubtaskSplit],
+    ) -> Result<()> {
+        lock(&self.heard.0).extend(splits.iter().map(|split| (checkpoint, split.position)));
+        Ok(())
+    }
+}
+
+impl Source for Noting {
+    type Out = u64;
+    type Split = SubtaskSplit;
+    type Reader = NotingReader;
+    fn boundedness(&self) -> Boundedness {
+        Boundedness::Unbounded
+    }
+    fn is_non_parallel(&self) -> bool {
+        true
+    }
+    fn create_reader(&self, context: &ReaderContext) -> Result<NotingReader> {
+        Ok(NotingReader { split: SubtaskSplit::start(context), heard: self.clone() })
+    }
+}
+
+#[test]
+fn readers_hear_of_complete_checkpoints_with_what_was_in_them() {
+    let heard = Noting(Arc::default());
+    let source = heard.clone();
+    let mut driver = TestDriver::builder()
+        .checkpoints()
+        .build(|env| _ = env.from_source(source, "noting").collect())
+        .unwrap();
+    let ids = [(); 3].map(|()| {
+        let id = driver.checkpoint();
+        driver.settle();
+        id
+    });
+    // What was read behind a barrier is not in its checkpoint.
+    assert_eq!(*lock(&heard.0), [(ids[0], 2), (ids[1], 4), (ids[2], 6)]);
 }
 
 /// One gzip member of one stored block.

@@ -5,7 +5,8 @@
 //! 1. It is opened, and [`Sink::initialize_state`] tells it what the checkpoint that the job goes on from has of it, and
 //!    whether there are checkpoints at all.
 //! 2. At a barrier [`Sink::snapshot_state`] gives what belongs into the checkpoint. All records before the barrier have
-//!    been written by then, none behind it.
+//!    been written by then, none behind it. The checkpoint waits until [`Sink::is_snapshot_safe`] says that it may be
+//!    complete as far as the sink knows; records from behind the barrier come meanwhile.
 //! 3. When the checkpoint is complete, [`Sink::notify_checkpoint_complete`] comes: a transaction that was closed at its
 //!    barrier, or earlier, may be committed. A notification may be missing (a later one stands for all before it).
 //! 4. The end of input comes behind a last checkpoint that is complete. [`Sink::finish`] is asked until all is out.
@@ -43,6 +44,11 @@ pub trait Sink<T>: 'static {
     /// What it promises of records that come again after a restart. Asked when the sink joins a plan, before `open`.
     fn promise(&self) -> SinkPromise {
         SinkPromise::default()
+    }
+    /// Where it writes and under which names, for people: `explain` shows it. Asked when the sink joins a plan. Default:
+    /// nothing.
+    fn details(&self) -> Option<String> {
+        None
     }
     /// Called once on the sink's core, before the first record.
     ///
@@ -92,6 +98,16 @@ pub trait Sink<T>: 'static {
     /// Any error fails the job, which goes on from the checkpoint before.
     fn snapshot_state(&mut self, _barrier: Barrier) -> Result<ArchivedState> {
         Ok(ArchivedState::none())
+    }
+    /// Does what was written before the barrier of `checkpoint` outlive a crash now? Asked after
+    /// [`snapshot_state`](Self::snapshot_state), and again whenever the sink is driven, until it says yes: then the state
+    /// is delivered. For sinks whose flushes take longer than a core may wait; get the core up by
+    /// [`waker`](RuntimeContext::waker) when the answer has changed. Default: yes.
+    ///
+    /// # Errors
+    /// Any error fails the job, which goes on from the checkpoint before.
+    fn is_snapshot_safe(&mut self, _checkpoint: CheckpointId) -> Result<bool> {
+        Ok(true)
     }
     /// A checkpoint is complete, and all before it that were not given up. [`poll_ready`](Self::poll_ready) follows.
     ///

@@ -3,6 +3,7 @@
 //!
 //! | sink | a source cannot replay, or no checkpoints | all sources replay |
 //! |---|---|---|
+//! | best effort | at-most-once | at-most-once |
 //! | any | at-most-once | at-least-once |
 //! | idempotent | at-most-once | effectively-once |
 //! | write-ahead | at-most-once | at-least-once |
@@ -37,6 +38,8 @@ pub enum SinkGuarantee {
     AtomicWriteAhead,
     /// They are in a transaction that is committed when their checkpoint is complete.
     TwoPhase,
+    /// Less than nothing: no checkpoint waits until they are out.
+    BestEffort,
 }
 
 impl SinkGuarantee {
@@ -44,7 +47,7 @@ impl SinkGuarantee {
     pub(crate) fn commits(self) -> bool {
         match self {
             Self::WriteAhead | Self::AtomicWriteAhead | Self::TwoPhase => true,
-            Self::Any | Self::Idempotent => false,
+            Self::Any | Self::Idempotent | Self::BestEffort => false,
         }
     }
 }
@@ -152,7 +155,7 @@ impl Delivery {
     }
 
     fn by_sink(guarantee: SinkGuarantee) -> Self {
-        use DeliveryGuarantee::{AtLeastOnce, EffectivelyOnce, ExactlyOnce};
+        use DeliveryGuarantee::{AtLeastOnce, AtMostOnce, EffectivelyOnce, ExactlyOnce};
         let (delivery, sink) = match guarantee {
             SinkGuarantee::Any => {
                 (AtLeastOnce, "writes again what it has written since the last checkpoint")
@@ -168,6 +171,9 @@ impl Delivery {
                 (ExactlyOnce, "sends what a complete checkpoint has, and sending twice counts once")
             }
             SinkGuarantee::TwoPhase => (ExactlyOnce, "commits when a checkpoint is complete"),
+            SinkGuarantee::BestEffort => {
+                (AtMostOnce, "may lose what it has under way, for which no checkpoint waits")
+            }
         };
         Self::new(delivery, &format!("all sources replay, and the sink {sink}"))
     }

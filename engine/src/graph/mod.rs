@@ -26,7 +26,8 @@
 //!
 //! let node = |id, kind, operator, inputs| Transformation {
 //!     id: NodeId(id), kind, operator, inputs, name: None, uid: None, parallelism: None, max_parallelism: None,
-//!     slot_sharing_group: None, chaining: Chaining::Always, keyed: false, location: Location::caller(),
+//!     slot_sharing_group: None, chaining: Chaining::Always, keyed: false, details: None,
+//!     location: Location::caller(),
 //! };
 //! let source = NodeKind::Source { bounded: true, non_parallel: false, is_replayable: true };
 //! let input = PlanInput {

@@ -42,6 +42,8 @@ pub struct StreamNode {
     pub chaining: Chaining,
     /// Holds keyed state.
     pub keyed: bool,
+    /// What a sink says of itself, for people.
+    pub details: Option<String>,
     /// Where the user wrote it.
     pub location: &'static Location<'static>,
 }
@@ -215,6 +217,7 @@ fn stream_nodes(plan: &Plan, order: &[usize], resolved: Resolved) -> Vec<StreamN
                 slot_sharing_group,
                 chaining: transformation.chaining,
                 keyed: transformation.keyed,
+                details: transformation.details.clone(),
                 location: transformation.location,
             }
         })

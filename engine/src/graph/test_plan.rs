@@ -50,6 +50,7 @@ impl PlanBuilder {
             slot_sharing_group: None,
             chaining: Chaining::Always,
             keyed: false,
+            details: None,
             inputs: Vec::new(),
             location: Location::caller(),
         });

@@ -135,6 +135,8 @@ pub struct Transformation {
     pub chaining: Chaining,
     /// Holds keyed state.
     pub keyed: bool,
+    /// What a sink says of itself, for people: where it writes, and under which names.
+    pub details: Option<String>,
     /// Its inputs in order.
     pub inputs: Vec<PlanInput>,
     /// Where in the user's code it was written.

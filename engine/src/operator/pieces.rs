@@ -339,11 +339,18 @@ const VALUE_HEADER_BYTES: usize = 16;
 /// Of the form of the header.
 const VALUE_VERSION: u64 = 1;
 
+/// What comes before the archive of a value: version, fingerprint of its type.
+pub(crate) fn value_header<T: StateValue>() -> [u8; VALUE_HEADER_BYTES] {
+    let mut header = [0; VALUE_HEADER_BYTES];
+    header[..8].copy_from_slice(&VALUE_VERSION.to_le_bytes());
+    header[8..].copy_from_slice(&SchemaDescription::of::<T>().fingerprint().0.to_le_bytes());
+    header
+}
+
 /// The bytes of a value: version, fingerprint of its type, archive.
 pub(crate) fn to_bytes<T: StateValue>(value: &T) -> Result<Vec<u8>, StateError> {
     let mut bytes = AlignedVec::new();
-    bytes.extend_from_slice(&VALUE_VERSION.to_le_bytes());
-    bytes.extend_from_slice(&SchemaDescription::of::<T>().fingerprint().0.to_le_bytes());
+    bytes.extend_from_slice(&value_header::<T>());
     value.archive_into(&mut bytes)?;
     Ok(bytes.into_vec())
 }

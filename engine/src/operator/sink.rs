@@ -1,7 +1,8 @@
 //! The end of a chain: a user's sink, and its part in checkpoints.
 //!
 //! 1. When it is built the sink gets what the checkpoint has of it.
-//! 2. At a barrier its state is delivered, before anything behind the barrier is written.
+//! 2. At a barrier its state is taken, before anything behind the barrier is written. It is delivered at once, or when
+//!    the sink says that what the state counts on is safe.
 //! 3. Notices of what became of checkpoints reach it when it is driven.
 //! 4. At the end of input it is asked until all is out; that takes the notice of the last checkpoint.
 //!
@@ -16,8 +17,9 @@ use crate::operator::build::BuildContext;
 use crate::operator::opened::Opened;
 use crate::operator::pieces::{Notice, Piece};
 use crate::operator::{Flow, Push};
-use crate::record::{Barrier, Control};
+use crate::record::{Barrier, CheckpointId, Control};
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 
 /// Feeds a [`Sink`]; asks it once a batch whether it can take more.
@@ -26,6 +28,8 @@ pub(crate) struct SinkOperator<T, S> {
     state: State,
     written: u64,
     piece: Piece,
+    /// States that the sink has given and is not sure of yet, by checkpoint.
+    unsafe_states: VecDeque<(CheckpointId, Vec<u8>)>,
     _record: PhantomData<fn(T)>,
 }
 
@@ -54,7 +58,8 @@ impl<T: 'static, S: Sink<T>> SinkOperator<T, S> {
         };
         let sink = Opened::open(sink, stage, node, open, S::close)?;
         let piece = context.piece(node, SINK_PIECE);
-        Ok(SinkOperator { sink, state: State::Open, written: 0, piece, _record: PhantomData })
+        let (state, unsafe_states) = (State::Open, VecDeque::new());
+        Ok(SinkOperator { sink, state, written: 0, piece, unsafe_states, _record: PhantomData })
     }
 
     #[inline(always)]
@@ -73,7 +78,20 @@ impl<T: 'static, S: Sink<T>> SinkOperator<T, S> {
 
     fn snapshot(&mut self, barrier: Barrier) {
         if let Some(state) = self.sink.call(|sink| sink.snapshot_state(barrier)) {
-            self.piece.deliver(barrier.checkpoint, state.into_bytes());
+            self.unsafe_states.push_back((barrier.checkpoint, state.into_bytes()));
+            self.deliver_safe();
+        }
+    }
+
+    /// Delivers the states that the sink is sure of, in order.
+    fn deliver_safe(&mut self) {
+        while let Some((checkpoint, _)) = self.unsafe_states.front() {
+            let checkpoint = *checkpoint;
+            if self.sink.call(|sink| sink.is_snapshot_safe(checkpoint)) != Some(true) {
+                break;
+            }
+            let Some((_, bytes)) = self.unsafe_states.pop_front() else { break };
+            self.piece.deliver(checkpoint, bytes);
         }
     }
 
@@ -81,6 +99,9 @@ impl<T: 'static, S: Sink<T>> SinkOperator<T, S> {
     #[cold]
     fn read_notices(&mut self) {
         while let Some(notice) = self.piece.next_notice() {
+            if let Notice::Aborted(given_up) = notice {
+                self.unsafe_states.retain(|(checkpoint, _)| *checkpoint != given_up);
+            }
             self.sink.call(|sink| match notice {
                 Notice::Completed(checkpoint) => sink.notify_checkpoint_complete(checkpoint),
                 Notice::Aborted(checkpoint) => sink.notify_checkpoint_aborted(checkpoint),
@@ -129,6 +150,9 @@ impl<T: 'static, S: Sink<T>> Push<T> for SinkOperator<T, S> {
         self.publish_count();
         if self.piece.has_notice() {
             self.read_notices();
+        }
+        if !self.unsafe_states.is_empty() {
+            self.deliver_safe();
         }
         let status = match self.state {
             State::Open => self.poll_ready(dry),

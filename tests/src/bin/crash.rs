@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p thalweg-tests --bin crash -- --kills 60
-//!     [--rescale MOST] [--seed N] [--records N] [--interval-ms N] [--point NAME] [--directory DIR] [--plant N]
+//!     [--rescale MOST] [--sink files|kafka] [--seed N] [--records N] [--interval-ms N] [--point NAME] [--directory DIR] [--plant N]
 //!     [--remote here|s3://BUCKET/PREFIX] [--remote-endpoint URL]
 //! ```
 //!
@@ -18,15 +18,18 @@
 //! job's, or to a server of S3; commits wait for the copies; points in the copying are armed too; and after two of three kills
 //! the local checkpoint directory is removed, so that the job goes on from the store alone.
 //!
+//! `--sink kafka` writes the records' sums to a topic of a broker that is started for it (build with `--features kafka`), kills at
+//! the Kafka sink's crash points, and kills and freezes the broker too.
+//!
 //! `--plant N` plants a fault in the children, which must then be found: needs a build with `RUSTFLAGS="--cfg planted"`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
-use thalweg_tests::crash::{CHILD_ARGUMENT, KillPlan, run_child, run_kills};
+use thalweg_tests::crash::{CHILD_ARGUMENT, KillPlan, SinkKind, run_child, run_kills};
 
-const USAGE: &str = "usage: crash [--kills N] [--rescale MOST] [--seed N] [--records N] [--interval-ms N] [--point NAME] \
-                     [--directory DIR] [--plant N] [--remote here|URL] [--remote-endpoint URL]";
+const USAGE: &str = "usage: crash [--kills N] [--rescale MOST] [--sink files|kafka] [--seed N] [--records N] [--interval-ms N] \
+                     [--point NAME] [--directory DIR] [--plant N] [--remote here|URL] [--remote-endpoint URL]";
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -67,6 +70,7 @@ fn refuse(message: &str) -> ExitCode {
 
 fn plan(arguments: &[String]) -> Result<KillPlan, String> {
     let mut plan = KillPlan {
+        sink: SinkKind::Files,
         kills: 60,
         seed: 1,
         records: 40_000,
@@ -84,6 +88,7 @@ fn plan(arguments: &[String]) -> Result<KillPlan, String> {
         match word.as_str() {
             "--kills" => plan.kills = number(word, value)?,
             "--rescale" => plan.rescale = Some(number::<usize>(word, value)?.max(1)),
+            "--sink" => plan.sink = sink(value)?,
             "--seed" => plan.seed = number(word, value)?,
             "--records" => plan.records = number(word, value)?,
             "--interval-ms" => plan.interval_ms = number(word, value)?,
@@ -108,8 +113,19 @@ fn number<N: FromStr>(option: &str, value: &str) -> Result<N, String> {
     value.parse().map_err(|_| format!("{option}: '{value}' is not a number"))
 }
 
+fn sink(name: &str) -> Result<SinkKind, String> {
+    match name {
+        "files" => Ok(SinkKind::Files),
+        "kafka" => Ok(SinkKind::Kafka),
+        _ => Err(format!("--sink: '{name}' is neither files nor kafka")),
+    }
+}
+
 fn point(name: &str) -> Result<String, String> {
-    let all = thalweg::testing::crash_points::all();
+    #[cfg_attr(not(feature = "kafka"), expect(unused_mut, reason = "Kafka adds its own"))]
+    let mut all = thalweg::testing::crash_points::all();
+    #[cfg(feature = "kafka")]
+    all.extend(thalweg::connector::kafka::sink_crash_points::ALL);
     match all.contains(&name) {
         true => Ok(name.to_owned()),
         false => Err(format!("--point: there is no '{name}'; there are {}", all.join(", "))),

@@ -55,13 +55,7 @@ struct Files {
 
 impl Files {
     fn of(place: &Place) -> io::Result<Self> {
-        let sums = rows(&place.sums(), |[source, n, key, value, sum]: [i64; 5]| SumRow {
-            source: source as u32,
-            n: n as u64,
-            key: key as u64,
-            value,
-            sum,
-        })?;
+        let sums = sums(place)?;
         let windows = rows(&place.windows().join("done"), |[key, start, count, sum]: [i64; 4]| {
             WindowRow { key: key as u64, start, count: count as u64, sum }
         })?;
@@ -72,6 +66,38 @@ impl Files {
         })?;
         Ok(Files { sums, windows, timers })
     }
+}
+
+/// The rows of the records; those of a topic as one file.
+fn sums(place: &Place) -> io::Result<Vec<Vec<SumRow>>> {
+    let row = |[source, n, key, value, sum]: [i64; 5]| SumRow {
+        source: source as u32,
+        n: n as u64,
+        key: key as u64,
+        value,
+        sum,
+    };
+    match &place.topic {
+        None => rows(&place.sums(), row),
+        #[cfg(feature = "kafka")]
+        Some(topic) => {
+            let lines = super::kafka::committed(topic);
+            let rows = lines.iter().map(|line| row_of(line, &topic.name, row));
+            Ok(vec![rows.collect::<io::Result<_>>()?])
+        }
+        #[cfg(not(feature = "kafka"))]
+        Some(topic) => Err(io::Error::other(format!("no build to read topic {}", topic.name))),
+    }
+}
+
+fn row_of<const N: usize, R>(
+    line: &str,
+    place: &str,
+    row: impl Fn([i64; N]) -> R,
+) -> io::Result<R> {
+    let fields: Result<Vec<i64>, _> = line.split(',').map(str::parse).collect();
+    let fields = fields.ok().and_then(|fields| fields.try_into().ok());
+    Ok(row(fields.ok_or_else(|| io::Error::other(format!("{place}: '{line}' is no row")))?))
 }
 
 /// The rows of each file of a directory, in the order of the subtasks and of the files of each.
@@ -89,10 +115,7 @@ fn rows<const N: usize, R>(
     for (_, path) in files {
         let mut rows = Vec::new();
         for line in fs::read_to_string(&path)?.lines() {
-            let fields: Result<Vec<i64>, _> = line.split(',').map(str::parse).collect();
-            let fields = fields.ok().and_then(|fields| fields.try_into().ok());
-            let refused = || io::Error::other(format!("{}: '{line}' is no row", path.display()));
-            rows.push(row(fields.ok_or_else(refused)?));
+            rows.push(row_of(line, &path.display().to_string(), &row)?);
         }
         all.push(rows);
     }

@@ -1,7 +1,7 @@
 //! The process that is killed.
 
 use super::event::Script;
-use super::job::{Place, RemotePlace, environment, write_job};
+use super::job::{Place, RemotePlace, Topic, environment, write_job};
 use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
@@ -36,8 +36,8 @@ const TELL_INTERVAL: Duration = Duration::from_millis(4);
 /// Runs the job from where its directory says, until it has finished.
 ///
 /// The arguments are directory, interval in ms, the script (seed, sources, records, keys), parallelism, the moves that the job has
-/// made, and after how many ms it is to end with a savepoint, 0 for never; and, where checkpoints are copied to a store, its URL
-/// and, if it has one, its server's.
+/// made, and after how many ms it is to end with a savepoint, 0 for never. Behind them, as `NAME=VALUE`: where checkpoints
+/// are copied to a store, `store` and, if that has one, `endpoint`; if the sums go to Kafka, `servers` and `topic`.
 ///
 /// # Errors
 /// What the job says, or what is wrong with the arguments.
@@ -52,22 +52,25 @@ pub fn run_child(arguments: &[String]) -> thalweg::Result<ChildEnd> {
         parallelism,
         moves,
         stop_after_ms,
-        remote @ ..,
+        others @ ..,
     ] = arguments
     else {
-        return Err("a child takes nine to eleven arguments".into());
+        return Err("a child takes nine arguments at least".into());
     };
-    let remote = remote.split_first().map(|(url, endpoint)| RemotePlace {
-        url: url.clone(),
-        endpoint: endpoint.first().cloned(),
-    });
+    let named = |name: &str| {
+        let value = |word: &String| Some(word.strip_prefix(name)?.strip_prefix('=')?.to_owned());
+        others.iter().find_map(value)
+    };
+    let remote = named("store").map(|url| RemotePlace { url, endpoint: named("endpoint") });
     let script = Script {
         seed: number(seed)?,
         sources: number(sources)?,
         count: number(count)?,
         keys: number(keys)?,
     };
-    let place = Place { moves: number(moves)?, ..Place::from(Path::new(directory)) };
+    let topic = named("servers").zip(named("topic"));
+    let topic = topic.map(|(servers, name)| Topic { servers, name });
+    let place = Place { moves: number(moves)?, topic, ..Place::from(Path::new(directory)) };
     let interval = Duration::from_millis(number(interval_ms)?);
     let env = environment(&place, interval, number(parallelism)?, remote.as_ref());
     write_job(&env, script, &place)?;

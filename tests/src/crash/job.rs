@@ -27,6 +27,17 @@ pub struct Place {
     pub directory: PathBuf,
     /// Savepoints that the job has moved by: each time its checkpoints are elsewhere.
     pub moves: u64,
+    /// Where the sums go instead of files.
+    pub topic: Option<Topic>,
+}
+
+/// A topic of Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// The broker, as clients want it.
+    pub servers: String,
+    /// Its name, and the prefix of the sink's transactional ids.
+    pub name: String,
 }
 
 impl Place {
@@ -77,6 +88,7 @@ pub struct RemotePlace {
 #[derive(Clone)]
 struct Replay {
     script: Script,
+    pause: Duration,
     first: u32,
     next: u64,
 }
@@ -99,7 +111,7 @@ impl SourceFunction for Replay {
             let event = self.script.event(source, n);
             context.collect_at(event, event.ts, n + 1)?;
             if n % BURST == BURST - 1 {
-                context.wait(Duration::from_millis(1))?;
+                context.wait(self.pause)?;
             }
         }
         Ok(())
@@ -206,8 +218,10 @@ pub fn write_job(
     script: Script,
     place: &Place,
 ) -> io::Result<()> {
+    // Between a broker's death and its return a job should not come to its end.
+    let pause = Duration::from_millis(if place.topic.is_some() { 20 } else { 1 });
     let replay = |first: u32| {
-        let replay = Replay { script, first, next: 0 };
+        let replay = Replay { script, pause, first, next: 0 };
         let source = FunctionSource::new(replay).parallel().bounded().capacity(512);
         let watermarks = Duration::from_millis(DISORDER_MS as u64);
         let name = format!("replay-{first}");
@@ -227,8 +241,23 @@ pub fn write_job(
         let Event { source, n, key, value, .. } = event;
         SumRow { source, n, key, value, sum: *sum }
     });
-    let file = sink::FileSink::csv(place.sums()).no_header().roll_at_bytes(PART_BYTES);
-    sums.uid("sums").sink_to(file).uid("sum-files");
+    let sums = sums.uid("sums");
+    match &place.topic {
+        None => {
+            let file = sink::FileSink::csv(place.sums()).no_header().roll_at_bytes(PART_BYTES);
+            sums.sink_to(file).uid("sum-files");
+        }
+        #[cfg(feature = "kafka")]
+        Some(topic) => {
+            sums.sink_to(super::kafka::sums(topic)).uid("sum-topic");
+        }
+        #[cfg(not(feature = "kafka"))]
+        Some(_) => {
+            return Err(io::Error::other(
+                "this build has no Kafka: build it with --features kafka",
+            ));
+        }
+    }
 
     let (size, slide) = (milliseconds(WINDOW_MS as u64), milliseconds(SLIDE_MS as u64));
     let windows = events
@@ -256,6 +285,6 @@ pub fn write_job(
 /// The directory of a job.
 impl From<&Path> for Place {
     fn from(directory: &Path) -> Self {
-        Place { directory: directory.to_path_buf(), moves: 0 }
+        Place { directory: directory.to_path_buf(), moves: 0, topic: None }
     }
 }

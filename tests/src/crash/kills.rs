@@ -1,9 +1,12 @@
 //! The parent: starts jobs, kills them, starts them again, and audits.
+//!
+//! Where the sums go to Kafka the broker is killed and frozen too, while a process lives and between its death and the next.
+//! A process whose broker is away for too long fails by itself, which is no mistake: it is started again.
 
 use super::audit::{audit, audit_store, unneeded};
 use super::child::{CHILD_ARGUMENT, ChildEnd};
 use super::event::Script;
-use super::job::{PARALLELISM, Place, RemotePlace, SOURCES};
+use super::job::{PARALLELISM, Place, RemotePlace, SOURCES, Topic};
 use super::verdict::Verdict;
 use crate::Random;
 use std::collections::{BTreeMap, VecDeque};
@@ -40,9 +43,21 @@ const COPIES: &str = "remote.";
 /// `SIGABRT`, by which a crash point ends the process.
 const ABORT: i32 = 6;
 
+/// Where the sums go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SinkKind {
+    /// To files.
+    #[default]
+    Files,
+    /// To a topic of a broker that is started for it.
+    Kafka,
+}
+
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub struct KillPlan {
+    /// Where the sums go.
+    pub sink: SinkKind,
     /// In all.
     pub kills: u64,
     /// Decides records, times and points.
@@ -76,10 +91,14 @@ pub struct KillReport {
     pub savepoints: u64,
     /// Of all children, as far as they came to say so.
     pub checkpoints: u64,
+    /// How often the broker was killed or frozen.
+    pub outages: u64,
     /// By name: how often a process ended there.
     pub hits: BTreeMap<&'static str, u64>,
     /// Of all jobs.
     pub verdict: Verdict,
+    /// Points that are to be hit in any case.
+    pub essential: Vec<&'static str>,
     /// Children that ended in other ways.
     pub failures: Vec<String>,
 }
@@ -99,9 +118,9 @@ impl fmt::Display for KillReport {
         for example in &self.verdict.examples {
             writeln!(f, "example: {example}")?;
         }
-        let essential = crash_points::ESSENTIAL.into_iter().map(|name| (name, self.hits_of(name)));
+        let essential = self.essential.iter().map(|name| (*name, self.hits_of(name)));
         let others = self.hits.iter().map(|(name, hits)| (*name, *hits));
-        let others = others.filter(|(name, _)| !crash_points::ESSENTIAL.contains(name));
+        let others = others.filter(|(name, _)| !self.essential.contains(name));
         for (name, hits) in essential.chain(others) {
             writeln!(f, "point {name}: {hits}")?;
         }
@@ -109,10 +128,11 @@ impl fmt::Display for KillReport {
         let at_points: u64 = self.hits.values().sum();
         writeln!(
             f,
-            "jobs={} savepoints={} audited={audited} checkpoints={} kills_at_points={at_points} failures={} wrong={wrong} leaked={leaked}",
+            "jobs={} savepoints={} audited={audited} checkpoints={} kills_at_points={at_points} outages={} failures={} wrong={wrong} leaked={leaked}",
             self.jobs,
             self.savepoints,
             self.checkpoints,
+            self.outages,
             self.failures.len(),
         )?;
         write!(f, "kills={} lost={lost} duplicate={duplicate} unordered={unordered}", self.kills)
@@ -136,6 +156,8 @@ enum Ending {
     Killed,
     /// At the point that was armed.
     AtPoint(&'static str),
+    /// By the broker's absence.
+    GaveUp,
     /// It failed, or hung.
     Failed(String),
 }
@@ -147,6 +169,9 @@ enum Fate {
     KillAfter(Duration),
     /// At its n-th pass.
     Point(&'static str, u64),
+    /// The broker is away for a while, that long after its start; it may live on.
+    #[cfg(feature = "kafka")]
+    Outage(Duration, super::kafka::Outage),
 }
 
 /// Runs jobs until there were as many kills as the plan says, or something failed.
@@ -156,7 +181,9 @@ enum Fate {
 pub fn run_kills(plan: &KillPlan, mut tell: impl FnMut(&str)) -> io::Result<KillReport> {
     let mut random = Random::new(plan.seed);
     let mut points = Points::new(plan, &mut random);
-    let mut report = KillReport::default();
+    let essential = points.essential.clone();
+    let mut report = KillReport { essential, ..KillReport::default() };
+    let world = World::of(plan)?;
     while report.kills < plan.kills && report.is_clean() {
         let number = report.jobs;
         let script = Script {
@@ -173,8 +200,8 @@ pub fn run_kills(plan: &KillPlan, mut tell: impl FnMut(&str)) -> io::Result<Kill
             url => format!("{url}/{}-job-{number}", std::process::id()),
         });
         let remote = url.map(|url| RemotePlace { url, endpoint: plan.remote_endpoint.clone() });
-        let place = Place::from(&*directory);
-        let mut job = Job { plan, script, interval_ms, place, remote };
+        let place = Place { topic: world.topic(number), ..Place::from(&*directory) };
+        let mut job = Job { plan, script, interval_ms, place, remote, world: &world };
         job.run(&mut random, &mut points, &mut report)?;
         report.jobs += 1;
         tell(&format!("job {number}: kills so far {}, {}", report.kills, report.verdict));
@@ -186,8 +213,42 @@ pub fn run_kills(plan: &KillPlan, mut tell: impl FnMut(&str)) -> io::Result<Kill
     Ok(report)
 }
 
+/// What is there beside the processes.
+struct World {
+    #[cfg(feature = "kafka")]
+    broker: Option<crate::kafka::Broker>,
+}
+
+impl World {
+    #[cfg(feature = "kafka")]
+    fn of(plan: &KillPlan) -> io::Result<Self> {
+        Ok(World { broker: (plan.sink == SinkKind::Kafka).then(crate::kafka::Broker::start) })
+    }
+
+    #[cfg(feature = "kafka")]
+    fn topic(&self, number: u64) -> Option<Topic> {
+        self.broker.as_ref().map(|broker| super::kafka::topic(broker, number))
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    fn of(plan: &KillPlan) -> io::Result<Self> {
+        match plan.sink {
+            SinkKind::Files => Ok(World {}),
+            SinkKind::Kafka => {
+                Err(io::Error::other("this build has no Kafka: build it with --features kafka"))
+            }
+        }
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    fn topic(&self, _: u64) -> Option<Topic> {
+        None
+    }
+}
+
 /// One job, over all its processes.
 struct Job<'a> {
+    world: &'a World,
     plan: &'a KillPlan,
     script: Script,
     interval_ms: u64,
@@ -218,13 +279,14 @@ impl Job<'_> {
                 false => Fate::Live,
             };
             let ending = self.live(fate, random)?;
+            self.between_lives(&ending, fate, random, report);
             match (&ending, fate) {
                 (Ending::AtPoint(name), _) => *report.hits.entry(name).or_default() += 1,
                 (_, Fate::Point(name, _)) => points.missed(name),
                 _ => {}
             }
             match ending {
-                Ending::Killed | Ending::AtPoint(_) => {
+                Ending::Killed | Ending::AtPoint(_) | Ending::GaveUp => {
                     report.kills += 1;
                     if self.remote.is_some() && random.below(3) > 0 {
                         self.lose_machine()?;
@@ -268,6 +330,26 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// The broker may die with a process, so that neither knows how far the other was.
+    #[cfg(feature = "kafka")]
+    fn between_lives(
+        &self,
+        ending: &Ending,
+        fate: Fate,
+        random: &mut Random,
+        report: &mut KillReport,
+    ) {
+        let Some(broker) = &self.world.broker else { return };
+        report.outages += u64::from(matches!(fate, Fate::Outage(..)));
+        if matches!(ending, Ending::AtPoint(_)) && random.below(3) == 0 {
+            super::kafka::Outage::Killed.happen(broker);
+            report.outages += 1;
+        }
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    fn between_lives(&self, _: &Ending, _: Fate, _: &mut Random, _: &mut KillReport) {}
+
     /// Starts a process and sees it to its end.
     fn live(&self, fate: Fate, random: &mut Random) -> io::Result<Ending> {
         let log = self.place.directory.join("log");
@@ -276,7 +358,17 @@ impl Job<'_> {
             Fate::Live if self.remote.is_some() => (FINISH_WITHIN_REMOTE, false),
             Fate::Live => (FINISH_WITHIN, false),
             Fate::KillAfter(time) => (time, true),
-            Fate::Point(..) => (POINT_WITHIN, true),
+            Fate::Point(..) => (self.plan.sink.point_within(), true),
+            #[cfg(feature = "kafka")]
+            Fate::Outage(after, outage) => {
+                if let Some(status) = wait(&mut child, after)? {
+                    return Ok(judge_end(status, fate, &log));
+                }
+                let broker = self.world.broker.as_ref().expect("outages are of a broker");
+                outage.happen(broker);
+                // Then it is killed while it recovers from that, or has given up.
+                (Duration::from_millis(200), true)
+            }
         };
         if let Some(status) = wait(&mut child, patience)? {
             return Ok(judge_end(status, fate, &log));
@@ -319,8 +411,12 @@ impl Job<'_> {
         for number in of_script.into_iter().chain([parallelism, self.place.moves, stop_after_ms]) {
             command.arg(number.to_string());
         }
-        if let Some(remote) = &self.remote {
-            command.arg(&remote.url).args(&remote.endpoint);
+        if let Some(RemotePlace { url, endpoint }) = &self.remote {
+            command.arg(format!("store={url}"));
+            command.args(endpoint.iter().map(|endpoint| format!("endpoint={endpoint}")));
+        }
+        if let Some(Topic { servers, name }) = &self.place.topic {
+            command.args([format!("servers={servers}"), format!("topic={name}")]);
         }
         command.env_remove(CRASH_POINT_VARIABLE).env_remove(PLANTED_VARIABLE);
         if let Fate::Point(name, pass) = fate {
@@ -340,8 +436,17 @@ fn judge_end(status: ExitStatus, fate: Fate, log: &Path) -> Ending {
         (None, Some(ABORT), Fate::Point(name, _)) if tail(log).contains(name) => {
             Ending::AtPoint(name)
         }
+        #[cfg(feature = "kafka")]
+        (Some(_), None, _) if has_given_up(&tail(log)) => Ending::GaveUp,
         _ => Ending::Failed(format!("ended with {status} ({fate:?}); {}", tail(log))),
     }
+}
+
+/// Has it failed because the broker was away? So it says what was, and what helps.
+#[cfg(feature = "kafka")]
+fn has_given_up(said: &str) -> bool {
+    let words = ["check the broker's load", "check that the broker runs", "TransportFailure"];
+    said.contains("kafka:") && words.iter().any(|word| said.contains(word))
 }
 
 /// The end of what a child has said.
@@ -368,8 +473,35 @@ fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>>
     }
 }
 
+impl SinkKind {
+    /// Points that are to be hit in any case.
+    fn essential(self) -> Vec<&'static str> {
+        match self {
+            #[cfg(feature = "kafka")]
+            SinkKind::Kafka => super::kafka::points(),
+            _ => crash_points::ESSENTIAL.into(),
+        }
+    }
+
+    /// A broker needs longer for everything.
+    fn kill_after_ms(self) -> u64 {
+        match self {
+            SinkKind::Files => KILL_AFTER_MS,
+            SinkKind::Kafka => 2_500,
+        }
+    }
+
+    fn point_within(self) -> Duration {
+        match self {
+            SinkKind::Files => POINT_WITHIN,
+            SinkKind::Kafka => Duration::from_secs(6),
+        }
+    }
+}
+
 /// Whose turn it is to be armed: the essential points first, then all.
 struct Points {
+    sink: SinkKind,
     /// Tried again soon when they are missed.
     essential: Vec<&'static str>,
     due: VecDeque<&'static str>,
@@ -382,12 +514,13 @@ impl Points {
         let is_of_copies = |name: &&str| name.starts_with(COPIES);
         let mut all = crash_points::all();
         let mut essential: Vec<_> = match plan.remote {
-            None => crash_points::ESSENTIAL.into(),
+            None => plan.sink.essential(),
             Some(_) => all.iter().copied().filter(is_of_copies).collect(),
         };
         if plan.remote.is_none() {
             all.retain(|name| !is_of_copies(&name));
         }
+        all.extend(plan.sink.essential());
         let only = plan.point.as_deref();
         let only = only.and_then(|name| all.iter().copied().find(|known| *known == name));
         let of_savepoints = crash_points::SAVEPOINTS;
@@ -399,8 +532,13 @@ impl Points {
         }
         shuffle(&mut essential, random);
         shuffle(&mut others, random);
+        let sink = plan.sink;
+        if sink == SinkKind::Kafka {
+            // What Kafka has no part in is tried with files.
+            others.clear();
+        }
         let due = essential.iter().copied().chain(others).collect();
-        Points { essential, due, only, kills: 0 }
+        Points { sink, essential, due, only, kills: 0 }
     }
 
     fn next_fate(&mut self, random: &mut Random) -> Fate {
@@ -408,16 +546,21 @@ impl Points {
         if let Some(only) = self.only {
             return Fate::Point(only, 1 + random.below(passes_max(only)));
         }
+        #[cfg(feature = "kafka")]
+        if self.sink == SinkKind::Kafka && self.kills % 10 >= POINTS_OF_TEN + 2 {
+            let after = Duration::from_millis(400 + random.below(1_500));
+            return Fate::Outage(after, super::kafka::Outage::draw(random));
+        }
         // The first life of a job is a long one, so that there is something to restore.
         if self.kills % 10 >= POINTS_OF_TEN {
-            return Fate::KillAfter(Duration::from_millis(random.below(KILL_AFTER_MS)));
+            return Fate::KillAfter(Duration::from_millis(random.below(self.sink.kill_after_ms())));
         }
         match self.due.pop_front() {
             Some(name) => {
                 self.due.push_back(name);
                 Fate::Point(name, 1 + random.below(passes_max(name)))
             }
-            None => Fate::KillAfter(Duration::from_millis(random.below(KILL_AFTER_MS))),
+            None => Fate::KillAfter(Duration::from_millis(random.below(self.sink.kill_after_ms()))),
         }
     }
 
@@ -438,6 +581,7 @@ fn passes_max(name: &str) -> u64 {
         "remote.parts_sent" | "remote.file_fetched" => 6,
         "remote.noted" | "remote.claimed" => 1,
         _ if name.starts_with("remote.fetch") || name == "remote.files_fetched" => 1,
+        "kafka.fenced" | "kafka.marker_read" | "kafka.resent" | "kafka.recovered" => 2,
         _ if name.starts_with("restore.") => 2,
         "copy.file" => 3,
         _ if crash_points::SAVEPOINTS.contains(&name) => 1,

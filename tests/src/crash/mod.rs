@@ -19,6 +19,8 @@
 //! With a remote store the parent removes the checkpoint directory between two lives; sinks' files stay, as they are a foreign
 //! system's.
 //!
+//! With `--sink kafka` the sums go to a topic of a real broker, which is killed and frozen as well ([`kafka`]).
+//!
 //! Records, model and verdict know nothing of processes and files, so that other tests can use them.
 //!
 //! [`FileSink`]: thalweg::sink::FileSink
@@ -31,6 +33,8 @@ mod audit;
 mod child;
 mod event;
 mod job;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod kills;
 mod model;
 mod pieces;
@@ -39,8 +43,8 @@ mod verdict;
 
 pub use child::{CHILD_ARGUMENT, ChildEnd, run_child};
 pub use event::{Event, Script};
-pub use job::{Place, RemotePlace, write_job};
-pub use kills::{KillPlan, KillReport, run_kills};
+pub use job::{Place, RemotePlace, Topic, write_job};
+pub use kills::{KillPlan, KillReport, SinkKind, run_kills};
 pub use model::Model;
 pub use transactions::FileTransactions;
 pub use verdict::{Committed, SumRow, TimerRow, Verdict, WindowRow};

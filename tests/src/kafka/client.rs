@@ -106,6 +106,15 @@ impl Broker {
         self.wait_for_partitions(topic, 0);
     }
 
+    /// Removes a group with its offsets.
+    ///
+    /// # Panics
+    /// If it cannot be done.
+    pub fn delete_group(&self, group: &str) {
+        let deleted = block_on(self.admin().delete_groups(&[group], &Self::admin_options()));
+        deleted.expect("the request")[0].as_ref().expect("the group is removed");
+    }
+
     /// Removes all records of a partition below an offset, as retention does.
     ///
     /// # Panics
@@ -135,12 +144,7 @@ impl Broker {
     }
 
     fn consumer(&self, read: Read) -> BaseConsumer {
-        let level = if read == Read::Committed { "read_committed" } else { "read_uncommitted" };
-        let mut config = self.config();
-        config.set("group.id", "thalweg-tests-reader").set("isolation.level", level);
-        config.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
-        config.set("auto.offset.reset", "earliest");
-        config.create().expect("a consumer")
+        consumer(&self.servers(), read)
     }
 
     /// The first offset of a partition, and the one behind its last record that may be read.
@@ -186,27 +190,7 @@ impl Broker {
     /// # Panics
     /// If it cannot be read within a minute.
     pub fn read(&self, topic: &str, read: Read) -> Vec<Message> {
-        let consumer = self.consumer(read);
-        let metadata = consumer.fetch_metadata(Some(topic), LIMIT).expect("metadata");
-        let mut open = BTreeMap::new();
-        let mut assignment = TopicPartitionList::new();
-        for partition in metadata.topics()[0].partitions() {
-            let at = Offset::Beginning;
-            assignment.add_partition_offset(topic, partition.id(), at).expect("an offset");
-            open.insert(partition.id(), ());
-        }
-        consumer.assign(&assignment).expect("the partitions are assigned");
-        let mut messages = Vec::new();
-        while !open.is_empty() {
-            match consumer.poll(LIMIT) {
-                None => panic!("nothing came of {topic} for a minute; open: {open:?}"),
-                Some(Err(KafkaError::PartitionEOF(partition))) => _ = open.remove(&partition),
-                Some(Err(error)) => panic!("reading {topic}: {error}"),
-                Some(Ok(message)) => messages.push(owned(&message)),
-            }
-        }
-        messages.sort();
-        messages
+        read_topic(&self.servers(), topic, read)
     }
 
     /// A producer.
@@ -224,6 +208,67 @@ impl Broker {
         client.init_transactions(LIMIT).expect("transactions");
         Producer { client, transactional: true }
     }
+}
+
+fn consumer(servers: &str, read: Read) -> BaseConsumer {
+    let level = if read == Read::Committed { "read_committed" } else { "read_uncommitted" };
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", servers);
+    config.set("group.id", "thalweg-tests-reader").set("isolation.level", level);
+    config.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    config.set("auto.offset.reset", "earliest");
+    config.create().expect("a consumer")
+}
+
+/// Waits until no transaction is open in a topic, half a minute at most; is that so? A commit is answered before its markers are in
+/// the partitions, so that readers of committed records see it a moment later.
+///
+/// # Panics
+/// If the broker does not say.
+pub fn is_settled(servers: &str, topic: &str) -> bool {
+    let (stable, all) = (consumer(servers, Read::Committed), consumer(servers, Read::Uncommitted));
+    let metadata = all.fetch_metadata(Some(topic), LIMIT).expect("metadata");
+    let end = |consumer: &BaseConsumer, partition| {
+        consumer.fetch_watermarks(topic, partition, LIMIT).expect("the offsets").1
+    };
+    let partitions = metadata.topics()[0].partitions().iter();
+    partitions.map(|partition| partition.id()).all(|partition| {
+        (0..300).any(|_| {
+            let is_so = end(&stable, partition) == end(&all, partition);
+            if !is_so {
+                std::thread::park_timeout(Duration::from_millis(100));
+            }
+            is_so
+        })
+    })
+}
+
+/// [`Broker::read`] of a broker that another process has started.
+///
+/// # Panics
+/// If it cannot be read within a minute.
+pub fn read_topic(servers: &str, topic: &str, read: Read) -> Vec<Message> {
+    let consumer = consumer(servers, read);
+    let metadata = consumer.fetch_metadata(Some(topic), LIMIT).expect("metadata");
+    let mut open = BTreeMap::new();
+    let mut assignment = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        let at = Offset::Beginning;
+        assignment.add_partition_offset(topic, partition.id(), at).expect("an offset");
+        open.insert(partition.id(), ());
+    }
+    consumer.assign(&assignment).expect("the partitions are assigned");
+    let mut messages = Vec::new();
+    while !open.is_empty() {
+        match consumer.poll(LIMIT) {
+            None => panic!("nothing came of {topic} for a minute; open: {open:?}"),
+            Some(Err(KafkaError::PartitionEOF(partition))) => _ = open.remove(&partition),
+            Some(Err(error)) => panic!("reading {topic}: {error}"),
+            Some(Ok(message)) => messages.push(owned(&message)),
+        }
+    }
+    messages.sort();
+    messages
 }
 
 fn owned(message: &rdkafka::message::BorrowedMessage<'_>) -> Message {

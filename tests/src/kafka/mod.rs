@@ -9,4 +9,4 @@ mod broker;
 mod client;
 
 pub use broker::Broker;
-pub use client::{Message, Producer, Read};
+pub use client::{Message, Producer, Read, is_settled, read_topic};

@@ -63,7 +63,7 @@ fn number(value: Option<&[u8]>) -> u64 {
     bytes.map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-fn by_client(broker: &Broker, topic: &str, settings: &Settings) -> thalweg::Result<f64> {
+pub(crate) fn by_client(broker: &Broker, topic: &str, settings: &Settings) -> thalweg::Result<f64> {
     let begin_ns = now_ns();
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", broker.servers()).set("group.id", "read-alone");

@@ -43,7 +43,12 @@
 //! - **A bounded source ends by positions**: control markers and aborted records at the end of a partition do not keep it waiting,
 //!   and a broker that is away does not end it.
 //!
-//! # When a broker is away
+//! # What the sink guarantees
+//!
+//! By choice: exactly once for readers of committed records, at least once, or best effort. [`KafkaSink`] says what each takes, which
+//! settings matter, and what happens when the broker, or the job, is away for how long.
+//!
+//! # When a broker is away, for the source
 //!
 //! | what waits | for how long | and then |
 //! |---|---|---|
@@ -85,6 +90,7 @@ mod format;
 mod native;
 mod record;
 mod settings;
+mod sink;
 mod source;
 
 pub use error::{KafkaError, KafkaErrorKind};
@@ -94,6 +100,10 @@ pub use format::{
 };
 pub use record::{KafkaHeader, KafkaHeaders, KafkaMessage, KafkaRecord};
 pub use settings::KafkaSettings;
+pub use sink::{
+    Formatted, HeadersOut, KafkaSink, KafkaSinkBuilder, MissingMarker, RecordPacker, WholeRecords,
+    crash_points as sink_crash_points,
+};
 pub use source::{
     EndPosition, KafkaSource, KafkaSourceReader, KafkaSplit, MalformedRecord, OffsetReset, Offsets,
     OnMalformedRecord, StartPosition,

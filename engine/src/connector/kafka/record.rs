@@ -205,6 +205,13 @@ pub struct KafkaHeaders<'a> {
     packed: &'a [u8],
 }
 
+impl<'a> KafkaHeaders<'a> {
+    /// Headers that a [`HeaderWriter`] has packed.
+    pub(crate) fn of_packed(packed: &'a [u8]) -> Self {
+        KafkaHeaders { packed }
+    }
+}
+
 impl<'a> Iterator for KafkaHeaders<'a> {
     type Item = (&'a str, Option<&'a [u8]>);
 

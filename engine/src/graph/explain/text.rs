@@ -45,6 +45,9 @@ fn stream_graph(lines: &mut Lines, graph: &StreamGraph) {
         let node = graph.node(*id);
         lines.add(1, &format!("[{}] {}", id.0, node.title()));
         lines.add(3, &node_settings(node));
+        if let Some(details) = &node.details {
+            lines.add(3, details);
+        }
         if let Some(delivery) = Delivery::at(graph, *id) {
             lines.add(3, &format!("delivery: {delivery}"));
         }

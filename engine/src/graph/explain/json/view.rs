@@ -29,6 +29,8 @@ struct NodeView<'graph> {
     operator_id: String,
     location: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<&'graph str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<DeliveryView>,
 }
 
@@ -70,6 +72,7 @@ fn node_view<'graph>(graph: &'graph StreamGraph, node: &'graph StreamNode) -> No
         uid: node.uid.as_deref(),
         operator_id: node.operator_id.to_string(),
         location: format!("{}:{}", node.location.file(), node.location.line()),
+        details: node.details.as_deref(),
         delivery: Delivery::at(graph, node.id).map(|delivery| DeliveryView {
             guarantee: delivery.guarantee.name(),
             reason: delivery.reason,

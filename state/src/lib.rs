@@ -104,8 +104,11 @@ pub use operator_state::{
     OperatorStateInfo, OperatorStateKind, OperatorStateStore, Redistribution,
 };
 pub use rkyv;
-pub use schema::VariantsBuilder;
-pub use schema::{FieldsBuilder, Schema, SchemaBuilder, SchemaDescription, SchemaFingerprint};
+pub use schema::{
+    Evolution, EvolutionError, FieldsBuilder, MalformedSchema, Migrated, OldFields, OldType,
+    OldValue, Schema, SchemaBuilder, SchemaDescription, SchemaFingerprint, SchemaRefused,
+    VariantsBuilder,
+};
 pub use snapshot::{
     CheckpointId, CheckpointSummary, RestoreSource, StateRoot, StoreEvent, StoreSummary,
     crash_points,

@@ -43,8 +43,10 @@ fn of_one(error: &(dyn Error + 'static)) -> Option<RestoreFault> {
         return Some(RestoreFault::Refused);
     }
     match error.downcast_ref::<PieceCause>()? {
-        PieceCause::Short { .. } => Some(RestoreFault::Damaged),
-        PieceCause::Version { .. } | PieceCause::Schema { .. } => Some(RestoreFault::Refused),
+        PieceCause::Short { .. } | PieceCause::NoText => Some(RestoreFault::Damaged),
+        PieceCause::Version { .. } | PieceCause::Schema { .. } | PieceCause::Changed { .. } => {
+            Some(RestoreFault::Refused)
+        }
         PieceCause::Value(error) => of_state(error),
         PieceCause::Part(error) => of_one(&**error),
     }
@@ -53,7 +55,9 @@ fn of_one(error: &(dyn Error + 'static)) -> Option<RestoreFault> {
 fn of_state(error: &StateError) -> Option<RestoreFault> {
     match error {
         StateError::Store(error) => of_store(error),
-        StateError::OperatorStateChanged { .. } => Some(RestoreFault::Refused),
+        StateError::OperatorStateChanged { .. } | StateError::Evolve { .. } => {
+            Some(RestoreFault::Refused)
+        }
         StateError::MalformedOperatorState { .. } => Some(RestoreFault::Damaged),
         _ => None,
     }

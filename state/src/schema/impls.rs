@@ -128,7 +128,7 @@ impl<T: Schema> Schema for Vec<T> {
     }
 
     fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
-        old.elements::<Self>()?.into_iter().map(T::evolve).collect()
+        old.elements::<Self>()?.map(|element| T::evolve(element?)).collect()
     }
 }
 
@@ -179,7 +179,7 @@ impl<T: Schema, const LENGTH: usize> Schema for [T; LENGTH] {
     }
 
     fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
-        let elements = old.elements::<Self>()?.into_iter().map(T::evolve);
+        let elements = old.elements::<Self>()?.map(|element| T::evolve(element?));
         let elements = elements.collect::<Result<Vec<T>, _>>()?;
         Self::try_from(elements).map_err(|_| EvolutionError::mismatch::<Self>(old.old_type()))
     }

@@ -191,8 +191,8 @@ impl<'a> OldType<'a> {
         }
         let at = bytes.len().checked_sub(SLICE_BYTES);
         let at = at.ok_or_else(|| self.damaged(0, "it is too short"))?;
-        let values = value(at).slice(layout.size)?;
-        values.into_iter().try_for_each(|at| read(value(at)))
+        let Slice { at, size, length } = value(at).slice(layout.size)?;
+        (0..length).try_for_each(|index| read(value(at + index * size)))
     }
 
     /// Whether values lie one behind the other, and not as a list. Structs and tuples that have no padding may be archived
@@ -404,22 +404,25 @@ impl<'a> OldValue<'a> {
     }
 
     /// The elements of a list or an array.
-    pub(super) fn elements<T: ?Sized>(self) -> Result<Vec<OldValue<'a>>, EvolutionError> {
+    pub(super) fn elements<T: ?Sized>(
+        self,
+    ) -> Result<impl ExactSizeIterator<Item = Result<OldValue<'a>, EvolutionError>>, EvolutionError>
+    {
         let value = self.unboxed()?;
-        let (element, places) = match value.ty.kind() {
+        let (element, Slice { at, size, length }) = match value.ty.kind() {
             TypeKind::List(element) => {
                 let size = value.size_of(*element)?;
                 (*element, value.slice(size)?)
             }
             TypeKind::Array(element, length) => {
-                let size = value.size_of(*element)?;
-                value.limit_empty(*length, size)?;
-                value.range(value.at, length * size)?;
-                (*element, (0..*length).map(|index| value.at + index * size).collect())
+                let (at, size, length) = (value.at, value.size_of(*element)?, *length);
+                value.limit_empty(length, size)?;
+                value.range(at, length * size)?;
+                (*element, Slice { at, size, length })
             }
             _ => return Err(EvolutionError::mismatch::<T>(value.ty)),
         };
-        places.into_iter().map(|at| value.child(element, at)).collect()
+        Ok((0..length).map(move |index| value.child(element, at + index * size)))
     }
 
     /// The entries of a map.
@@ -587,10 +590,10 @@ impl<'a> OldValue<'a> {
     }
 
     /// Where the elements of a list lie.
-    fn slice(&self, size: usize) -> Result<Vec<usize>, EvolutionError> {
+    fn slice(&self, size: usize) -> Result<Slice, EvolutionError> {
         let length = self.word(self.at + 4)? as usize;
         if length == 0 {
-            return Ok(Vec::new());
+            return Ok(Slice { at: self.at, size, length });
         }
         let bytes = length.checked_mul(size);
         let bytes = bytes.ok_or_else(|| self.damaged("a list is too long"))?;
@@ -598,7 +601,7 @@ impl<'a> OldValue<'a> {
         self.charge(bytes)?;
         let at = self.target(self.at, self.at)?;
         self.range(at, bytes)?;
-        Ok((0..length).map(|index| at + index * size).collect())
+        Ok(Slice { at, size, length })
     }
 
     /// Refuses numbers of values that no bytes account for.
@@ -647,6 +650,13 @@ impl<'a> OldValue<'a> {
     pub(super) fn doubled(&self) -> EvolutionError {
         self.damaged("it has two entries of one key, maybe made equal by a migration")
     }
+}
+
+/// Elements that lie one behind the other.
+struct Slice {
+    at: usize,
+    size: usize,
+    length: usize,
 }
 
 /// Sizes and places in a node of a B-tree.

@@ -65,6 +65,7 @@ mod descriptor;
 mod handle;
 mod memory;
 mod operator_state;
+pub mod schema_evolution;
 mod timer_queue;
 
 #[cfg(test)]

@@ -152,6 +152,18 @@ fn layouts_are_those_of_rkyv() {
     check_layout((1_u32, 2_u32));
     check_layout([(1_u64, 2_u64), (3, 4)]);
     check_layout([1_u8; 7]);
+    check_layout('ß');
+    check_layout(['a', 'b']);
+    check_layout([true, false, true]);
+    check_layout((true, 'x'));
+    check_layout((1_u8, true));
+    check_layout(0.5_f32);
+    check_layout([-0.5_f64; 3]);
+    check_layout(i128::MIN);
+    check_layout([(1_u16, 2_u8); 2]);
+    check_layout(PhantomData::<u8>);
+    check_layout(renamed::Two { a: 1, b: 2 });
+    check_layout([renamed::Two { a: 8, b: 1 }, renamed::Two { a: u32::MAX - 15, b: 2 }]);
     check_layout(Shape::Wide { at: 5, name: "n".to_owned() });
     check_layout(vec![vec![vec![1_u8]], vec![], vec![vec![], vec![2, 3]]]);
     let leaf = |value| Tree { value, children: vec![] };

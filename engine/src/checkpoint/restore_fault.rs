@@ -43,7 +43,7 @@ fn of_one(error: &(dyn Error + 'static)) -> Option<RestoreFault> {
         return Some(RestoreFault::Refused);
     }
     match error.downcast_ref::<PieceCause>()? {
-        PieceCause::Short { .. } | PieceCause::NoText => Some(RestoreFault::Damaged),
+        PieceCause::Short { .. } | PieceCause::OtherText => Some(RestoreFault::Damaged),
         PieceCause::Version { .. } | PieceCause::Schema { .. } | PieceCause::Changed { .. } => {
             Some(RestoreFault::Refused)
         }
@@ -110,7 +110,7 @@ mod tests {
         check(StateError::Store(Box::new(in_use)), None);
         let piece = |cause| PieceError::new("operator", 0, "piece", cause);
         let bytes = crate::operator::pieces::to_bytes(&1_u32).unwrap();
-        let other_type = from_bytes::<u64>(&bytes).unwrap_err();
+        let other_type = from_bytes::<String>(&bytes).unwrap_err();
         check(piece(other_type), Some(RestoreFault::Refused));
         let short = from_bytes::<u32>(&bytes[..7]).unwrap_err();
         check(piece(short), Some(RestoreFault::Damaged));

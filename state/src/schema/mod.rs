@@ -87,6 +87,13 @@ impl fmt::Display for SchemaFingerprint {
     }
 }
 
+impl SchemaFingerprint {
+    /// That of a schema with this [text](SchemaDescription::text).
+    pub fn of_text(text: &str) -> Self {
+        SchemaFingerprint(fnv_1a(text.as_bytes()))
+    }
+}
+
 /// The structure of a type as a text for people, and its fingerprint.
 ///
 /// # Examples
@@ -123,7 +130,7 @@ impl SchemaDescription {
     }
 
     fn of_text(text: String, declared: Vec<Declared>) -> Self {
-        let fingerprint = SchemaFingerprint(fnv_1a(text.as_bytes()));
+        let fingerprint = SchemaFingerprint::of_text(&text);
         SchemaDescription { text: text.into(), fingerprint, declared: declared.into() }
     }
 

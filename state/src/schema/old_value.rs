@@ -204,7 +204,10 @@ impl<'a> OldType<'a> {
         if !bytes.len().is_multiple_of(size) {
             return false;
         }
-        let is_one = |ty: TypeId| {
+        let is_one = |mut ty: TypeId| {
+            while let TypeKind::Array(element, _) = self.evolution.tree.kind(ty) {
+                ty = *element;
+            }
             !matches!(self.evolution.tree.kind(ty), TypeKind::Tuple(_) | TypeKind::Struct(_))
         };
         if is_one(self.ty) {

@@ -52,6 +52,9 @@ impl ReadAs {
             let found = SchemaFingerprint(fingerprint);
             return Err(PieceCause::Schema { expected, found });
         }
+        if SchemaFingerprint::of_text(text).0 != fingerprint {
+            return Err(PieceCause::OtherText);
+        }
         match Evolution::between(text, &now) {
             Ok(evolution) => Ok(ReadAs { evolution: Some(evolution) }),
             Err(refused) => Err(PieceCause::Changed { expected, found: text.into(), refused }),
@@ -124,7 +127,7 @@ fn split(bytes: &[u8]) -> Result<Parts<'_>, PieceCause> {
             let length = usize::try_from(word(16)?).map_err(|_| short())?;
             let end = HEADER_BYTES.checked_add(length).ok_or_else(short)?;
             let text = bytes.get(HEADER_BYTES..end).ok_or_else(short)?;
-            let text = std::str::from_utf8(text).map_err(|_| PieceCause::NoText)?;
+            let text = std::str::from_utf8(text).map_err(|_| PieceCause::OtherText)?;
             let archive = end.checked_next_multiple_of(ALIGNMENT).and_then(|at| bytes.get(at..));
             Ok(Parts { fingerprint, text, archive: archive.ok_or_else(short)? })
         }
@@ -137,8 +140,8 @@ fn split(bytes: &[u8]) -> Result<Parts<'_>, PieceCause> {
 pub(crate) enum PieceCause {
     #[error("it has {found} bytes, fewer than it says; the checkpoint is damaged")]
     Short { found: usize },
-    #[error("the description of its type is no text; the checkpoint is damaged")]
-    NoText,
+    #[error("the description of its type is not what it was; the checkpoint is damaged")]
+    OtherText,
     #[error(
         "it is of format version {found}, this program reads {VERSION}; use a program as new as the checkpoint"
     )]

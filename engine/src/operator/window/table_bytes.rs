@@ -112,8 +112,8 @@ pub(crate) enum TableError {
     Schema { what: &'static str, expected: Box<str>, found: SchemaFingerprint },
     #[error("the type of its accumulators is now {expected}, and was {found}: {refused}")]
     Changed { expected: Box<str>, found: Box<str>, refused: SchemaRefused },
-    #[error("the description of its accumulators is no text; the checkpoint is damaged")]
-    NoText,
+    #[error("the description of its accumulators is not what it was; the checkpoint is damaged")]
+    OtherText,
     #[error(
         "its maximum parallelism was {found} and is now {expected}; set it back, or begin without the checkpoint"
     )]
@@ -385,7 +385,7 @@ fn read_header<K: StateValue, A: StateValue>(
     let mut text = "";
     if version != BARE_VERSION {
         let length = u32::from_le_bytes(*cursor.take_array()?) as usize;
-        text = std::str::from_utf8(cursor.take(length)?).map_err(|_| TableError::NoText)?;
+        text = std::str::from_utf8(cursor.take(length)?).map_err(|_| TableError::OtherText)?;
     }
     let evolution = evolution_of::<A>(accumulators, text)?;
     Ok((times, lengths, entries, evolution))
@@ -399,6 +399,9 @@ fn evolution_of<A: StateValue>(
     let now = SchemaDescription::of::<A>();
     if text.is_empty() || fingerprint == now.fingerprint().0 {
         return check_type::<A>("accumulators", fingerprint).map(|()| None);
+    }
+    if SchemaFingerprint::of_text(text).0 != fingerprint {
+        return Err(TableError::OtherText);
     }
     match Evolution::between(text, &now) {
         Ok(evolution) => Ok(Some(evolution)),

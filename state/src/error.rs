@@ -58,7 +58,7 @@ pub enum StateError {
     },
     /// A checkpoint has the state with another kind or type.
     #[error(
-        "state '{state}' of operator '{operator}' was written as {expected} and is asked for as {found}; change it back, use another name, or begin without the checkpoint"
+        "state '{state}' of operator '{operator}' was written as {expected} and is asked for as {found}: {remedy}"
     )]
     OperatorStateChanged {
         /// The refused state.
@@ -69,6 +69,8 @@ pub enum StateError {
         expected: Box<str>,
         /// What was asked for.
         found: Box<str>,
+        /// What part of it does not fit, and what to do.
+        remedy: Box<str>,
     },
     /// Bytes that are no operator state.
     #[error(
@@ -213,6 +215,14 @@ pub enum StateError {
         length_bytes: usize,
         /// rkyv's reason.
         source: rancor::Error,
+    },
+    /// A value that was written with an older schema cannot be read as one of now.
+    #[error("a stored value cannot become a {type_name}: {source}")]
+    Evolve {
+        /// The value's type.
+        type_name: &'static str,
+        /// Why.
+        source: Box<crate::EvolutionError>,
     },
     /// Parallelism, maximum parallelism and subtask do not fit together.
     #[error(

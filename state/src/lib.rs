@@ -65,6 +65,7 @@ mod descriptor;
 mod handle;
 mod memory;
 mod operator_state;
+pub mod schema_evolution;
 mod timer_queue;
 
 #[cfg(test)]
@@ -104,8 +105,11 @@ pub use operator_state::{
     OperatorStateInfo, OperatorStateKind, OperatorStateStore, Redistribution,
 };
 pub use rkyv;
-pub use schema::VariantsBuilder;
-pub use schema::{FieldsBuilder, Schema, SchemaBuilder, SchemaDescription, SchemaFingerprint};
+pub use schema::{
+    Evolution, EvolutionError, FieldsBuilder, MalformedSchema, Migrated, OldFields, OldType,
+    OldValue, Schema, SchemaBuilder, SchemaDescription, SchemaFingerprint, SchemaRefused,
+    VariantsBuilder,
+};
 pub use snapshot::{
     CheckpointId, CheckpointSummary, PinnedCheckpoint, PinnedFile, RestoreSource, StateRoot,
     StoreEvent, StoreSummary, crash_points,

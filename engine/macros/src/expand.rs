@@ -5,13 +5,15 @@ use quote::{format_ident, quote};
 use syn::{Generics, Index, Item, Member, Path, Result, parse_quote};
 
 use crate::options::Options;
+use crate::past::{self, FieldDefault, FieldPast, ItemPast, VariantPast};
 use crate::shape::{Data, Field, Shape, Variant, plain_name};
 
 /// The item with rkyv's derives, and its `Schema` impl.
 pub(crate) fn record(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let Options { krate } = syn::parse2(options)?;
-    let item: Item = syn::parse2(item)?;
-    let schema = schema_impl(&Shape::of(&item)?, &krate);
+    let mut item: Item = syn::parse2(item)?;
+    let past = past::take(&mut item)?;
+    let schema = schema_impl(&Shape::of(&item)?, &past, &krate);
     Ok(quote! {
         #[derive(#krate::rkyv::Archive, #krate::rkyv::Serialize, #krate::rkyv::Deserialize)]
         #[rkyv(crate = #krate::rkyv)]
@@ -20,21 +22,49 @@ pub(crate) fn record(options: TokenStream, item: TokenStream) -> Result<TokenStr
     })
 }
 
-fn schema_impl(shape: &Shape, krate: &Path) -> TokenStream {
+fn schema_impl(shape: &Shape, past: &ItemPast, krate: &Path) -> TokenStream {
     let generics = with_schema_bounds(shape.generics.clone(), krate);
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
     let ident = &shape.ident;
     let name = plain_name(ident);
-    let (describe, hash_key) = match &shape.data {
+    let of_type = describe_type(past);
+    let none = VariantPast::default();
+    let of_variant = |index: usize| past.variants.get(index).unwrap_or(&none);
+    let (describe, hash_key, evolve) = match &shape.data {
         Data::Struct(fields) => (
             {
-                let fields = describe_fields(fields);
-                quote!(out.structure::<Self>(#name, |fields| { #fields });)
+                let (of_type, fields) = (of_type("fields"), describe_fields(fields, of_variant(0)));
+                quote!(out.structure::<Self>(#name, |fields| { #of_type #fields });)
             },
             hash_struct(fields, krate),
+            {
+                let fields = evolve_fields(fields, of_variant(0));
+                quote! {
+                    let old = old.fields::<Self>()?;
+                    ::core::result::Result::Ok(Self { #fields })
+                }
+            },
         ),
-        Data::Enum(variants) => (describe_enum(&name, variants), hash_enum(variants, krate)),
+        Data::Enum(variants) => {
+            let pasts: Vec<_> = (0..variants.len()).map(of_variant).collect();
+            let described = describe_variants(variants, &pasts);
+            let of_type = of_type("variants");
+            (
+                quote!(out.enumeration::<Self>(#name, |variants| { #of_type #described });),
+                hash_enum(variants, krate),
+                evolve_enum(variants, &pasts),
+            )
+        }
     };
+    let migrate = past.migration.as_ref().map(|migration| {
+        let (from, with) = (&migration.from, &migration.with);
+        quote! {
+            if old.is_migrated::<Self>() {
+                let old = <#from as #krate::state::Schema>::evolve(old)?;
+                return #krate::state::Migrated::<Self>::migrated(#with(old));
+            }
+        }
+    });
     quote! {
         #[automatically_derived]
         impl #impl_generics #krate::state::Schema for #ident #type_generics #where_clause {
@@ -48,7 +78,31 @@ fn schema_impl(shape: &Shape, krate: &Path) -> TokenStream {
             fn hash_key(&self, hasher: &mut #krate::state::KeyHasher) {
                 #hash_key
             }
+
+            #[allow(unused_variables, reason = "a record without fields reads none")]
+            #[allow(unreachable_patterns, reason = "a former name may be a present one of another variant")]
+            fn evolve(
+                old: #krate::state::OldValue<'_>,
+            ) -> ::core::result::Result<Self, #krate::state::EvolutionError> {
+                #migrate
+                #evolve
+            }
         }
+    }
+}
+
+/// What the item declares of itself, said to `fields` or `variants`.
+fn describe_type(past: &ItemPast) -> impl Fn(&str) -> TokenStream + '_ {
+    move |receiver| {
+        let receiver = format_ident!("{receiver}");
+        let names = &past.renamed_from;
+        let renamed =
+            (!names.is_empty()).then(|| quote!(#receiver.type_renamed_from(&[#(#names),*]);));
+        let migrates = past.migration.as_ref().map(|migration| {
+            let from = &migration.from;
+            quote!(#receiver.migrates_from::<#from>();)
+        });
+        quote!(#renamed #migrates)
     }
 }
 
@@ -61,24 +115,86 @@ fn with_schema_bounds(mut generics: Generics, krate: &Path) -> Generics {
     generics
 }
 
-fn describe_fields(fields: &[Field]) -> TokenStream {
-    let calls = fields.iter().map(|field| {
+fn describe_fields(fields: &[Field], past: &VariantPast) -> TokenStream {
+    let none = FieldPast::default();
+    let calls = fields.iter().enumerate().map(|(index, field)| {
         let (name, ty) = (field.name(), &field.ty);
-        quote!(fields.field::<#ty>(#name);)
+        let past = past.fields.get(index).unwrap_or(&none);
+        let field = match &past.archived_with {
+            None => quote!(fields.field::<#ty>(#name);),
+            Some(how) => quote!(fields.field_archived_with::<#ty>(#name, #how);),
+        };
+        let default = past.default.as_ref().map(|_| quote!(fields.has_default();));
+        let names = &past.renamed_from;
+        let renamed = (!names.is_empty()).then(|| quote!(fields.renamed_from(&[#(#names),*]);));
+        quote!(#field #default #renamed)
+    });
+    let removed = &past.removed;
+    let removed = (!removed.is_empty()).then(|| quote!(fields.removed(&[#(#removed),*]);));
+    quote!(#(#calls)* #removed)
+}
+
+fn describe_variants(variants: &[Variant], pasts: &[&VariantPast]) -> TokenStream {
+    let calls = variants.iter().zip(pasts).map(|(variant, past)| {
+        let name = plain_name(&variant.ident);
+        let names = &past.renamed_from;
+        let renamed = (!names.is_empty()).then(|| quote!(variants.renamed_from(&[#(#names),*]);));
+        if variant.fields.is_empty() {
+            let removed = &past.removed;
+            let removed =
+                (!removed.is_empty()).then(|| quote!(variants.removed(&[#(#removed),*]);));
+            return quote!(variants.unit(#name); #removed #renamed);
+        }
+        let fields = describe_fields(&variant.fields, past);
+        quote!(variants.variant(#name, |fields| { #fields }); #renamed)
     });
     quote!(#(#calls)*)
 }
 
-fn describe_enum(name: &str, variants: &[Variant]) -> TokenStream {
-    let calls = variants.iter().map(|variant| {
-        let name = plain_name(&variant.ident);
-        if variant.fields.is_empty() {
-            return quote!(variants.unit(#name););
+/// The fields of a struct or variant, each read from `old`.
+fn evolve_fields(fields: &[Field], past: &VariantPast) -> TokenStream {
+    let none = FieldPast::default();
+    let values = fields.iter().enumerate().map(|(index, field)| {
+        let (name, member, ty) = (field.name(), &field.member, &field.ty);
+        let FieldPast { renamed_from, default, .. } = past.fields.get(index).unwrap_or(&none);
+        match default {
+            None => quote!(#member: old.field::<#ty>(#name, &[#(#renamed_from),*])?),
+            Some(default) => {
+                let default = match default {
+                    FieldDefault::Trait => quote!(<#ty as ::core::default::Default>::default),
+                    FieldDefault::Function(path) => quote!(#path),
+                };
+                quote!(#member: old.field_or::<#ty>(#name, &[#(#renamed_from),*], #default)?)
+            }
         }
-        let fields = describe_fields(&variant.fields);
-        quote!(variants.variant(#name, |fields| { #fields });)
     });
-    quote!(out.enumeration::<Self>(#name, |variants| { #(#calls)* });)
+    quote!(#(#values),*)
+}
+
+fn evolve_enum(variants: &[Variant], pasts: &[&VariantPast]) -> TokenStream {
+    let values: Vec<_> = variants
+        .iter()
+        .zip(pasts)
+        .map(|(variant, past)| {
+            let (ident, fields) = (&variant.ident, evolve_fields(&variant.fields, past));
+            quote!(::core::result::Result::Ok(Self::#ident { #fields }))
+        })
+        .collect();
+    let present = variants.iter().map(|variant| plain_name(&variant.ident));
+    let former = pasts.iter().zip(&values).filter(|(past, _)| !past.renamed_from.is_empty()).map(
+        |(past, value)| {
+            let names = &past.renamed_from;
+            quote!(#(#names)|* => #value,)
+        },
+    );
+    quote! {
+        let (name, old) = old.variant::<Self>()?;
+        match name {
+            #(#present => #values,)*
+            #(#former)*
+            _ => ::core::result::Result::Err(old.unknown::<Self>()),
+        }
+    }
 }
 
 fn hash_struct(fields: &[Field], krate: &Path) -> TokenStream {

@@ -47,8 +47,10 @@ fn of_one(error: &(dyn Error + 'static)) -> Option<RestoreFault> {
         return error.is_lasting().then_some(RestoreFault::Refused);
     }
     match error.downcast_ref::<PieceCause>()? {
-        PieceCause::Short { .. } => Some(RestoreFault::Damaged),
-        PieceCause::Version { .. } | PieceCause::Schema { .. } => Some(RestoreFault::Refused),
+        PieceCause::Short { .. } | PieceCause::OtherText => Some(RestoreFault::Damaged),
+        PieceCause::Version { .. } | PieceCause::Schema { .. } | PieceCause::Changed { .. } => {
+            Some(RestoreFault::Refused)
+        }
         PieceCause::Value(error) => of_state(error),
         PieceCause::Part(error) => of_one(&**error),
     }
@@ -57,7 +59,9 @@ fn of_one(error: &(dyn Error + 'static)) -> Option<RestoreFault> {
 fn of_state(error: &StateError) -> Option<RestoreFault> {
     match error {
         StateError::Store(error) => of_store(error),
-        StateError::OperatorStateChanged { .. } => Some(RestoreFault::Refused),
+        StateError::OperatorStateChanged { .. } | StateError::Evolve { .. } => {
+            Some(RestoreFault::Refused)
+        }
         StateError::MalformedOperatorState { .. } => Some(RestoreFault::Damaged),
         _ => None,
     }
@@ -110,7 +114,7 @@ mod tests {
         check(StateError::Store(Box::new(in_use)), None);
         let piece = |cause| PieceError::new("operator", 0, "piece", cause);
         let bytes = crate::operator::pieces::to_bytes(&1_u32).unwrap();
-        let other_type = from_bytes::<u64>(&bytes).unwrap_err();
+        let other_type = from_bytes::<String>(&bytes).unwrap_err();
         check(piece(other_type), Some(RestoreFault::Refused));
         let short = from_bytes::<u32>(&bytes[..7]).unwrap_err();
         check(piece(short), Some(RestoreFault::Damaged));

@@ -3,7 +3,7 @@
 use crate::operator::pieces::{PieceCause, from_bytes, to_bytes};
 use crate::state::{StateError, StateValue};
 
-/// A value of any state type as checkpoints hold it: archived, with the fingerprint of its type; or nothing.
+/// A value of any state type as checkpoints hold it: archived, with its type; or nothing.
 ///
 /// # Examples
 /// ```
@@ -15,7 +15,7 @@ use crate::state::{StateError, StateValue};
 /// assert_eq!(ArchivedState::none().get::<u64>()?, None);
 ///
 /// let error = state.get::<u64>().unwrap_err().to_string();
-/// assert!(error.contains("its type is now u64, and was one with fingerprint"));
+/// assert!(error.contains("its type is now u64, and was (String,u64)"));
 /// # Ok(())
 /// # }
 /// ```
@@ -54,7 +54,7 @@ impl ArchivedState {
     /// The value, if there is one.
     ///
     /// # Errors
-    /// If it is of another type than `V`, by its fingerprint, or damaged.
+    /// If it is of a type that cannot become `V`, or damaged.
     pub fn get<V: StateValue>(&self) -> Result<Option<V>, ArchivedStateError> {
         match self.is_none() {
             true => Ok(None),

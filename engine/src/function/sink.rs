@@ -22,7 +22,7 @@ use crate::Result;
 use crate::checkpoint::snapshot::RestoredPiece;
 use crate::function::{ArchivedState, RuntimeContext};
 pub use crate::graph::delivery::{SinkGuarantee, SinkPromise};
-use crate::operator::pieces::{PieceError, from_bytes};
+use crate::operator::pieces::{PieceCause, PieceError, from_bytes, from_bytes_since};
 use crate::record::{Barrier, CheckpointId, Control};
 use crate::state::StateValue;
 use std::cell::Cell;
@@ -199,12 +199,30 @@ impl SinkStateContext<'_> {
     /// What all instances had in the checkpoint: index and state, in order. Instances without state are left out.
     ///
     /// # Errors
-    /// If a state is damaged, or of another type than `V`.
+    /// If a state is damaged, or of a type that cannot become `V`.
     pub fn states<V: StateValue>(&self) -> Result<Vec<(usize, V)>> {
+        self.read_states(from_bytes)
+    }
+
+    /// The same of states that older programs have written as another type of this crate.
+    ///
+    /// # Errors
+    /// As [`states`](Self::states).
+    pub(crate) fn states_since<V: StateValue, Old: StateValue>(
+        &self,
+        upgrade: fn(Old) -> V,
+    ) -> Result<Vec<(usize, V)>> {
+        self.read_states(|bytes| from_bytes_since(bytes, upgrade))
+    }
+
+    fn read_states<V>(
+        &self,
+        read: impl Fn(&[u8]) -> Result<V, PieceCause>,
+    ) -> Result<Vec<(usize, V)>> {
         self.is_read.set(true);
         let pieces = self.pieces.iter().filter(|piece| !piece.bytes.is_empty());
         let values = pieces.map(|piece| {
-            let value = from_bytes(&piece.bytes).map_err(|cause| {
+            let value = read(&piece.bytes).map_err(|cause| {
                 PieceError::new(self.operator_name, piece.subtask, SINK_PIECE, cause)
             })?;
             Ok((piece.subtask, value))

@@ -14,7 +14,7 @@ use rkyv::tuple::ArchivedTuple2;
 use rkyv::vec::{ArchivedVec, VecResolver};
 use rkyv::{Archive, Deserialize, Place, Serialize};
 use std::collections::VecDeque;
-use thalweg_state::{KeyHasher, Schema, SchemaBuilder, StateValue};
+use thalweg_state::{EvolutionError, KeyHasher, OldValue, Schema, SchemaBuilder, StateValue};
 
 /// See the module docs.
 pub(crate) struct JoinBuffer<T> {
@@ -77,6 +77,16 @@ impl<T: StateValue> Schema for JoinBuffer<T> {
             entry.0.hash_key(hasher);
             entry.1.hash_key(hasher);
         });
+    }
+    /// The records are archives within the archive, so the schema does not say where they lie, but what they are.
+    fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+        let record = old.old_type().element().and_then(|entry| entry.part(1));
+        let record = record.ok_or_else(|| EvolutionError::mismatch::<Self>(old.old_type()))?;
+        let entries = Entries::from_archived(old.archive()).map_err(Box::new)?;
+        let entries = entries.into_iter().map(|(at, bytes)| {
+            Ok::<_, EvolutionError>((at, T::from_old(record, &bytes).map_err(Box::new)?))
+        });
+        Ok(JoinBuffer { entries: entries.collect::<Result<_, _>>()? })
     }
 }
 

@@ -13,6 +13,13 @@
 //! - Deliveries of one part ascend in checkpoints.
 //! - A snapshot has the pieces of all parts, or is never ready: a newer one that is complete gives up all before it.
 
+mod stored_value;
+
+pub(crate) use stored_value::{
+    PieceCause, ReadAs, StoredType, from_bytes, from_bytes_since, stored_type, to_bytes,
+    value_header,
+};
+
 use crate::BoxError;
 use crate::checkpoint::crash_points;
 use crate::checkpoint::snapshot::{Declined, PieceKey, RestoredPiece, SnapshotPiece, TaskSnapshot};
@@ -21,8 +28,7 @@ use crate::operator::TaskContext;
 use crate::operator::build::BuildContext;
 use crate::record::{Barrier, CheckpointId};
 use crate::runtime::TaskOrder;
-use crate::state::{SchemaDescription, SchemaFingerprint, StateError, StateValue};
-use rkyv::util::AlignedVec;
+use crate::state::{StateError, StateValue};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -296,26 +302,26 @@ pub(crate) struct SplitsPiece<S> {
     pub(crate) has_ended: bool,
 }
 
-/// The same as it is archived: the fingerprint of the type of the splits, and their archives.
-type StoredSplits = (u64, Vec<Vec<u8>>, i64, bool, bool);
+/// The same as it is archived: the type of the splits, and their archives.
+type StoredSplits = (StoredType, Vec<Vec<u8>>, i64, bool, bool);
+/// As older programs have written it.
+type BareSplits = (u64, Vec<Vec<u8>>, i64, bool, bool);
+
+fn upgraded((fingerprint, splits, watermark_ms, is_idle, has_ended): BareSplits) -> StoredSplits {
+    ((fingerprint, String::new()), splits, watermark_ms, is_idle, has_ended)
+}
 
 impl<S: StateValue> SplitsPiece<S> {
     fn to_stored(&self) -> Result<StoredSplits, StateError> {
         let archives = self.splits.iter().map(|split| Ok(split.to_archived()?.into_vec()));
         let archives = archives.collect::<Result<_, StateError>>()?;
-        let fingerprint = SchemaDescription::of::<S>().fingerprint().0;
-        Ok((fingerprint, archives, self.watermark_ms, self.is_idle, self.has_ended))
+        Ok((stored_type::<S>(), archives, self.watermark_ms, self.is_idle, self.has_ended))
     }
 
     fn from_stored(stored: StoredSplits) -> Result<Self, PieceCause> {
-        let (fingerprint, archives, watermark_ms, is_idle, has_ended) = stored;
-        let expected = SchemaDescription::of::<S>();
-        if fingerprint != expected.fingerprint().0 {
-            let found = SchemaFingerprint(fingerprint);
-            return Err(PieceCause::Schema { expected: expected.text().into(), found });
-        }
-        let splits =
-            archives.iter().map(|bytes| S::from_archived(bytes)).collect::<Result<_, _>>()?;
+        let ((fingerprint, text), archives, watermark_ms, is_idle, has_ended) = stored;
+        let read_as = ReadAs::of::<S>((fingerprint, &text))?;
+        let splits = archives.iter().map(|bytes| read_as.read(bytes)).collect::<Result<_, _>>()?;
         Ok(SplitsPiece { splits, watermark_ms, is_idle, has_ended })
     }
 
@@ -332,46 +338,6 @@ impl<S: StateValue> SplitsPiece<S> {
         let splits = splits.skip(subtask).step_by(parallelism).collect();
         Some(SplitsPiece { splits, watermark_ms, is_idle, has_ended })
     }
-}
-
-/// What a value was archived with, before the archive itself: aligned as rkyv wants it.
-const VALUE_HEADER_BYTES: usize = 16;
-/// Of the form of the header.
-const VALUE_VERSION: u64 = 1;
-
-/// What comes before the archive of a value: version, fingerprint of its type.
-pub(crate) fn value_header<T: StateValue>() -> [u8; VALUE_HEADER_BYTES] {
-    let mut header = [0; VALUE_HEADER_BYTES];
-    header[..8].copy_from_slice(&VALUE_VERSION.to_le_bytes());
-    header[8..].copy_from_slice(&SchemaDescription::of::<T>().fingerprint().0.to_le_bytes());
-    header
-}
-
-/// The bytes of a value: version, fingerprint of its type, archive.
-pub(crate) fn to_bytes<T: StateValue>(value: &T) -> Result<Vec<u8>, StateError> {
-    let mut bytes = AlignedVec::new();
-    bytes.extend_from_slice(&value_header::<T>());
-    value.archive_into(&mut bytes)?;
-    Ok(bytes.into_vec())
-}
-
-pub(crate) fn from_bytes<T: StateValue>(bytes: &[u8]) -> Result<T, PieceCause> {
-    let word = |at: usize| {
-        let word = bytes.get(at..)?.first_chunk::<8>()?;
-        Some(u64::from_le_bytes(*word))
-    };
-    let (Some(version), Some(fingerprint)) = (word(0), word(8)) else {
-        return Err(PieceCause::Short { found: bytes.len() });
-    };
-    if version != VALUE_VERSION {
-        return Err(PieceCause::Version { found: version });
-    }
-    let expected = SchemaDescription::of::<T>();
-    if fingerprint != expected.fingerprint().0 {
-        let found = SchemaFingerprint(fingerprint);
-        return Err(PieceCause::Schema { expected: expected.text().into(), found });
-    }
-    Ok(T::from_archived(&bytes[VALUE_HEADER_BYTES..])?)
 }
 
 /// A piece of a checkpoint cannot be used.
@@ -394,28 +360,6 @@ impl PieceError {
     ) -> Self {
         PieceError { operator: operator.into(), subtask, name, cause }
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PieceCause {
-    #[error(
-        "it has {found} bytes where at least {VALUE_HEADER_BYTES} are expected; the checkpoint is damaged"
-    )]
-    Short { found: usize },
-    #[error(
-        "it is of format version {found}, this program reads {VALUE_VERSION}; use a program as new as the checkpoint"
-    )]
-    Version { found: u64 },
-    #[error(
-        "its type is now {expected}, and was one with fingerprint {found}; change the type back, or begin without the \
-         checkpoint"
-    )]
-    Schema { expected: Box<str>, found: SchemaFingerprint },
-    #[error(transparent)]
-    Value(#[from] StateError),
-    /// What the part itself has found.
-    #[error(transparent)]
-    Part(BoxError),
 }
 
 /// The value of one piece; `operator` is for errors.
@@ -480,6 +424,24 @@ impl BuildContext {
         self.restored(node, name).iter().map(|piece| value_of(operator, name, piece)).collect()
     }
 
+    /// The same of values that older programs have written as another type of this crate.
+    ///
+    /// # Errors
+    /// As [`restored_values`](Self::restored_values).
+    pub(crate) fn restored_values_since<T: StateValue, Old: StateValue>(
+        &self,
+        node: NodeId,
+        name: &'static str,
+        upgrade: fn(Old) -> T,
+    ) -> Result<Vec<T>, PieceError> {
+        let values = self.restored(node, name).iter().map(|piece| {
+            let value = from_bytes_since(&piece.bytes, upgrade);
+            let operator = self.stage.names.get(node);
+            value.map_err(|cause| PieceError::new(operator, piece.subtask, name, cause))
+        });
+        values.collect()
+    }
+
     /// This subtask's share in the splits of a source.
     ///
     /// # Errors
@@ -490,7 +452,7 @@ impl BuildContext {
         name: &'static str,
     ) -> Result<Option<SplitsPiece<S>>, PieceError> {
         let operator = self.stage.names.get(node);
-        let stored = self.restored_values::<StoredSplits>(node, name)?.into_iter().enumerate();
+        let stored = self.restored_values_since(node, name, upgraded)?.into_iter().enumerate();
         let pieces = stored.map(|(subtask, stored)| {
             SplitsPiece::<S>::from_stored(stored).map_err(|cause| PieceError {
                 operator: operator.into(),

@@ -268,13 +268,13 @@ impl LsmStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::SchemaChanged`] for the first state whose types differ;
+    /// [`StoreError::SchemaChanged`] for the first state whose types differ and cannot evolve;
     /// [`StoreError::TableInUse`]; [`StoreError::TooManyTables`].
     pub(crate) fn table(&self, request: &TableRequest<'_>) -> Result<OpenedTable, StoreError> {
-        let (id, epoch, states) = self.tier.borrow_mut().open_table(request)?;
+        let (id, epoch, registered) = self.tier.borrow_mut().open_table(request)?;
         let layout = self.tier.borrow().layout();
         let store = TableStore::new(id, layout, epoch, self.tier.clone());
-        Ok(OpenedTable { store, states })
+        Ok(OpenedTable { store, states: registered.states, versions: registered.versions })
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     DeltaBlock, Epoch, LsmOptions, OlderCheckpoints, PartitionLayout, Replacement, RowAddress,
     RowVisitor, ScanVisitor, StoreError, Tier,
 };
-use crate::codec::{Record, StateIndex, TableId};
+use crate::codec::{Record, TableId};
 use crate::delta::{DeltaCache, DeltaReader};
 use crate::manifest::{Contents, FileMeta, FilePart, ManifestLog, Version};
 use crate::read::SortedReader;
@@ -132,7 +132,7 @@ impl LsmTier {
         let store: &str = &options.store;
         let files = root.files().of_store(store);
         check_files(&files, &contents)?;
-        let registry = TableRegistry::new(store, contents.tables.clone());
+        let registry = TableRegistry::new(store, contents.tables.clone(), &contents.live);
         let opened_with = contents.checkpoints.keys().copied().collect();
         let manifest = ManifestLog::new(files.clone(), root.manifest_path(store), contents);
         let layout = PartitionLayout::new(options.key_groups, options.max_parallelism);
@@ -214,15 +214,16 @@ impl LsmTier {
     pub(super) fn open_table(
         &mut self,
         request: &TableRequest<'_>,
-    ) -> Result<(TableId, Epoch, Box<[StateIndex]>), StoreError> {
+    ) -> Result<(TableId, Epoch, Registered), StoreError> {
         let id = self.root.table_id(&self.options.store, request.name)?;
-        let Registered { states, new_records } = self.registry.open(id, request)?;
+        let epoch = self.current_epoch();
+        let mut registered = self.registry.open(id, request, epoch)?;
+        let new_records = std::mem::take(&mut registered.new_records);
         if !new_records.is_empty() {
             self.link.send(Command::Describe(new_records));
         }
-        let epoch = self.current_epoch();
         self.tables.push(OpenTable { id, finished: Epoch(epoch.0 - 1), used_bytes: 0 });
-        Ok((id, epoch, states))
+        Ok((id, epoch, registered))
     }
 
     /// Names the current epoch and begins the next one.

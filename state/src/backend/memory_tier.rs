@@ -9,8 +9,8 @@ use crate::{KeyGroup, KeyGroupRange, KeyHash, StateError};
 
 /// Prefix and key's archive.
 type RowKey = (RowPrefix, Box<[u8]>);
-/// Live records by state and sub-key.
-type Row = BTreeMap<(u8, Box<[u8]>), (Option<i64>, Box<[u8]>)>;
+/// Live records by state and sub-key: expiry, version of the schema, value.
+type Row = BTreeMap<(u8, Box<[u8]>), (Option<i64>, u8, Box<[u8]>)>;
 
 /// See the module docs.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +64,7 @@ impl MemoryTier {
 fn apply(row: &mut Row, record: &Record<'_>) {
     match record.kind {
         RecordKind::Put => {
-            let content = (record.expires_at_ms, record.value.into());
+            let content = (record.expires_at_ms, record.version, record.value.into());
             row.insert((record.state, record.sub.into()), content);
         }
         RecordKind::RemoveRow => row.clear(),
@@ -143,10 +143,11 @@ impl MemoryTier {
         row: &Row,
         visit: &mut dyn FnMut(&Record<'_>) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
-        for ((state, sub), (expires_at_ms, value)) in row {
+        for ((state, sub), (expires_at_ms, version, value)) in row {
             if self.is_live(*expires_at_ms) {
                 let record = Record::put(*state, value);
-                visit(&Record { sub, expires_at_ms: *expires_at_ms, ..record })?;
+                let expires_at_ms = *expires_at_ms;
+                visit(&Record { sub, version: *version, expires_at_ms, ..record })?;
             }
         }
         Ok(())

@@ -27,6 +27,7 @@ mod tier;
 mod lsm_options;
 mod lsm_store;
 mod lsm_tier;
+mod state_versions;
 mod statistics;
 mod store_error;
 mod table_registry;
@@ -40,6 +41,7 @@ pub use lsm_store::LsmStore;
 #[cfg(test)]
 pub(crate) use memory_tier::MemoryTier;
 pub(crate) use spare_blocks::{BlockBytes, SpareBlocks};
+pub(crate) use state_versions::StateVersions;
 pub use statistics::{LevelStatistics, StoreStatistics};
 pub use store_error::{OlderCheckpoints, StoreError};
 pub(crate) use table_registry::{OpenedTable, StateRequest, TableRequest};

@@ -80,7 +80,7 @@ pub enum StoreError {
     },
     /// A type differs from the one that the files were written with.
     #[error(
-        "store '{store}': {what} of table '{table}' was written as {expected} and is registered as {found}; register the old type, or give the new one another name"
+        "store '{store}': {what} of table '{table}' was written as {expected} and is registered as {found}: {remedy}"
     )]
     SchemaChanged {
         /// The store.
@@ -93,6 +93,8 @@ pub enum StoreError {
         expected: Box<str>,
         /// Those that were asked for.
         found: Box<str>,
+        /// What part of it does not fit, and what to do.
+        remedy: Box<str>,
     },
     /// A setting that is fixed for the life of a store.
     #[error(

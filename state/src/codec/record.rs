@@ -4,8 +4,10 @@
 //! row    = key group u16 LE | key hash u32 LE | key length varint | key | record..
 //! record = tag u8 | [state u8] | [sub length varint | sub] | [expiry i64 LE] | [value length varint | value]
 //! tag      bits 0-1 kind   2 has a sub-key   3 has an expiry   4 last of its row   5-7 state, 7: it follows
+//! state    the state, or 255: state u8 | version u8 of the schema that the value was archived with
 //! ```
-//! The value is there for a put alone. A row has at least one record. A `u64` with a `u64` key takes
+//! The value is there for a put alone; it is of the state's version 0 if nothing else is said, as all values are until their
+//! type changes. A row has at least one record. A `u64` with a `u64` key takes
 //! 25 bytes.
 //!
 //! **Invariants**
@@ -23,6 +25,8 @@ pub(crate) const IS_LAST: u8 = 1 << 4;
 const STATE_SHIFT: u32 = 5;
 /// The state that says: the state follows.
 const STATE_FOLLOWS: u8 = 7;
+/// The byte that says: state and version follow. No state has this number.
+const VERSION_FOLLOWS: u8 = StateIndex::MAX;
 
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +47,8 @@ pub(crate) enum RecordKind {
 pub(crate) struct Record<'a> {
     /// Which state of the table; 0 for `RemoveRow`.
     pub(crate) state: StateIndex,
+    /// Which of the state's schemas the value was archived with; 0 unless it is a put.
+    pub(crate) version: u8,
     pub(crate) kind: RecordKind,
     /// Chunk number, archived user key or timestamp; empty for a plain value.
     pub(crate) sub: &'a [u8],
@@ -55,12 +61,12 @@ pub(crate) struct Record<'a> {
 impl<'a> Record<'a> {
     /// A value without sub-key and expiry.
     pub(crate) const fn put(state: StateIndex, value: &'a [u8]) -> Self {
-        Record { state, kind: RecordKind::Put, sub: &[], expires_at_ms: None, value }
+        Record { state, version: 0, kind: RecordKind::Put, sub: &[], expires_at_ms: None, value }
     }
 
     /// That something is gone.
     pub(crate) const fn remove(kind: RecordKind, state: StateIndex, sub: &'a [u8]) -> Self {
-        Record { state, kind, sub, expires_at_ms: None, value: &[] }
+        Record { state, version: 0, kind, sub, expires_at_ms: None, value: &[] }
     }
 
     /// What a row's records are sorted by within one sorted file.
@@ -180,13 +186,15 @@ fn write_header(out: &mut Vec<u8>, group: KeyGroup, hash: KeyHash, key: &[u8]) {
 #[inline(always)]
 pub(crate) fn write_record(out: &mut Vec<u8>, record: Record<'_>) -> LastTag {
     let at = out.len();
-    let mut tag = record.kind as u8 | record.state.min(STATE_FOLLOWS) << STATE_SHIFT;
+    let is_versioned = record.version != 0;
+    let state = if is_versioned { STATE_FOLLOWS } else { record.state.min(STATE_FOLLOWS) };
+    let mut tag = record.kind as u8 | state << STATE_SHIFT;
     tag |= if record.sub.is_empty() { 0 } else { HAS_SUB };
     tag |= if record.expires_at_ms.is_some() { HAS_EXPIRY } else { 0 };
     let last = LastTag { at, tag };
     if tag & (HAS_SUB | HAS_EXPIRY) == 0
         && record.kind == RecordKind::Put
-        && record.state < STATE_FOLLOWS
+        && state < STATE_FOLLOWS
         && let Ok(value) = <&[u8; 8]>::try_from(record.value)
     {
         // As for keys.
@@ -196,7 +204,9 @@ pub(crate) fn write_record(out: &mut Vec<u8>, record: Record<'_>) -> LastTag {
         return last;
     }
     out.push(tag);
-    if record.state >= STATE_FOLLOWS {
+    if is_versioned {
+        out.extend_from_slice(&[VERSION_FOLLOWS, record.state, record.version]);
+    } else if state == STATE_FOLLOWS {
         out.push(record.state);
     }
     if !record.sub.is_empty() {
@@ -281,8 +291,16 @@ pub(crate) fn decode_record<'a>(rest: &mut &'a [u8]) -> Option<(Record<'a>, bool
         2 => RecordKind::RemoveState,
         _ => RecordKind::RemoveEntry,
     };
+    let mut version = 0;
     let state = match tag >> STATE_SHIFT {
-        STATE_FOLLOWS => take_byte(rest)?,
+        STATE_FOLLOWS => match take_byte(rest)? {
+            VERSION_FOLLOWS => {
+                let state = take_byte(rest)?;
+                version = take_byte(rest)?;
+                state
+            }
+            state => state,
+        },
         state => state,
     };
     let sub = if tag & HAS_SUB != 0 { take_bytes(rest)? } else { &[] };
@@ -293,7 +311,7 @@ pub(crate) fn decode_record<'a>(rest: &mut &'a [u8]) -> Option<(Record<'a>, bool
         *rest = after;
     }
     let value = if kind == RecordKind::Put { take_bytes(rest)? } else { &[] };
-    Some((Record { state, kind, sub, expires_at_ms, value }, tag & IS_LAST != 0))
+    Some((Record { state, version, kind, sub, expires_at_ms, value }, tag & IS_LAST != 0))
 }
 
 #[inline]
@@ -322,6 +340,8 @@ mod tests {
             Record::put(0, &[1, 2, 3]),
             Record::remove(RecordKind::RemoveState, 7, &[]),
             Record { sub: &[9; 200], expires_at_ms: Some(-5), ..Record::put(31, &[]) },
+            Record { version: 1, ..Record::put(0, &[5; 8]) },
+            Record { version: 254, sub: &[1], ..Record::put(31, &[5; 8]) },
             Record::remove(RecordKind::RemoveEntry, 6, &[0]),
         ]
     }

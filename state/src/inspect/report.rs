@@ -188,6 +188,14 @@ fn write_contents(formatter: &mut fmt::Formatter<'_>, contents: &Contents) -> fm
             let fingerprint = SchemaFingerprint(state.schema.fingerprint);
             let (name, text) = (&state.name, &state.schema.text);
             writeln!(formatter, "    state {index} '{name}': {text} {fingerprint}")?;
+            for (later, version) in state.later.iter().zip(1..) {
+                let fingerprint = SchemaFingerprint(later.schema.fingerprint);
+                let (since, text) = (later.since.0, &later.schema.text);
+                writeln!(
+                    formatter,
+                    "      version {version} since epoch {since}: {text} {fingerprint}"
+                )?;
+            }
         }
     }
     for (id, checkpoint) in &contents.checkpoints {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::edit::{EditRecord, Identity, Source, StoredSchema};
+use super::edit::{EditRecord, Identity, LaterSchema, Source, StoredSchema};
 use super::{FileMeta, FilePart, Version};
 use crate::backend::Epoch;
 use crate::codec::{StateIndex, TableId};
@@ -39,7 +39,10 @@ pub(crate) struct StoredTable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredState {
     pub(crate) name: Box<str>,
+    /// Version 0.
     pub(crate) schema: StoredSchema,
+    /// Version 1 and on.
+    pub(crate) later: Vec<LaterSchema>,
 }
 
 /// A completed checkpoint: all changes up to the end of its epoch, in the files of its version.
@@ -95,11 +98,33 @@ impl Contents {
                 self.tables.insert(*table, StoredTable { name, key, states });
             }
             EditRecord::State { table, state, name, schema } => {
-                let stored = StoredState { name: name.clone(), schema: schema.clone() };
+                let (name, schema) = (name.clone(), schema.clone());
+                let stored = StoredState { name: name.clone(), schema, later: Vec::new() };
                 let Some(table) = self.tables.get_mut(table) else {
                     return Err(format!("expected a table for state '{name}', found none").into());
                 };
                 table.states.insert(*state, stored);
+            }
+            EditRecord::Version { table, state, version, schema } => {
+                let stored = self.tables.get_mut(table);
+                let stored = stored.and_then(|table| table.states.get_mut(state));
+                let Some(stored) = stored else {
+                    let what =
+                        format!("expected a state {state} for its schema {version}, found none");
+                    return Err(what.into());
+                };
+                // A version that was given up, when the store went back, is followed by another of its number.
+                let before = usize::from(*version).checked_sub(1);
+                let Some(before) = before.filter(|before| *before <= stored.later.len()) else {
+                    let (name, found) = (&stored.name, stored.later.len());
+                    let what = format!(
+                        "expected schema {} of state '{name}' or one before, found {version}",
+                        found + 1
+                    );
+                    return Err(what.into());
+                };
+                stored.later.truncate(before);
+                stored.later.push(schema.clone());
             }
             EditRecord::Add { is_live: true, file } => live.try_insert(Arc::new(file.clone()))?,
             EditRecord::Add { is_live: false, file } => {
@@ -214,12 +239,26 @@ impl StoredTable {
     /// The records that describe the table.
     pub(crate) fn records(&self, table: TableId) -> Vec<EditRecord> {
         let (name, key) = (self.name.clone(), self.key.clone());
-        let states = self.states.iter().map(|(state, stored)| EditRecord::State {
-            table,
-            state: *state,
-            name: stored.name.clone(),
-            schema: stored.schema.clone(),
-        });
+        let states = self.states.iter().flat_map(|(state, stored)| stored.records(table, *state));
         std::iter::once(EditRecord::Table { table, name, key }).chain(states).collect()
+    }
+}
+
+impl StoredState {
+    /// The schemas by version.
+    pub(crate) fn schemas(&self) -> impl Iterator<Item = &StoredSchema> {
+        std::iter::once(&self.schema).chain(self.later.iter().map(|later| &later.schema))
+    }
+
+    /// The records that describe the state.
+    fn records(&self, table: TableId, state: StateIndex) -> Vec<EditRecord> {
+        let (name, schema) = (self.name.clone(), self.schema.clone());
+        let later = self.later.iter().zip(1_u8..).map(|(schema, version)| EditRecord::Version {
+            table,
+            state,
+            version,
+            schema: schema.clone(),
+        });
+        std::iter::once(EditRecord::State { table, state, name, schema }).chain(later).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! Edits as bytes.
 //!
-//! # Format, version 1
+//! # Format, version 2
 //!
 //! An edit is a sequence of records without gaps, one block of the log. Numbers are little-endian;
 //! `text` is a length (u32) and as many bytes of UTF-8; a fingerprint is that of
@@ -19,6 +19,8 @@
 //!               the same, by name
 //! 9 release     id u64                           the checkpoint is not needed any more
 //! 10 source     store: text | checkpoint u64 | key groups: start u16, end u16    restored from it
+//! 11 version    table u16 | state u8 | version u8 | since epoch u64 | all since epoch u64 | fingerprint u64 | schema text
+//!               values of the state are archived with this schema from an epoch on; version 0 is that of record 3
 //!
 //! file          file id u64 | owner's epoch u64 | blocks u64 | length in bytes u64 | digest u64
 //!               | level u8 | first epoch u64 | last epoch u64 | key groups: start u16, end u16
@@ -45,6 +47,7 @@ pub(crate) enum EditRecord {
     Identity(Identity),
     Table { table: TableId, name: Box<str>, key: StoredSchema },
     State { table: TableId, state: StateIndex, name: Box<str>, schema: StoredSchema },
+    Version { table: TableId, state: StateIndex, version: u8, schema: LaterSchema },
     Add { is_live: bool, file: FileMeta },
     Remove(FilePart),
     Epoch(Epoch),
@@ -71,6 +74,17 @@ pub(crate) struct StoredSchema {
     pub(crate) text: Box<str>,
 }
 
+/// A schema that a state has had later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LaterSchema {
+    /// No value of an epoch before is archived with it.
+    pub(crate) since: Epoch,
+    /// Each value of this epoch and later ones is archived with it or with one that came after it. The two are one epoch until
+    /// stores that had others are put together.
+    pub(crate) all_since: Epoch,
+    pub(crate) schema: StoredSchema,
+}
+
 /// Where a store was restored from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
@@ -91,6 +105,12 @@ pub(crate) fn encode(record: &EditRecord, out: &mut Vec<u8>) {
             (out.u8(3).u16(table.0).u8(*state).u64(schema.fingerprint))
                 .text(name)
                 .text(&schema.text)
+        }
+        EditRecord::Version { table, state, version, schema } => {
+            (out.u8(11).u16(table.0).u8(*state).u8(*version).u64(schema.since.0))
+                .u64(schema.all_since.0)
+                .u64(schema.schema.fingerprint)
+                .text(&schema.schema.text)
         }
         EditRecord::Add { is_live, file } => out.u8(4).u8(u8::from(*is_live)).file(file),
         EditRecord::Remove(part) => out.u8(5).part(*part),
@@ -287,6 +307,13 @@ impl Decoder<'_> {
             10 => {
                 let (store, checkpoint) = (self.text()?, self.checkpoint()?);
                 EditRecord::Source(Source { store, checkpoint, groups: self.groups()? })
+            }
+            11 => {
+                let (table, state, version) = (self.table()?, self.u8()?, self.u8()?);
+                let (since, all_since) = (self.epoch()?, self.epoch()?);
+                let fingerprint = self.u64()?;
+                let schema = LaterSchema { since, all_since, schema: self.schema(fingerprint)? };
+                EditRecord::Version { table, state, version, schema }
             }
             _ => return None,
         })

@@ -13,7 +13,7 @@ use super::edit::{self, EditRecord};
 use crate::backend::{OlderCheckpoints, StoreError};
 use crate::snapshot::{StoreFiles, crash_points};
 
-pub(crate) const MANIFEST_FORMAT: FileFormat = FileFormat::new("manifest", 1);
+pub(crate) const MANIFEST_FORMAT: FileFormat = FileFormat::new("manifest", 2);
 
 const EDIT_KIND: u8 = 1;
 const SEAL_KIND: u8 = 2;

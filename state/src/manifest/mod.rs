@@ -9,14 +9,15 @@
 //! 3. [`Contents`] is all that a manifest says; an [`edit`] takes it from one state to the next.
 //! 4. [`ManifestLog`] makes edits durable, and starts a new log when the old one is long.
 //!
-//! # Format, version 1
+//! # Format, version 2
 //!
 //! `manifests/<store>.manifest` is a log of `thalweg_io::checkpoint_file` with the format name
 //! `manifest`. Its blocks are of kind 1, an [`edit`], or 2, a seal. The first edit starts with the
 //! record of identity and says everything; each later one what changes. A seal, without contents,
 //! follows an edit once that is durable: so damage of the last edit is told from a torn tail.
 //!
-//! Version log: 1, the first.
+//! Version log: 1, the first. 2, a state may have several schemas (record 11), and the records of deltas and sorted files say
+//! of which one a value is, where it is not the first.
 //!
 //! # Invariants
 //!
@@ -37,7 +38,7 @@ mod version;
 pub(crate) use contents::{Contents, StoredState, StoredTable};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use edit::decode as decode_edit;
-pub(crate) use edit::{EditRecord, Identity, Source, StoredSchema};
+pub(crate) use edit::{EditRecord, Identity, LaterSchema, Source, StoredSchema};
 pub(crate) use file_meta::{FileMeta, FilePart, LEVEL_MAX};
 pub(crate) use log::{ManifestLog, Recovered, read_manifest};
 pub(crate) use version::{Version, VersionChange};

@@ -18,6 +18,7 @@ use std::mem::needs_drop;
 
 use rkyv::rancor::{Error, Source};
 
+use crate::backend::StateVersions;
 use crate::codec::{ArchiveBuffer, Record, RecordKind, RowWriter, StateIndex};
 use crate::{StateError, StateValue};
 
@@ -26,6 +27,8 @@ pub(crate) struct FieldWriter<'a, 'r> {
     row: &'a mut RowWriter<'r>,
     buffer: &'a mut ArchiveBuffer,
     state: StateIndex,
+    /// Of the schema that values are archived with.
+    version: u8,
     /// Whether anything of the row may lie below, so that removals have to be written.
     is_below: bool,
     /// The state's TTL: a record expires this long after its last update.
@@ -38,11 +41,11 @@ impl<'a, 'r> FieldWriter<'a, 'r> {
     pub(crate) fn new(
         row: &'a mut RowWriter<'r>,
         buffer: &'a mut ArchiveBuffer,
-        state: StateIndex,
+        (state, version): (StateIndex, u8),
         is_below: bool,
         ttl_ms: Option<i64>,
     ) -> Self {
-        FieldWriter { row, buffer, state, is_below, ttl_ms, is_full: false }
+        FieldWriter { row, buffer, state, version, is_below, ttl_ms, is_full: false }
     }
 
     /// The same, where all of the content is to be written, or not.
@@ -74,8 +77,9 @@ impl<'a, 'r> FieldWriter<'a, 'r> {
         value: &V,
     ) -> Result<(), StateError> {
         let expires_at_ms = self.expires_at_ms(updated_ms);
+        let version = self.version;
         let record = Record::put(self.state, self.buffer.archive(value)?);
-        self.row.write(Record { sub, expires_at_ms, ..record });
+        self.row.write(Record { sub, version, expires_at_ms, ..record });
         Ok(())
     }
 
@@ -93,7 +97,8 @@ impl<'a, 'r> FieldWriter<'a, 'r> {
     ) -> Result<(), StateError> {
         let expires_at_ms = self.expires_at_ms(updated_ms);
         let (sub, value) = self.buffer.archive_entry(key, value)?;
-        self.row.write(Record { sub, expires_at_ms, ..Record::put(self.state, value) });
+        let (version, record) = (self.version, Record::put(self.state, value));
+        self.row.write(Record { sub, version, expires_at_ms, ..record });
         Ok(())
     }
 
@@ -111,7 +116,8 @@ impl<'a, 'r> FieldWriter<'a, 'r> {
     ) -> Result<(), StateError> {
         let expires_at_ms = self.expires_at_ms(updated_ms);
         let record = Record::put(self.state, self.buffer.archive_all(values)?);
-        self.row.write(Record { sub: &chunk.to_be_bytes(), expires_at_ms, ..record });
+        let (sub, version) = (&chunk.to_be_bytes(), self.version);
+        self.row.write(Record { sub, version, expires_at_ms, ..record });
         Ok(())
     }
 
@@ -138,6 +144,14 @@ impl<'a, 'r> FieldWriter<'a, 'r> {
     }
 }
 
+/// What is known where a record is taken into a field.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    /// The state's TTL.
+    pub(crate) ttl_ms: Option<i64>,
+    pub(crate) versions: StateVersions,
+}
+
 /// The content of a field; see the module docs.
 pub(crate) trait Content: Sized + 'static {
     /// Whether [`hint`](Self::hint) does anything.
@@ -161,15 +175,16 @@ pub(crate) trait Content: Sized + 'static {
     }
 
     /// Takes a live record from below: into `current`, or, where the field is absent, as a new
-    /// content to be put there. `ttl_ms` is the state's TTL.
+    /// content to be put there.
     ///
     /// # Errors
     ///
-    /// [`StateError::Unarchive`] when the bytes are not what this type archives.
+    /// [`StateError::Unarchive`] when the bytes are not what this type archives, nor what it has archived in former versions;
+    /// [`StateError::Evolve`].
     fn load(
         current: Option<&mut Self>,
         record: &Record<'_>,
-        ttl_ms: Option<i64>,
+        reading: &Reading,
     ) -> Result<Option<Self>, StateError>;
 }
 
@@ -189,9 +204,9 @@ impl<V: StateValue> Content for V {
     fn load(
         current: Option<&mut Self>,
         record: &Record<'_>,
-        _ttl_ms: Option<i64>,
+        reading: &Reading,
     ) -> Result<Option<Self>, StateError> {
-        let value = V::from_archived(record.value)?;
+        let value = reading.versions.read(record)?;
         match current {
             Some(current) => {
                 *current = value;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::rc::Rc;
 
-use super::content::{Content, FieldWriter};
+use super::content::{Content, FieldWriter, Reading};
 use super::{Access, Expiring, ExpiringList, ExpiringMap, ListContent, MapTable, Purge, Purged};
 use crate::backend::{Epoch, MemoryTier, PartitionLayout, RowAddress, TableStore, Tier};
 use crate::codec::{ArchiveBuffer, Record, RecordKind, TableId};
@@ -163,7 +163,7 @@ impl<S: Subject> Harness<S> {
                 }
                 return Ok(());
             };
-            content.archive(&mut FieldWriter::new(writer, buffer, STATE, is_below, ttl_ms))
+            content.archive(&mut FieldWriter::new(writer, buffer, (STATE, 0), is_below, ttl_ms))
         };
         self.store.row(epoch, address(&bytes), write).unwrap();
     }
@@ -205,12 +205,13 @@ impl<S: Subject> Harness<S> {
             // it was at the barrier, which it is not.
             self.snapshots[0].1 = self.models.clone();
         }
-        let (rows, ttl_ms) = (&mut self.rows, self.subject.ttl_ms());
+        let reading = Reading { ttl_ms: self.subject.ttl_ms(), ..Reading::default() };
+        let rows = &mut self.rows;
         let mut load = |address: RowAddress<'_>, record: &Record<'_>| {
             let number = u64::from_le_bytes(address.key.try_into().unwrap());
             let row = &mut rows[number as usize];
             row.is_below = true;
-            let made = S::Content::load(row.content.as_mut(), record, ttl_ms)?;
+            let made = S::Content::load(row.content.as_mut(), record, &reading)?;
             assert_eq!((made.is_some(), record.state), (row.content.is_none(), STATE));
             row.content = made.or(row.content.take());
             Ok::<_, StateError>(())
@@ -351,7 +352,7 @@ fn maps_archive_changed_entries_alone() {
         let (mut out, mut buffer) = (Vec::new(), ArchiveBuffer::default());
         let mut row =
             crate::codec::RowWriter::begin(&mut out, KeyGroup(0), KeyHash::from_u32(0), &[]);
-        map.archive(&mut FieldWriter::new(&mut row, &mut buffer, 0, true, None)).unwrap();
+        map.archive(&mut FieldWriter::new(&mut row, &mut buffer, (0, 0), true, None)).unwrap();
         if !row.finish() {
             return Vec::new();
         }

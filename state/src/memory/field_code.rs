@@ -3,7 +3,7 @@
 use std::mem::needs_drop;
 use std::ptr::{NonNull, drop_in_place};
 
-use super::content::{Content, FieldWriter};
+use super::content::{Content, FieldWriter, Reading};
 use super::expiring::{Purge, Purged};
 use crate::StateError;
 use crate::codec::Record;
@@ -33,10 +33,10 @@ pub(super) struct FieldCode {
 pub(super) type ArchiveField =
     unsafe fn(NonNull<u8>, &mut FieldWriter<'_, '_>) -> Result<(), StateError>;
 
-/// [`Content::load`] of the field's type, given whether the field is present and the TTL; says
+/// [`Content::load`] of the field's type, given whether the field is present; says
 /// whether it became present. As in [`load_field`].
 pub(super) type LoadField =
-    unsafe fn(NonNull<u8>, bool, &Record<'_>, Option<i64>) -> Result<bool, StateError>;
+    unsafe fn(NonNull<u8>, bool, &Record<'_>, &Reading) -> Result<bool, StateError>;
 
 impl FieldCode {
     pub(super) fn of<V: Content>() -> Self {
@@ -106,15 +106,15 @@ unsafe fn load_field<V: Content>(
     field: NonNull<u8>,
     is_present: bool,
     record: &Record<'_>,
-    ttl_ms: Option<i64>,
+    reading: &Reading,
 ) -> Result<bool, StateError> {
     let mut place = field.cast::<V>();
     if is_present {
         // SAFETY: by this function's contract.
-        V::load(Some(unsafe { place.as_mut() }), record, ttl_ms)?;
+        V::load(Some(unsafe { place.as_mut() }), record, reading)?;
         return Ok(false);
     }
-    let Some(made) = V::load(None, record, ttl_ms)? else { return Ok(false) };
+    let Some(made) = V::load(None, record, reading)? else { return Ok(false) };
     // SAFETY: by this function's contract the place is one for a V, and holds none.
     unsafe { place.write(made) };
     Ok(true)

@@ -13,7 +13,7 @@
 
 use std::cell::Cell;
 
-use super::content::{Content, FieldWriter, chunk_number, elements_bytes};
+use super::content::{Content, FieldWriter, Reading, chunk_number, elements_bytes};
 use super::prefetch_table::prefetch;
 use crate::codec::Record;
 use crate::{StateError, StateValue};
@@ -164,22 +164,27 @@ impl<V: StateValue> Content for ListContent<V> {
     fn load(
         current: Option<&mut Self>,
         record: &Record<'_>,
-        _ttl_ms: Option<i64>,
+        reading: &Reading,
     ) -> Result<Option<Self>, StateError> {
         let chunk = chunk_number::<V>(record)?;
         let Some(list) = current else {
             let mut list = ListContent::default();
-            list.load_chunk(chunk, record)?;
+            list.load_chunk(chunk, record, reading)?;
             return Ok(Some(list));
         };
-        list.load_chunk(chunk, record)?;
+        list.load_chunk(chunk, record, reading)?;
         Ok(None)
     }
 }
 
 impl<V: StateValue> ListContent<V> {
-    fn load_chunk(&mut self, chunk: u32, record: &Record<'_>) -> Result<(), StateError> {
-        V::from_archived_all(record.value, &mut self.elements)?;
+    fn load_chunk(
+        &mut self,
+        chunk: u32,
+        record: &Record<'_>,
+        reading: &Reading,
+    ) -> Result<(), StateError> {
+        reading.versions.read_all(record, &mut self.elements)?;
         self.archived.loaded(chunk, self.elements.len());
         Ok(())
     }

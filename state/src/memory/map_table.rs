@@ -19,7 +19,7 @@ use std::cell::OnceCell;
 use hashbrown::HashTable;
 use hashbrown::hash_table::{self, Entry};
 
-use super::content::{Content, FieldWriter, elements_bytes};
+use super::content::{Content, FieldWriter, Reading, elements_bytes};
 use super::map_changes::MapChanges;
 use crate::codec::Record;
 use crate::{Key, StateError, StateValue};
@@ -309,8 +309,8 @@ impl<UK: Key, UV: StateValue> Content for MapTable<UK, UV> {
     fn load(
         current: Option<&mut Self>,
         record: &Record<'_>,
-        _ttl_ms: Option<i64>,
+        reading: &Reading,
     ) -> Result<Option<Self>, StateError> {
-        Self::load_with(current, record, UV::from_archived(record.value)?)
+        Self::load_with(current, record, reading.versions.read(record)?)
     }
 }

@@ -12,7 +12,7 @@ use std::any::{TypeId, type_name};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::content::Content;
+use super::content::{Content, Reading};
 use super::expiring::{Expiring, ExpiringList, ExpiringMap, NOW_MS_MIN, Purge};
 use super::field_code::FieldCode;
 use super::list_content::ListContent;
@@ -132,8 +132,8 @@ pub(super) struct StateField {
     pub(super) code: FieldCode,
     /// The state's number in records below; its place among the fields where nothing is attached.
     pub(super) number: u8,
-    /// The state's TTL, as records below are given it.
-    pub(super) ttl_ms: Option<i64>,
+    /// The state's TTL, as records below are given it, and the versions of its schema there.
+    pub(super) reading: Reading,
 }
 
 impl StateField {
@@ -378,7 +378,10 @@ impl StateRegistrar {
         self.row_alignment = self.row_alignment.max(align_of::<V>());
         self.fields.push(StateField {
             number: self.fields.len() as u8,
-            ttl_ms: info.ttl.as_ref().map(StateTtl::record_ms),
+            reading: Reading {
+                ttl_ms: info.ttl.as_ref().map(StateTtl::record_ms),
+                ..Reading::default()
+            },
             info,
             handle: TypeId::of::<H>(),
             content: TypeId::of::<V>(),

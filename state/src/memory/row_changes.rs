@@ -5,7 +5,7 @@ use super::row_eviction::MemoryPressure;
 use super::row_header::{EpochTag, header_at, header_at_mut, key_at};
 use super::row_store::RowStore;
 use super::tracking::{ENDED_MAX, Tracking};
-use crate::backend::{OpenedTable, StateRequest, TableRequest, TableStore};
+use crate::backend::{OpenedTable, StateRequest, StateVersions, TableRequest, TableStore};
 use crate::codec::StateIndex;
 use crate::{Epoch, Key, LsmStore, SchemaDescription, StateError, StateRegistrar};
 
@@ -40,7 +40,7 @@ impl<K: Key> RowStore<K> {
     /// # Errors
     ///
     /// As [`new`](Self::new); and those of the persistent tier where the table is open already, or
-    /// was written with other types.
+    /// was written with types that cannot become those of now.
     pub fn new_in(
         registrar: StateRegistrar,
         store: &LsmStore,
@@ -52,20 +52,31 @@ impl<K: Key> RowStore<K> {
             .map(|state| StateRequest { name: state.name(), schema: state.schema() })
             .collect();
         let request = TableRequest { name: table, key: &key, states: &states };
-        let OpenedTable { store, states } = store.table(&request)?;
-        RowStore::attached(registrar, store, &states)
+        let OpenedTable { store, states, versions } = store.table(&request)?;
+        RowStore::attached_with(registrar, store, states.iter().copied().zip(versions))
     }
 
     /// As [`new_in`](Self::new_in), with an open table and the numbers that the states have in it.
+    #[cfg(test)]
     pub(crate) fn attached(
         registrar: StateRegistrar,
         table: TableStore,
         numbers: &[StateIndex],
     ) -> Result<Self, StateError> {
+        let numbers = numbers.iter().map(|number| (*number, StateVersions::default()));
+        RowStore::attached_with(registrar, table, numbers)
+    }
+
+    fn attached_with(
+        registrar: StateRegistrar,
+        table: TableStore,
+        numbers: impl ExactSizeIterator<Item = (StateIndex, StateVersions)>,
+    ) -> Result<Self, StateError> {
         let mut rows = RowStore::new(registrar)?;
         assert_eq!(rows.fields.len(), numbers.len(), "each state has a number");
-        for (field, number) in rows.fields.iter_mut().zip(numbers) {
-            field.number = *number;
+        for (field, (number, versions)) in rows.fields.iter_mut().zip(numbers) {
+            field.number = number;
+            field.reading.versions = versions;
         }
         if let Some(supply) = table.page_supply() {
             rows.set_page_supply(supply);

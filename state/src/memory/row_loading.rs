@@ -424,7 +424,7 @@ unsafe fn load_record(
     let field_place = unsafe { place.add(field.offset as usize) };
     // SAFETY: the presence bit tells whether the field holds a value of its type, which is the one
     // of its code; nothing else refers to it.
-    if unsafe { (field.code.load_field)(field_place, is_present, record, field.ttl_ms) }? {
+    if unsafe { (field.code.load_field)(field_place, is_present, record, &field.reading) }? {
         header.presence |= 1 << index;
     }
     Ok(())

@@ -250,8 +250,9 @@ impl Tracking {
                     }
                     continue;
                 }
-                let out =
-                    FieldWriter::new(row, value_archive, field.number, is_below, field.ttl_ms);
+                let state = (field.number, field.reading.versions.current);
+                let ttl_ms = field.reading.ttl_ms;
+                let out = FieldWriter::new(row, value_archive, state, is_below, ttl_ms);
                 let out = &mut out.full(is_full);
                 // SAFETY: the field's offset lies within the row.
                 let field_place = unsafe { place.add(field.offset as usize) };

@@ -22,6 +22,7 @@ pub(crate) struct RecordCursor {
 #[derive(Clone, Debug)]
 struct Position {
     state: StateIndex,
+    version: u8,
     kind: RecordKind,
     expires_at_ms: Option<i64>,
     sub: Range<usize>,
@@ -47,6 +48,7 @@ impl RecordCursor {
         let position = self.current.as_ref()?;
         Some(Record {
             state: position.state,
+            version: position.version,
             kind: position.kind,
             sub: &bytes[position.sub.clone()],
             expires_at_ms: position.expires_at_ms,
@@ -87,6 +89,7 @@ impl RecordCursor {
         let (record, is_last) = decode_record(&mut rest).ok_or(DamagedRow { what })?;
         self.current = Some(Position {
             state: record.state,
+            version: record.version,
             kind: record.kind,
             expires_at_ms: record.expires_at_ms,
             sub: range_within(bytes, record.sub),
@@ -121,6 +124,7 @@ mod tests {
         let records = [
             Record::remove(RecordKind::RemoveState, 9, &[]),
             Record { sub: b"sub", expires_at_ms: Some(-7), ..Record::put(9, b"value") },
+            Record { version: 3, ..Record::put(11, b"value") },
         ];
         records.iter().for_each(|record| row.write(*record));
         row.finish();

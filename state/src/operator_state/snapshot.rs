@@ -213,6 +213,7 @@ pub(super) fn read_share(
                     operator,
                     known,
                     (state.kind, &state.types, state.fingerprint),
+                    OTHER_STATE.to_owned(),
                 ));
             }
             by_subtask[from] = elements;
@@ -251,12 +252,17 @@ fn share(
     }
 }
 
+/// What to do where one name is that of different states.
+pub(super) const OTHER_STATE: &str =
+    "change it back, use another name, or begin without the checkpoint";
+
 /// A state is not of the type that it was written as.
 #[cold]
 pub(super) fn changed(
     operator: &str,
     written: &RestoredState,
     (kind, types, fingerprint): (OperatorStateKind, &str, u64),
+    remedy: String,
 ) -> StateError {
     let describe = |kind: OperatorStateKind, types: &str, fingerprint: u64| {
         format!("{types}{} (fingerprint {fingerprint:016x})", kind.suffix()).into()
@@ -266,5 +272,6 @@ pub(super) fn changed(
         operator: operator.into(),
         expected: describe(written.kind, &written.types, written.fingerprint),
         found: describe(kind, types, fingerprint),
+        remedy: remedy.into(),
     }
 }

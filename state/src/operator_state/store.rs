@@ -11,12 +11,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::ordered_table::OrderedTable;
-use super::snapshot::{Element, RestoredState, SnapshotWriter, changed, read_share};
+use super::snapshot::{Element, OTHER_STATE, RestoredState, SnapshotWriter, changed, read_share};
 use super::{BroadcastState, OperatorListState};
 use crate::type_name::{HandleName, handle_names};
 use crate::{
-    Key, ListStateDescriptor, MapStateDescriptor, SchemaBuilder, SchemaDescription, StateError,
-    StateTtl, StateValue,
+    Evolution, Key, ListStateDescriptor, MapStateDescriptor, OldType, SchemaBuilder,
+    SchemaDescription, StateError, StateTtl, StateValue,
 };
 
 /// How a list of an operator is dealt out when its parallelism changes.
@@ -93,16 +93,23 @@ type Archive = fn(&Held, &mut SnapshotWriter) -> Result<(), StateError>;
 
 /// What a container is made of, and how it is written.
 trait Container: Any + Sized {
-    /// A container of these elements.
-    fn load(elements: &[Element]) -> Result<Self, StateError>;
+    /// A container of these elements, which may have been written as another type.
+    fn load(elements: &[Element], old: Option<OldType<'_>>) -> Result<Self, StateError>;
     /// Writes the state.
     fn archive(&self, info: &OperatorStateInfo, out: &mut SnapshotWriter)
     -> Result<(), StateError>;
 }
 
+fn read<V: StateValue>(value: &[u8], old: Option<OldType<'_>>) -> Result<V, StateError> {
+    match old {
+        None => V::from_archived(value),
+        Some(old) => V::from_old(old, value),
+    }
+}
+
 impl<V: StateValue> Container for Vec<V> {
-    fn load(elements: &[Element]) -> Result<Self, StateError> {
-        elements.iter().map(|(_, value)| V::from_archived(value)).collect()
+    fn load(elements: &[Element], old: Option<OldType<'_>>) -> Result<Self, StateError> {
+        elements.iter().map(|(_, value)| read(value, old)).collect()
     }
 
     fn archive(
@@ -119,10 +126,10 @@ impl<V: StateValue> Container for Vec<V> {
 }
 
 impl<K: Key, V: StateValue> Container for OrderedTable<K, V> {
-    fn load(elements: &[Element]) -> Result<Self, StateError> {
+    fn load(elements: &[Element], old: Option<OldType<'_>>) -> Result<Self, StateError> {
         let mut table = OrderedTable::default();
         for (key, value) in elements {
-            drop(table.insert(K::from_archived(key)?, V::from_archived(value)?));
+            drop(table.insert(K::from_archived(key)?, read(value, old)?));
         }
         Ok(table)
     }
@@ -337,14 +344,27 @@ impl OperatorStateStore {
         info: &OperatorStateInfo,
     ) -> Result<Box<dyn Any>, StateError> {
         let Some(at) = self.restored.iter().position(|state| state.name == info.name) else {
-            return Ok(Box::new(C::load(&[])?));
+            return Ok(Box::new(C::load(&[], None)?));
         };
         let (state, fingerprint) = (&self.restored[at], info.schema.fingerprint().0);
-        if state.kind != info.kind || state.fingerprint != fingerprint {
+        let refused = |remedy: String| {
             let found = (info.kind, info.schema.text(), fingerprint);
-            return Err(changed(self.operator(), state, found));
+            changed(self.operator(), state, found, remedy)
+        };
+        if state.kind != info.kind {
+            return Err(refused(OTHER_STATE.to_owned()));
         }
-        let container = C::load(&state.elements)?;
+        let mut evolution = None;
+        if state.fingerprint != fingerprint {
+            let between = Evolution::between(&state.types, &info.schema);
+            evolution = Some(between.map_err(|source| refused(source.to_string()))?);
+        }
+        let whole = evolution.as_ref().map(Evolution::old_type);
+        let value = whole.and_then(|whole| match info.kind {
+            OperatorStateKind::List(_) => whole.argument(0),
+            OperatorStateKind::Broadcast => whole.argument(1),
+        });
+        let container = C::load(&state.elements, value)?;
         self.restored.remove(at);
         Ok(Box::new(container))
     }

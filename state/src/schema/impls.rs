@@ -1,14 +1,16 @@
 //! Schemas of the types everyone has.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
 
-use super::{Schema, SchemaBuilder};
+use super::old_value::OldNumber;
+use super::{EvolutionError, OldValue, Schema, SchemaBuilder};
 use crate::KeyHasher;
 
 /// One word of its own width; `$unsigned` keeps the two's complement bits without sign extension.
 macro_rules! integer_schema {
-    ($($integer:ty as $unsigned:ty => $write:ident),* $(,)?) => {$(
+    ($($integer:ty as $unsigned:ty => $write:ident, $evolve:expr);* $(;)?) => {$(
         impl Schema for $integer {
             fn describe(out: &mut SchemaBuilder) {
                 out.primitive(stringify!($integer));
@@ -18,16 +20,37 @@ macro_rules! integer_schema {
             fn hash_key(&self, hasher: &mut KeyHasher) {
                 hasher.$write(*self as $unsigned);
             }
+
+            fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+                $evolve(old)
+            }
         }
     )*};
 }
 
+/// An integer that holds all values of the old type, as the comparison of the schemas has found.
+fn integer<T: TryFrom<u128> + TryFrom<i128>>(old: OldValue<'_>) -> Result<T, EvolutionError> {
+    let value = match old.number::<T>()? {
+        OldNumber::Unsigned(number) => T::try_from(number).ok(),
+        OldNumber::Signed(number) => T::try_from(number).ok(),
+        OldNumber::Float32(_) | OldNumber::Float64(_) => None,
+    };
+    value.ok_or_else(|| EvolutionError::mismatch::<T>(old.old_type()))
+}
+
 integer_schema! {
-    u8 as u8 => write_u8, u16 as u16 => write_u16, u32 as u32 => write_u32,
-    u64 as u64 => write_u64, u128 as u128 => write_u128,
-    i8 as u8 => write_u8, i16 as u16 => write_u16, i32 as u32 => write_u32,
-    i64 as u64 => write_u64, i128 as u128 => write_u128,
-    bool as u8 => write_u8, char as u32 => write_u32,
+    u8 as u8 => write_u8, integer;
+    u16 as u16 => write_u16, integer;
+    u32 as u32 => write_u32, integer;
+    u64 as u64 => write_u64, integer;
+    u128 as u128 => write_u128, integer;
+    i8 as u8 => write_u8, integer;
+    i16 as u16 => write_u16, integer;
+    i32 as u32 => write_u32, integer;
+    i64 as u64 => write_u64, integer;
+    i128 as u128 => write_u128, integer;
+    bool as u8 => write_u8, OldValue::boolean;
+    char as u32 => write_u32, OldValue::character;
 }
 
 impl Schema for f32 {
@@ -39,6 +62,13 @@ impl Schema for f32 {
     fn hash_key(&self, hasher: &mut KeyHasher) {
         hasher.write_u32(self.to_bits());
     }
+
+    fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+        match old.number::<f32>()? {
+            OldNumber::Float32(number) => Ok(number),
+            _ => Err(EvolutionError::mismatch::<f32>(old.old_type())),
+        }
+    }
 }
 
 impl Schema for f64 {
@@ -49,6 +79,14 @@ impl Schema for f64 {
     #[inline]
     fn hash_key(&self, hasher: &mut KeyHasher) {
         hasher.write_u64(self.to_bits());
+    }
+
+    fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+        match old.number::<f64>()? {
+            OldNumber::Float32(number) => Ok(number.into()),
+            OldNumber::Float64(number) => Ok(number),
+            _ => Err(EvolutionError::mismatch::<f64>(old.old_type())),
+        }
     }
 }
 
@@ -72,6 +110,10 @@ impl Schema for String {
     fn hash_key(&self, hasher: &mut KeyHasher) {
         hasher.write_str(self);
     }
+
+    fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+        old.text().map(str::to_owned)
+    }
 }
 
 impl<T: Schema> Schema for Vec<T> {
@@ -83,6 +125,10 @@ impl<T: Schema> Schema for Vec<T> {
     fn hash_key(&self, hasher: &mut KeyHasher) {
         hasher.write_length(self.len());
         self.iter().for_each(|element| element.hash_key(hasher));
+    }
+
+    fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+        old.elements::<Self>()?.map(|element| T::evolve(element?)).collect()
     }
 }
 
@@ -101,6 +147,10 @@ impl<T: Schema> Schema for Option<T> {
             }
         }
     }
+
+    fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+        old.option()?.map(T::evolve).transpose()
+    }
 }
 
 impl<T: Schema> Schema for Box<T> {
@@ -111,6 +161,10 @@ impl<T: Schema> Schema for Box<T> {
     #[inline]
     fn hash_key(&self, hasher: &mut KeyHasher) {
         T::hash_key(self, hasher);
+    }
+
+    fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+        T::evolve(old).map(Box::new)
     }
 }
 
@@ -123,6 +177,12 @@ impl<T: Schema, const LENGTH: usize> Schema for [T; LENGTH] {
     fn hash_key(&self, hasher: &mut KeyHasher) {
         self.iter().for_each(|element| element.hash_key(hasher));
     }
+
+    fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+        let elements = old.elements::<Self>()?.map(|element| T::evolve(element?));
+        let elements = elements.collect::<Result<Vec<T>, _>>()?;
+        Self::try_from(elements).map_err(|_| EvolutionError::mismatch::<Self>(old.old_type()))
+    }
 }
 
 /// A marker has no value; the type it marks is not a part of the structure.
@@ -133,6 +193,10 @@ impl<T: ?Sized + 'static> Schema for PhantomData<T> {
 
     #[inline]
     fn hash_key(&self, _: &mut KeyHasher) {}
+
+    fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+        old.marker::<Self>().map(|()| PhantomData)
+    }
 }
 
 impl Schema for () {
@@ -142,6 +206,13 @@ impl Schema for () {
 
     #[inline]
     fn hash_key(&self, _: &mut KeyHasher) {}
+
+    fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+        match old.old_type().text() {
+            "()" => Ok(()),
+            _ => Err(EvolutionError::mismatch::<Self>(old.old_type())),
+        }
+    }
 }
 
 macro_rules! tuple_schema {
@@ -154,6 +225,11 @@ macro_rules! tuple_schema {
             #[inline]
             fn hash_key(&self, hasher: &mut KeyHasher) {
                 $(self.$index.hash_key(hasher);)*
+            }
+
+            fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+                let (old, count) = (old.unboxed()?, [$($index),*].len());
+                Ok(($($element::evolve(old.tuple_part::<Self>($index, count)?)?,)*))
             }
         }
     };
@@ -172,7 +248,7 @@ tuple_schema!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
 tuple_schema!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
 tuple_schema!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);
 
-impl<K: Schema, V: Schema> Schema for BTreeMap<K, V> {
+impl<K: Schema + Ord, V: Schema> Schema for BTreeMap<K, V> {
     fn describe(out: &mut SchemaBuilder) {
         out.container("BTreeMap", &[K::describe, V::describe]);
     }
@@ -184,9 +260,19 @@ impl<K: Schema, V: Schema> Schema for BTreeMap<K, V> {
             value.hash_key(hasher);
         }
     }
+
+    fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+        let mut map = BTreeMap::new();
+        for (key, value) in old.entries::<Self>()? {
+            if map.insert(K::evolve(key)?, V::evolve(value)?).is_some() {
+                return Err(old.doubled());
+            }
+        }
+        Ok(map)
+    }
 }
 
-impl<T: Schema> Schema for BTreeSet<T> {
+impl<T: Schema + Ord> Schema for BTreeSet<T> {
     fn describe(out: &mut SchemaBuilder) {
         out.container("BTreeSet", &[T::describe]);
     }
@@ -195,9 +281,24 @@ impl<T: Schema> Schema for BTreeSet<T> {
         hasher.write_length(self.len());
         self.iter().for_each(|element| element.hash_key(hasher));
     }
+
+    fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+        let mut set = BTreeSet::new();
+        for element in old.set_elements::<Self>()? {
+            if !set.insert(T::evolve(element)?) {
+                return Err(old.doubled());
+            }
+        }
+        Ok(set)
+    }
 }
 
-impl<K: Schema, V: Schema, S: 'static> Schema for HashMap<K, V, S> {
+impl<K, V, S> Schema for HashMap<K, V, S>
+where
+    K: Schema + Eq + Hash,
+    V: Schema,
+    S: BuildHasher + Default + 'static,
+{
     fn describe(out: &mut SchemaBuilder) {
         out.container("HashMap", &[K::describe, V::describe]);
     }
@@ -209,9 +310,19 @@ impl<K: Schema, V: Schema, S: 'static> Schema for HashMap<K, V, S> {
             value.hash_key(entry);
         }));
     }
+
+    fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+        let mut map = HashMap::with_hasher(S::default());
+        for (key, value) in old.entries::<Self>()? {
+            if map.insert(K::evolve(key)?, V::evolve(value)?).is_some() {
+                return Err(old.doubled());
+            }
+        }
+        Ok(map)
+    }
 }
 
-impl<T: Schema, S: 'static> Schema for HashSet<T, S> {
+impl<T: Schema + Eq + Hash, S: BuildHasher + Default + 'static> Schema for HashSet<T, S> {
     fn describe(out: &mut SchemaBuilder) {
         out.container("HashSet", &[T::describe]);
     }
@@ -219,6 +330,16 @@ impl<T: Schema, S: 'static> Schema for HashSet<T, S> {
     fn hash_key(&self, hasher: &mut KeyHasher) {
         hasher.write_length(self.len());
         hasher.write_u64(sum_of_states(self, |element, entry| element.hash_key(entry)));
+    }
+
+    fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError> {
+        let mut set = HashSet::with_hasher(S::default());
+        for element in old.set_elements::<Self>()? {
+            if !set.insert(T::evolve(element)?) {
+                return Err(old.doubled());
+            }
+        }
+        Ok(set)
     }
 }
 

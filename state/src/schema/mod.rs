@@ -15,13 +15,27 @@
 //! - The fingerprint is FNV-1a (64 bits) of the text; both are a part of the state format.
 //! - `usize` and `isize` have no schema on purpose: rkyv archives them in 32 bits and cuts larger
 //!   values off in silence. Write `u64` or `u32`.
+//!
+//! **Evolution.** Values that were written with another schema are read by it: its text is parsed into a [`tree`] with the
+//! layouts of archives, [`evolution`] compares that with the schema of now and with what the types have [`declared`] of their
+//! past, and [`OldValue`] is a cursor over the old bytes of which [`Schema::evolve`] makes a value of now.
 
 mod builder;
+mod declared;
+mod evolution;
 mod impls;
+mod old_value;
+mod tree;
 
 pub use builder::{FieldsBuilder, SchemaBuilder, VariantsBuilder};
+pub use evolution::{Evolution, SchemaRefused};
+pub use old_value::{EvolutionError, Migrated, OldFields, OldType, OldValue};
+pub use tree::MalformedSchema;
 
 use std::fmt;
+use std::sync::Arc;
+
+use self::declared::Declared;
 
 use crate::{KeyHash, KeyHasher};
 
@@ -47,6 +61,20 @@ pub trait Schema: 'static {
     fn group_hash(&self, hash: KeyHash) -> KeyHash {
         hash
     }
+
+    /// A value of a value that was written with an older schema, which [`Evolution`] has found to fit.
+    ///
+    /// Types that do not say how take no older values.
+    ///
+    /// # Errors
+    ///
+    /// [`EvolutionError`] if the archive is damaged, or a migration refuses the value.
+    fn evolve(old: OldValue<'_>) -> Result<Self, EvolutionError>
+    where
+        Self: Sized,
+    {
+        Err(EvolutionError::mismatch::<Self>(old.old_type()))
+    }
 }
 
 /// A 64-bit fingerprint of a type's structure.
@@ -56,6 +84,13 @@ pub struct SchemaFingerprint(pub u64);
 impl fmt::Display for SchemaFingerprint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:016x}", self.0)
+    }
+}
+
+impl SchemaFingerprint {
+    /// That of a schema with this [text](SchemaDescription::text).
+    pub fn of_text(text: &str) -> Self {
+        SchemaFingerprint(fnv_1a(text.as_bytes()))
     }
 }
 
@@ -69,11 +104,22 @@ impl fmt::Display for SchemaFingerprint {
 /// assert_eq!(schema.text(), "Vec<(u64,Option<String>)>");
 /// assert_ne!(schema.fingerprint(), SchemaDescription::of::<Vec<(u64, String)>>().fingerprint());
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct SchemaDescription {
     text: Box<str>,
     fingerprint: SchemaFingerprint,
+    /// Of the named types, by the numbers that `Name^n` refers to.
+    declared: Arc<[Declared]>,
 }
+
+/// What types declare of their past is no part of what they are.
+impl PartialEq for SchemaDescription {
+    fn eq(&self, other: &Self) -> bool {
+        (self.fingerprint, &self.text) == (other.fingerprint, &other.text)
+    }
+}
+
+impl Eq for SchemaDescription {}
 
 impl SchemaDescription {
     /// The description of a type.
@@ -83,9 +129,13 @@ impl SchemaDescription {
         builder.finish()
     }
 
-    fn of_text(text: String) -> Self {
-        let fingerprint = SchemaFingerprint(fnv_1a(text.as_bytes()));
-        SchemaDescription { text: text.into(), fingerprint }
+    fn of_text(text: String, declared: Vec<Declared>) -> Self {
+        let fingerprint = SchemaFingerprint::of_text(&text);
+        SchemaDescription { text: text.into(), fingerprint, declared: declared.into() }
+    }
+
+    fn declared(&self) -> &[Declared] {
+        &self.declared
     }
 
     /// Names, types and order.

@@ -8,7 +8,7 @@ use super::{CheckpointId, StateRoot, crash_points};
 use crate::KeyGroupRange;
 use crate::backend::{Epoch, OlderCheckpoints, StoreError};
 use crate::codec::TableId;
-use crate::manifest::{Contents, Identity, Source, StoredTable, Version};
+use crate::manifest::{Contents, Identity, Source, StoredState, StoredTable, Version};
 
 /// A checkpoint to restore from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,22 +145,41 @@ fn merge_states(
         what: what.into(),
         expected: expected.into(),
         found: found.into(),
+        remedy: "restore from checkpoints of one job".into(),
     };
     if known.name != table.name || known.key != table.key {
         let what = format!("the key of table number {} in another source", id.0);
         return Err(changed(what, &known.key.text, &table.key.text));
     }
     for (index, state) in &table.states {
-        match known.states.get(index) {
-            None => drop(known.states.insert(*index, state.clone())),
-            Some(other) if other == state => {}
-            Some(other) => {
-                let what = format!("state '{}' (number {index} in another source)", state.name);
-                return Err(changed(what, &other.schema.text, &state.schema.text));
-            }
+        let Some(other) = known.states.get_mut(index) else {
+            known.states.insert(*index, state.clone());
+            continue;
+        };
+        if !merge_versions(other, state) {
+            let what = format!("state '{}' (number {index} in another source)", state.name);
+            return Err(changed(what, &other.schema.text, &state.schema.text));
         }
     }
     Ok(())
+}
+
+/// Makes the versions of a state those of both sources, if those of one are the first ones of the other.
+fn merge_versions(known: &mut StoredState, other: &StoredState) -> bool {
+    let is_same = known.name == other.name
+        && known.schemas().zip(other.schemas()).all(|(known, other)| known == other);
+    if !is_same {
+        return false;
+    }
+    let both = known.later.len().min(other.later.len());
+    for (known, other) in known.later.iter_mut().zip(&other.later) {
+        known.since = known.since.min(other.since);
+        known.all_since = known.all_since.max(other.all_since);
+    }
+    known.later.extend_from_slice(other.later.get(both..).unwrap_or_default());
+    // What one of them has before, and the other has not, is of any epoch.
+    known.later.iter_mut().skip(both).for_each(|later| later.all_since = Epoch(u64::MAX));
+    true
 }
 
 /// Fails unless the ranges cover the store's key groups exactly once.

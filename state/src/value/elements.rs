@@ -117,12 +117,13 @@ pub(super) fn frame_all<'a, V: StateValue>(
 pub(super) fn read_frames<V: StateValue>(
     bytes: &[u8],
     values: &mut Vec<V>,
+    read: impl Fn(&[u8]) -> Result<V, StateError>,
 ) -> Result<(), StateError> {
     let kept = values.len();
     let mut rest = bytes;
     while !rest.is_empty() {
         let read = match take_frame(&mut rest) {
-            Some(value) => V::from_archived(value),
+            Some(value) => read(value),
             None => Err(StateError::Unarchive {
                 type_name: type_name::<V>(),
                 length_bytes: bytes.len(),

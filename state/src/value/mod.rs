@@ -17,12 +17,12 @@ use std::any::type_name;
 
 use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator};
 use rkyv::bytecheck::CheckBytes;
-use rkyv::rancor::Error;
+use rkyv::rancor::{Error, Source};
 use rkyv::ser::allocator::ArenaHandle;
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::{KeyHash, Schema, StateError};
+use crate::{EvolutionError, KeyHash, OldType, OldValue, Schema, StateError};
 
 /// The alignment of [`AlignedVec`]; archived types with more are refused by rkyv itself.
 pub(crate) const ARCHIVE_ALIGNMENT: usize = 16;
@@ -104,7 +104,44 @@ pub trait StateValue: Schema + Sized + 'static {
     ///
     /// [`StateError::Unarchive`] when the bytes are not valid; the list is unchanged then.
     fn from_archived_all(bytes: &[u8], values: &mut Vec<Self>) -> Result<(), StateError> {
-        elements::read_frames(bytes, values)
+        elements::read_frames(bytes, values, Self::from_archived)
+    }
+
+    /// The value of bytes that were archived with an older schema, which
+    /// [`Evolution`](crate::Evolution) has found to fit.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Unarchive`] when the bytes are not valid; [`StateError::Evolve`] when a
+    /// migration refuses the value.
+    fn from_old(old: OldType<'_>, bytes: &[u8]) -> Result<Self, StateError> {
+        let evolved = old.read(bytes, <Self as Schema>::evolve);
+        evolved.map_err(|source| evolution_error::<Self>(source, bytes.len()))
+    }
+
+    /// Appends the values of bytes that [`archive_all_into`](Self::archive_all_into) has made with an
+    /// older schema of the elements.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_old`](Self::from_old); the list is unchanged then.
+    fn from_old_all(
+        old: OldType<'_>,
+        bytes: &[u8],
+        values: &mut Vec<Self>,
+    ) -> Result<(), StateError> {
+        elements::read_frames(bytes, values, |bytes| Self::from_old(old, bytes))
+    }
+}
+
+fn evolution_error<T>(source: EvolutionError, length_bytes: usize) -> StateError {
+    let type_name = type_name::<T>();
+    match source {
+        EvolutionError::Damaged { .. } => {
+            StateError::Unarchive { type_name, length_bytes, source: Error::new(source) }
+        }
+        EvolutionError::Part(source) => *source,
+        source => StateError::Evolve { type_name, source: Box::new(source) },
     }
 }
 
@@ -173,6 +210,22 @@ where
         read.map_err(|source| {
             values.truncate(kept);
             StateError::Unarchive { type_name: type_name::<T>(), length_bytes: bytes.len(), source }
+        })
+    }
+
+    fn from_old_all(
+        old: OldType<'_>,
+        bytes: &[u8],
+        values: &mut Vec<Self>,
+    ) -> Result<(), StateError> {
+        let kept = values.len();
+        let mut take = |value: OldValue<'_>| {
+            values.push(T::evolve(value)?);
+            Ok(())
+        };
+        old.read_all(bytes, &mut take).map_err(|source| {
+            values.truncate(kept);
+            evolution_error::<T>(source, bytes.len())
         })
     }
 }

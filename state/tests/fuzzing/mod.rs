@@ -149,6 +149,7 @@ fn reseal(bytes: &mut [u8], start: usize) {
 
 /// Gives `read` as many inputs as [`INPUTS`] says, made of these seeds. `prepare` is not measured;
 /// `read` may take 16 times the bytes of its input, and `constant_bytes`.
+#[allow(dead_code, reason = "each test file uses a part")]
 pub(crate) fn fuzz<T>(
     seeds: &[Seed],
     constant_bytes: usize,

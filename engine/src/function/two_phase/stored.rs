@@ -1,14 +1,13 @@
 //! What checkpoints hold of a two-phase sink.
 //!
-//! Handles are archived by themselves beside the fingerprint of their type: the type is the user's, and a change of it is
-//! told by name.
+//! Handles are archived by themselves beside their type: that is the user's, and may change.
 
 use super::protocol::Pending;
 use crate::Result;
 use crate::function::{ArchivedState, SINK_PIECE, SinkStateContext};
-use crate::operator::pieces::{PieceCause, PieceError};
+use crate::operator::pieces::{PieceCause, PieceError, ReadAs, StoredType, stored_type};
 use crate::record::CheckpointId;
-use crate::state::{SchemaDescription, SchemaFingerprint, StateValue};
+use crate::state::StateValue;
 
 /// A transaction with the name that messages have for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +27,13 @@ pub(crate) struct Transactions<X> {
 /// A named handle, archived.
 type StoredNamed = (String, Vec<u8>);
 
-/// The fingerprint of the handle's type, the next number, the open transaction, those pending by checkpoint.
-type Stored = (u64, u64, Option<StoredNamed>, Vec<(u64, StoredNamed)>);
+/// The handle's type, the next number, the open transaction, those pending by checkpoint.
+type Stored = (StoredType, u64, Option<StoredNamed>, Vec<(u64, StoredNamed)>);
+/// As older programs have written it.
+type BareStored = (u64, u64, Option<StoredNamed>, Vec<(u64, StoredNamed)>);
 
-fn fingerprint<X: StateValue>() -> SchemaFingerprint {
-    SchemaDescription::of::<X>().fingerprint()
+fn upgraded((fingerprint, next_sequence, open, pending): BareStored) -> Stored {
+    ((fingerprint, String::new()), next_sequence, open, pending)
 }
 
 fn store<X: StateValue>(transaction: &Named<X>) -> Result<StoredNamed> {
@@ -48,21 +49,16 @@ pub(crate) fn archive<'a, X: StateValue>(
     let open = open.map(store).transpose()?;
     let pending = pending.map(|one| Ok((one.checkpoint.0, store(&one.transaction)?)));
     let pending = pending.collect::<Result<Vec<_>>>()?;
-    let stored: Stored = (fingerprint::<X>().0, next_sequence, open, pending);
+    let stored: Stored = (stored_type::<X>(), next_sequence, open, pending);
     Ok(ArchivedState::of(&stored)?)
 }
 
-fn load<X: StateValue>((name, bytes): StoredNamed) -> Result<Named<X>, PieceCause> {
-    Ok(Named { name, handle: X::from_archived(&bytes)? })
-}
-
 fn load_all<X: StateValue>(stored: Stored) -> Result<Transactions<X>, PieceCause> {
-    let (found, next_sequence, open, pending) = stored;
-    let found = SchemaFingerprint(found);
-    if found != fingerprint::<X>() {
-        let expected = SchemaDescription::of::<X>().text().into();
-        return Err(PieceCause::Schema { expected, found });
-    }
+    let ((fingerprint, text), next_sequence, open, pending) = stored;
+    let read_as = ReadAs::of::<X>((fingerprint, &text))?;
+    let load = |(name, bytes): StoredNamed| {
+        Ok::<_, PieceCause>(Named { name, handle: read_as.read(&bytes)? })
+    };
     let open = open.map(load).transpose()?;
     let pending = pending.into_iter().map(|(id, stored)| Ok((CheckpointId(id), load(stored)?)));
     let pending = pending.collect::<Result<Vec<_>, PieceCause>>()?;
@@ -73,7 +69,7 @@ fn load_all<X: StateValue>(stored: Stored) -> Result<Transactions<X>, PieceCause
 pub(crate) fn restore<X: StateValue>(
     context: &SinkStateContext<'_>,
 ) -> Result<Vec<(usize, Transactions<X>)>> {
-    let states = context.states::<Stored>()?.into_iter().map(|(subtask, stored)| {
+    let states = context.states_since(upgraded)?.into_iter().map(|(subtask, stored)| {
         let loaded = load_all(stored);
         let named = |cause| PieceError::new(context.operator_name(), subtask, SINK_PIECE, cause);
         Ok((subtask, loaded.map_err(named)?))

@@ -14,8 +14,9 @@
 use super::{Recovery, TransactionContext, TwoPhase, TwoPhaseCommitSink};
 use crate::Result;
 use crate::function::{RuntimeContext, SinkGuarantee};
+use crate::operator::window::stored::old_part;
 use crate::record::CheckpointId;
-use crate::state::{Schema, SchemaBuilder, StateError, StateValue};
+use crate::state::{OldType, Schema, SchemaBuilder, StateError, StateValue};
 use rkyv::util::AlignedVec;
 use std::fmt;
 use std::sync::Arc;
@@ -231,19 +232,31 @@ impl<T: StateValue> StateValue for WriteAheadBatch<T> {
     }
 
     fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
-        let (subtask_index, checkpoint, timestamps_ms, archived) = Stored::from_archived(bytes)?;
-        let mut aligned = AlignedVec::<16>::new();
-        aligned.extend_from_slice(&archived);
-        let mut values = Vec::new();
-        T::from_archived_all(&aligned, &mut values)?;
-        if values.len() != timestamps_ms.len() {
-            let type_name = std::any::type_name::<Self>();
-            let source = rkyv::rancor::Source::new(UnequalParts);
-            return Err(StateError::Unarchive { type_name, length_bytes: bytes.len(), source });
-        }
-        let records = Arc::new(Records { values, timestamps_ms });
-        Ok(WriteAheadBatch { subtask_index, checkpoint, records })
+        read_batch(bytes, T::from_archived_all)
     }
+
+    fn from_old(old: OldType<'_>, bytes: &[u8]) -> Result<Self, StateError> {
+        let records = old_part::<Self>(old, 0)?;
+        read_batch(bytes, |bytes, values| T::from_old_all(records, bytes, values))
+    }
+}
+
+fn read_batch<T>(
+    bytes: &[u8],
+    read_all: impl FnOnce(&[u8], &mut Vec<T>) -> Result<(), StateError>,
+) -> Result<WriteAheadBatch<T>, StateError> {
+    let (subtask_index, checkpoint, timestamps_ms, archived) = Stored::from_archived(bytes)?;
+    let mut aligned = AlignedVec::<16>::new();
+    aligned.extend_from_slice(&archived);
+    let mut values = Vec::new();
+    read_all(&aligned, &mut values)?;
+    if values.len() != timestamps_ms.len() {
+        let type_name = std::any::type_name::<WriteAheadBatch<T>>();
+        let source = rkyv::rancor::Source::new(UnequalParts);
+        return Err(StateError::Unarchive { type_name, length_bytes: bytes.len(), source });
+    }
+    let records = Arc::new(Records { values, timestamps_ms });
+    Ok(WriteAheadBatch { subtask_index, checkpoint, records })
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -6,9 +6,9 @@
 //! **Rules for other parallelism.** A subtask takes the records of every so-many-th of the old ones, in their order. Watermarks
 //! and statuses among them are brought together behind all records: the lowest that any old subtask has come to.
 
-use crate::operator::pieces::PieceCause;
+use crate::operator::pieces::{PieceCause, ReadAs, StoredType, stored_type};
 use crate::record::{Control, StreamStatus};
-use crate::state::{SchemaDescription, SchemaFingerprint, StateError, StateValue};
+use crate::state::{StateError, StateValue};
 
 /// Something that waits.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +54,16 @@ const RECORD: u8 = 0;
 const WATERMARK: u8 = 1;
 const STATUS: u8 = 2;
 
-pub(super) type StoredInFlight = (u64, i64, bool, Vec<(u8, i64, Vec<u8>)>);
+/// The type of the records, what was said, and what waits.
+pub(super) type StoredInFlight = (StoredType, i64, bool, Vec<(u8, i64, Vec<u8>)>);
+/// As older programs have written it.
+pub(super) type BareInFlight = (u64, i64, bool, Vec<(u8, i64, Vec<u8>)>);
+
+pub(super) fn upgraded(
+    (fingerprint, watermark_ms, is_idle, entries): BareInFlight,
+) -> StoredInFlight {
+    ((fingerprint, String::new()), watermark_ms, is_idle, entries)
+}
 
 #[derive(Debug, thiserror::Error)]
 #[error("it has an entry of kind {0}, which this program does not know; the checkpoint is damaged")]
@@ -83,20 +92,15 @@ pub(super) fn store_control(control: Control, into: &mut StoredInFlight) {
 
 /// Nothing yet, of records of type `T`.
 pub(super) fn begin<T: StateValue>(said: Said) -> StoredInFlight {
-    let fingerprint = SchemaDescription::of::<T>().fingerprint().0;
-    (fingerprint, said.watermark_ms, said.is_idle, Vec::new())
+    (stored_type::<T>(), said.watermark_ms, said.is_idle, Vec::new())
 }
 
 impl<T: StateValue> InFlightPiece<T> {
     pub(super) fn from_stored(stored: StoredInFlight) -> Result<Self, PieceCause> {
-        let (fingerprint, watermark_ms, is_idle, entries) = stored;
-        let expected = SchemaDescription::of::<T>();
-        if fingerprint != expected.fingerprint().0 {
-            let found = SchemaFingerprint(fingerprint);
-            return Err(PieceCause::Schema { expected: expected.text().into(), found });
-        }
+        let ((fingerprint, text), watermark_ms, is_idle, entries) = stored;
+        let read_as = ReadAs::of::<T>((fingerprint, &text))?;
         let entry = |(kind, time, archive): (u8, i64, Vec<u8>)| match kind {
-            RECORD => Ok(InFlight::Record(T::from_archived(&archive)?, time)),
+            RECORD => Ok(InFlight::Record(read_as.read(&archive)?, time)),
             WATERMARK => Ok(InFlight::Watermark(time)),
             STATUS if time == 0 => Ok(InFlight::Status(StreamStatus::Active)),
             STATUS => Ok(InFlight::Status(StreamStatus::Idle)),

@@ -118,7 +118,7 @@ impl<I: Invoke, D: Push<I::Out>> AsyncWait<I, D> {
     /// Goes on from a checkpoint, if there is one: what was in flight waits to be begun.
     fn restore(&mut self, context: &BuildContext, node: NodeId) -> Result {
         let (subtask, parallelism) = (context.stage.subtask, context.stage.parallelism);
-        let stored = context.restored_values::<StoredInFlight>(node, PIECE)?.into_iter();
+        let stored = context.restored_values_since(node, PIECE, in_flight::upgraded)?.into_iter();
         let pieces = stored.enumerate().map(|(subtask, stored)| {
             InFlightPiece::from_stored(stored)
                 .map_err(|cause| context.piece_error(node, (PIECE, subtask), cause.into()))

@@ -176,8 +176,10 @@ fn pieces_that_cannot_be_used_are_refused() {
     assert!(short.contains("'keyed state'") && short.contains("damaged"), "{short}");
     let newer = damage(|bytes| bytes[0] = 9);
     assert!(newer.contains("version 9"), "{newer}");
-    let other = damage(|bytes| bytes[8] ^= 1);
-    assert!(other.contains("(String,u16,u16)"), "{other}");
+    let damaged = damage(|bytes| bytes[8] ^= 1);
+    assert!(damaged.contains("damaged"), "{damaged}");
+    let other = damage(|bytes| *bytes = crate::operator::pieces::to_bytes(&7_u64).unwrap());
+    assert!(other.contains("is now (String,u16,u16), and was u64"), "{other}");
 }
 
 /// State of another type than the checkpoint has is refused, and names operator, state and both types.

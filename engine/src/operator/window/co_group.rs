@@ -12,11 +12,11 @@ use crate::operator::Push;
 use crate::operator::keyed::{KeyedLogic, Logic, LogicTwo};
 use crate::operator::side_outputs::SideOutputs;
 use crate::operator::window::body::Body;
-use crate::operator::window::stored::{ShortPart, push_part, split_parts};
+use crate::operator::window::stored::{ShortPart, old_part, push_part, split_parts};
 use crate::record::CheckpointId;
 use crate::state::rkyv::rancor::{Error, Source};
 use crate::state::rkyv::util::AlignedVec;
-use crate::state::{Schema, SchemaBuilder, StateError, StateValue};
+use crate::state::{OldType, Schema, SchemaBuilder, StateError, StateValue};
 use crate::window::Window;
 use std::any::type_name;
 use std::marker::PhantomData;
@@ -245,16 +245,28 @@ impl<A: StateValue, B: StateValue> StateValue for Groups<A, B> {
         self.rights.iter().try_for_each(|right| push_part(right, out))
     }
     fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
-        let parts = split_parts(bytes, type_name::<Self>())?;
-        let short = || short::<Self>(bytes);
-        let (count, elements) = parts.split_first().ok_or_else(short)?;
-        let count = u64::from_archived(count)? as usize;
-        let (lefts, rights) = elements.split_at_checked(count).ok_or_else(short)?;
-        Ok(Groups {
-            lefts: lefts.iter().map(|left| A::from_archived(left)).collect::<Result<_, _>>()?,
-            rights: rights.iter().map(|right| B::from_archived(right)).collect::<Result<_, _>>()?,
-        })
+        read_groups(bytes, A::from_archived, B::from_archived)
     }
+    fn from_old(old: OldType<'_>, bytes: &[u8]) -> Result<Self, StateError> {
+        let (left, right) = (old_part::<Self>(old, 0)?, old_part::<Self>(old, 1)?);
+        read_groups(bytes, |bytes| A::from_old(left, bytes), |bytes| B::from_old(right, bytes))
+    }
+}
+
+fn read_groups<A, B>(
+    bytes: &[u8],
+    read_left: impl Fn(&[u8]) -> Result<A, StateError>,
+    read_right: impl Fn(&[u8]) -> Result<B, StateError>,
+) -> Result<Groups<A, B>, StateError> {
+    let parts = split_parts(bytes, type_name::<Groups<A, B>>())?;
+    let short = || short::<Groups<A, B>>(bytes);
+    let (count, elements) = parts.split_first().ok_or_else(short)?;
+    let count = u64::from_archived(count)? as usize;
+    let (lefts, rights) = elements.split_at_checked(count).ok_or_else(short)?;
+    Ok(Groups {
+        lefts: lefts.iter().map(|left| read_left(left)).collect::<Result<_, _>>()?,
+        rights: rights.iter().map(|right| read_right(right)).collect::<Result<_, _>>()?,
+    })
 }
 
 impl<A: Schema, B: Schema> Schema for TaggedUnion<A, B> {
@@ -285,13 +297,25 @@ impl<A: StateValue, B: StateValue> StateValue for TaggedUnion<A, B> {
         }
     }
     fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
-        let parts = split_parts(bytes, type_name::<Self>())?;
-        let [tag, element] = parts[..] else { return Err(short::<Self>(bytes)) };
-        Ok(match bool::from_archived(tag)? {
-            false => TaggedUnion::Left(A::from_archived(element)?),
-            true => TaggedUnion::Right(B::from_archived(element)?),
-        })
+        read_union(bytes, A::from_archived, B::from_archived)
     }
+    fn from_old(old: OldType<'_>, bytes: &[u8]) -> Result<Self, StateError> {
+        let (left, right) = (old_part::<Self>(old, 0)?, old_part::<Self>(old, 1)?);
+        read_union(bytes, |bytes| A::from_old(left, bytes), |bytes| B::from_old(right, bytes))
+    }
+}
+
+fn read_union<A, B>(
+    bytes: &[u8],
+    read_left: impl Fn(&[u8]) -> Result<A, StateError>,
+    read_right: impl Fn(&[u8]) -> Result<B, StateError>,
+) -> Result<TaggedUnion<A, B>, StateError> {
+    let parts = split_parts(bytes, type_name::<TaggedUnion<A, B>>())?;
+    let [tag, element] = parts[..] else { return Err(short::<TaggedUnion<A, B>>(bytes)) };
+    Ok(match bool::from_archived(tag)? {
+        false => TaggedUnion::Left(read_left(element)?),
+        true => TaggedUnion::Right(read_right(element)?),
+    })
 }
 
 fn short<T>(bytes: &[u8]) -> StateError {

@@ -8,7 +8,7 @@
 
 use crate::state::rkyv::rancor::{Error, Source};
 use crate::state::rkyv::util::AlignedVec;
-use crate::state::{Schema, SchemaBuilder, StateError, StateValue};
+use crate::state::{EvolutionError, OldType, Schema, SchemaBuilder, StateError, StateValue};
 use crate::window::WindowElements;
 use crate::window::merging::MergingWindowSet;
 use std::any::type_name;
@@ -70,6 +70,14 @@ pub(crate) fn split_parts<'a>(
     Ok(parts)
 }
 
+/// What a part was archived as, of something that was archived by hand.
+pub(crate) fn old_part<T>(old: OldType<'_>, index: usize) -> Result<OldType<'_>, StateError> {
+    old.argument(index).ok_or_else(|| StateError::Evolve {
+        type_name: type_name::<T>(),
+        source: Box::new(EvolutionError::mismatch::<T>(old)),
+    })
+}
+
 /// An optional part: there, or not.
 macro_rules! optional_part {
     ($name:ident, $describe:literal) => {
@@ -90,6 +98,11 @@ macro_rules! optional_part {
             fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
                 let parts = split_parts(bytes, type_name::<Self>())?;
                 Ok($name(parts.first().map(|part| S::from_archived(part)).transpose()?))
+            }
+            fn from_old(old: OldType<'_>, bytes: &[u8]) -> Result<Self, StateError> {
+                let parts = split_parts(bytes, type_name::<Self>())?;
+                let part = parts.first().map(|part| S::from_old(old_part::<Self>(old, 0)?, part));
+                Ok($name(part.transpose()?))
             }
         }
     };
@@ -114,17 +127,30 @@ impl<T: StateValue> StateValue for WindowElements<T> {
         self.values.iter().try_for_each(|value| push_part(value, out))
     }
     fn from_archived(bytes: &[u8]) -> Result<Self, StateError> {
-        let parts = split_parts(bytes, type_name::<Self>())?;
-        let Some((timestamps, values)) = parts.split_first() else { return Ok(Self::default()) };
-        let timestamps = Vec::from_archived(timestamps)?;
-        let values = values.iter().map(|value| T::from_archived(value));
-        let values = values.collect::<Result<Vec<T>, _>>()?;
-        if values.len() == timestamps.len() {
-            return Ok(WindowElements { values, timestamps });
-        }
-        let (type_name, source) = (type_name::<Self>(), Error::new(ShortPart));
-        Err(StateError::Unarchive { type_name, length_bytes: bytes.len(), source })
+        read_elements(bytes, T::from_archived)
     }
+    fn from_old(old: OldType<'_>, bytes: &[u8]) -> Result<Self, StateError> {
+        let old = old_part::<Self>(old, 0)?;
+        read_elements(bytes, |value| T::from_old(old, value))
+    }
+}
+
+fn read_elements<T>(
+    bytes: &[u8],
+    read: impl Fn(&[u8]) -> Result<T, StateError>,
+) -> Result<WindowElements<T>, StateError> {
+    let type_name = type_name::<WindowElements<T>>();
+    let parts = split_parts(bytes, type_name)?;
+    let Some((timestamps, values)) = parts.split_first() else {
+        return Ok(WindowElements { values: Vec::new(), timestamps: Vec::new() });
+    };
+    let timestamps = Vec::from_archived(timestamps)?;
+    let values = values.iter().map(|value| read(value)).collect::<Result<Vec<T>, _>>()?;
+    if values.len() == timestamps.len() {
+        return Ok(WindowElements { values, timestamps });
+    }
+    let source = Error::new(ShortPart);
+    Err(StateError::Unarchive { type_name, length_bytes: bytes.len(), source })
 }
 
 impl<W: Schema> Schema for MergingWindowSet<W> {

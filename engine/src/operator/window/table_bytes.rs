@@ -3,12 +3,16 @@
 //! Little endian, nothing aligned:
 //! ```text
 //! header   version u64, kind u64, key type u64, accumulator type u64 (fingerprints), key groups u64,
-//!          settings 3 x i64, watermark i64, next end i64, key bytes u32, accumulator bytes u32, entries u64
+//!          settings 3 x i64, watermark i64, next end i64, key bytes u32, accumulator bytes u32, entries u64,
+//!          schema of the accumulators: length u32, text                      not in version 1
 //! chunk    start i64, end i64, entries u64, bytes of its entries u64        of one window or slice; any number of them
 //! entry    hash u32, 3 x i64 (sessions alone), lengths (see below), archive of the key, archive of the accumulator
 //! ```
 //! `key bytes` says how long each key's archive is, or that they differ (`u32::MAX`): then each entry has its length, as
 //! a `u32`; the same holds for accumulators. Chunks of one window may come in pieces and in any order.
+//!
+//! Accumulators may have become another type since, if [`Evolution`] finds that the one can become the other; a piece of version 1
+//! has accumulators of the same type.
 //!
 //! `settings` are size, slide and offset of the windows; of sessions they are zeros, because an open session says itself
 //! how long it is, so that their gap may change from one run to the next. So may the allowed lateness, of all of them.
@@ -18,12 +22,16 @@
 //! - Bytes that do not fit this form are an error, never a panic.
 
 use crate::state::rkyv::util::AlignedVec;
-use crate::state::{SchemaDescription, SchemaFingerprint, StateError, StateValue};
+use crate::state::{
+    Evolution, SchemaDescription, SchemaFingerprint, SchemaRefused, StateError, StateValue,
+};
 use crate::window::{AlignedWindows, TimeWindow};
 use std::fmt;
 use thalweg_state::{Key, KeyGroupRange, KeyHash, key_group_of};
 
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
+/// The version without the schema of the accumulators.
+const BARE_VERSION: u64 = 1;
 const HEADER_BYTES: usize = 96;
 /// Where the header says how many entries there are.
 const ENTRIES_AT: usize = 88;
@@ -102,6 +110,10 @@ pub(crate) enum TableError {
          without the checkpoint"
     )]
     Schema { what: &'static str, expected: Box<str>, found: SchemaFingerprint },
+    #[error("the type of its accumulators is now {expected}, and was {found}: {refused}")]
+    Changed { expected: Box<str>, found: Box<str>, refused: SchemaRefused },
+    #[error("the description of its accumulators is not what it was; the checkpoint is damaged")]
+    OtherText,
     #[error(
         "its maximum parallelism was {found} and is now {expected}; set it back, or begin without the checkpoint"
     )]
@@ -174,6 +186,9 @@ impl TableWriter {
         }
         bytes.extend_from_slice(&0_u64.to_le_bytes());
         debug_assert_eq!(bytes.len(), HEADER_BYTES);
+        let schema = SchemaDescription::of::<A>();
+        bytes.extend_from_slice(&(schema.text().len() as u32).to_le_bytes());
+        bytes.extend_from_slice(schema.text().as_bytes());
         let (entries, chunk, scratch) = (0, None, AlignedVec::new());
         TableWriter { bytes, key_bytes, accumulator_bytes, entries, chunk, scratch }
     }
@@ -285,8 +300,7 @@ pub(crate) fn read_tables<K: Key, A: StateValue>(
     mut take: impl FnMut(TableEntry<K, A>),
 ) -> Result<(i64, i64), TableError> {
     let mut cursor = Cursor { bytes, at: 0 };
-    let (times, lengths) = read_header::<K, A>(&mut cursor, expected)?;
-    let entries = cursor.word()?;
+    let (times, lengths, entries, evolution) = read_header::<K, A>(&mut cursor, expected)?;
     let is_sessions = expected.kind == TableKind::Sessions;
     let mut found = 0;
     while cursor.at < bytes.len() {
@@ -310,7 +324,11 @@ pub(crate) fn read_tables<K: Key, A: StateValue>(
             if !share.groups.contains(key_group_of(hash, share.max_parallelism)) {
                 continue;
             }
-            let (key, accumulator) = (K::from_archived(key)?, A::from_archived(accumulator)?);
+            let key = K::from_archived(key)?;
+            let accumulator = match &evolution {
+                None => A::from_archived(accumulator)?,
+                Some(evolution) => A::from_old(evolution.old_type(), accumulator)?,
+            };
             if key.key_hash() != hash {
                 return Err(TableError::Hash { at });
             }
@@ -331,13 +349,16 @@ pub(crate) fn read_tables<K: Key, A: StateValue>(
 /// Lengths of keys and accumulators, as the header says them.
 type Lengths = (u32, u32);
 
-/// Compares a header with what is expected; returns watermark and next end, and the lengths.
+/// What a header says: watermark and next end, lengths, how many entries there are, and how accumulators of an older type are read.
+type Header = ((i64, i64), Lengths, u64, Option<Evolution>);
+
+/// Compares a header with what is expected.
 fn read_header<K: StateValue, A: StateValue>(
     cursor: &mut Cursor<'_>,
     expected: &TableHeader,
-) -> Result<((i64, i64), Lengths), TableError> {
+) -> Result<Header, TableError> {
     let version = cursor.word()?;
-    if version != VERSION {
+    if version != VERSION && version != BARE_VERSION {
         return Err(TableError::Version { found: version });
     }
     let kind = cursor.word()?;
@@ -347,7 +368,7 @@ fn read_header<K: StateValue, A: StateValue>(
         return Err(TableError::Kind { expected, found });
     }
     check_type::<K>("keys", cursor.word()?)?;
-    check_type::<A>("accumulators", cursor.word()?)?;
+    let accumulators = cursor.word()?;
     let max_parallelism = cursor.word()?;
     if max_parallelism != u64::from(expected.max_parallelism) {
         let (expected, found) = (expected.max_parallelism.into(), max_parallelism);
@@ -359,7 +380,36 @@ fn read_header<K: StateValue, A: StateValue>(
     }
     let times = (cursor.time()?, cursor.time()?);
     let lengths = (cursor.take_array()?, cursor.take_array()?);
-    Ok((times, (u32::from_le_bytes(*lengths.0), u32::from_le_bytes(*lengths.1))))
+    let lengths = (u32::from_le_bytes(*lengths.0), u32::from_le_bytes(*lengths.1));
+    let entries = cursor.word()?;
+    let mut text = "";
+    if version != BARE_VERSION {
+        let length = u32::from_le_bytes(*cursor.take_array()?) as usize;
+        text = std::str::from_utf8(cursor.take(length)?).map_err(|_| TableError::OtherText)?;
+    }
+    let evolution = evolution_of::<A>(accumulators, text)?;
+    Ok((times, lengths, entries, evolution))
+}
+
+/// How accumulators that were of another type become `A`.
+fn evolution_of<A: StateValue>(
+    fingerprint: u64,
+    text: &str,
+) -> Result<Option<Evolution>, TableError> {
+    let now = SchemaDescription::of::<A>();
+    if text.is_empty() || fingerprint == now.fingerprint().0 {
+        return check_type::<A>("accumulators", fingerprint).map(|()| None);
+    }
+    if SchemaFingerprint::of_text(text).0 != fingerprint {
+        return Err(TableError::OtherText);
+    }
+    match Evolution::between(text, &now) {
+        Ok(evolution) => Ok(Some(evolution)),
+        Err(refused) => {
+            let (expected, found) = (now.text().into(), text.into());
+            Err(TableError::Changed { expected, found, refused })
+        }
+    }
 }
 
 fn check_type<V: StateValue>(what: &'static str, found: u64) -> Result<(), TableError> {
@@ -521,12 +571,19 @@ mod tests {
         assert!(key.contains("the type of its keys is now u32"), "{key}");
         let value = read::<u64, (u64, u64)>(&bytes, &PANES, ALL).unwrap_err().to_string();
         assert!(value.contains("the type of its accumulators is now (u64,u64)"), "{value}");
+        let wider = read::<u64, u128>(&bytes, &PANES, ALL).unwrap();
+        assert_eq!(wider, [(0, [0; 3], 1, 2_u128)]);
+        let bare = [&bytes[..HEADER_BYTES], &bytes[HEADER_BYTES + 4 + "u64".len()..]].concat();
+        let bare = [&BARE_VERSION.to_le_bytes(), &bare[8..]].concat();
+        assert_eq!(read::<u64, u64>(&bare, &PANES, ALL).unwrap(), [(0, [0; 3], 1, 2)]);
+        let value = read::<u64, u128>(&bare, &PANES, ALL).unwrap_err();
+        assert!(matches!(value, TableError::Schema { .. }), "{value}");
         let mut newer = bytes.clone();
         newer[0] = 9;
         let newer = read::<u64, u64>(&newer, &PANES, ALL).unwrap_err().to_string();
         assert!(newer.contains("format version 9"), "{newer}");
         let mut other_key = bytes.clone();
-        other_key[HEADER_BYTES + CHUNK_HEADER_BYTES + 4] ^= 1;
+        other_key[HEADER_BYTES + 4 + "u64".len() + CHUNK_HEADER_BYTES + 4] ^= 1;
         let other_key = read::<u64, u64>(&other_key, &PANES, ALL).unwrap_err();
         assert!(matches!(other_key, TableError::Hash { .. }), "{other_key}");
         let mut fewer = bytes;

@@ -1,7 +1,8 @@
 //! Files of each format version, kept: they are read for ever, and written without a change.
 //!
 //! `tests/data/store-1` was written by `write_golden_files`, below, with the first version of all
-//! formats, when the bottom level was 6; `store-2` with the same formats and 12. A change of a format
+//! formats, when the bottom level was 6; `store-2` with the same formats and 12; `store-3` with version 2 of manifests, which
+//! has several schemas of a state. A change of a format
 //! gets a version, a new directory, and keeps the test of reading for the old.
 
 use std::fs;
@@ -9,8 +10,8 @@ use std::path::PathBuf;
 
 use super::*;
 
-const READ: [&str; 2] = ["store-1", "store-2"];
-const WRITTEN: &str = "store-2";
+const READ: [&str; 3] = ["store-1", "store-2", "store-3"];
+const WRITTEN: &str = "store-3";
 
 fn golden_directory(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)

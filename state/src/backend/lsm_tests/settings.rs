@@ -62,6 +62,7 @@ fn states_keep_their_numbers_and_types() {
     assert_eq!(states, [0, 1]);
     let again = request(&store, &number, &[]).unwrap_err();
     assert!(matches!(again, StoreError::TableInUse { .. }));
+    put(&mut table, Epoch::FIRST, 1, 1);
     assert_eq!(completed(&checkpoint(&store, [&mut table], 1)), [1]);
     drop((table, store));
 
@@ -69,8 +70,9 @@ fn states_keep_their_numbers_and_types() {
     let changed = request(&store, &number, &[("b", &text), ("a", &text)]).unwrap_err();
     let expected = format!(
         "store 'slot': state 'a' of table 'table' was written as u64 (fingerprint {}) and is \
-         registered as String (fingerprint {}); register the old type, or give the new one another \
-         name",
+         registered as String (fingerprint {}): the value was u64 and is String, which does not hold \
+         all of its values; change it back, or declare a migration with \
+         `#[thalweg(migrate_from = OldType, with = function)]` on the type that contains it",
         number.fingerprint(),
         text.fingerprint()
     );

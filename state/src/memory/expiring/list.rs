@@ -12,7 +12,7 @@ use std::slice;
 
 use super::{Access, Age, Dated, Purge, Purged, updated_ms_of};
 use crate::codec::Record;
-use crate::memory::content::{Content, FieldWriter, chunk_number, elements_bytes};
+use crate::memory::content::{Content, FieldWriter, Reading, chunk_number, elements_bytes};
 use crate::memory::list_content::{ArchivedPart, chunk_elements};
 use crate::ttl::TtlPolicy;
 use crate::{StateError, StateValue};
@@ -141,12 +141,12 @@ impl<V: StateValue> Content for ExpiringList<V> {
     fn load(
         current: Option<&mut Self>,
         record: &Record<'_>,
-        ttl_ms: Option<i64>,
+        reading: &Reading,
     ) -> Result<Option<Self>, StateError> {
         let chunk = chunk_number::<V>(record)?;
-        let updated_ms = updated_ms_of(record, ttl_ms);
+        let updated_ms = updated_ms_of(record, reading.ttl_ms);
         let mut values = Vec::new();
-        V::from_archived_all(record.value, &mut values)?;
+        reading.versions.read_all(record, &mut values)?;
         let mut made = None;
         let list = match current {
             Some(list) => list,

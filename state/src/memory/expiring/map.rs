@@ -11,7 +11,7 @@ use hashbrown::hash_table;
 
 use super::{Access, Age, Dated, Purge, Purged, updated_ms_of};
 use crate::codec::Record;
-use crate::memory::content::{Content, FieldWriter};
+use crate::memory::content::{Content, FieldWriter, Reading};
 use crate::memory::map_table::MapTable;
 use crate::{Key, StateError, StateValue};
 
@@ -177,10 +177,10 @@ impl<UK: Key, UV: StateValue> Content for ExpiringMap<UK, UV> {
     fn load(
         current: Option<&mut Self>,
         record: &Record<'_>,
-        ttl_ms: Option<i64>,
+        reading: &Reading,
     ) -> Result<Option<Self>, StateError> {
-        let updated_ms = updated_ms_of(record, ttl_ms);
-        let entry = Dated::at(UV::from_archived(record.value)?, updated_ms);
+        let updated_ms = updated_ms_of(record, reading.ttl_ms);
+        let entry = Dated::at(reading.versions.read(record)?, updated_ms);
         let table = current.map(|map| &mut map.table);
         Ok(MapTable::load_with(table, record, entry)?.map(ExpiringMap::of))
     }

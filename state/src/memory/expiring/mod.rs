@@ -30,7 +30,7 @@ use std::cell::Cell;
 
 use thalweg_io::{Fault, planted};
 
-use super::content::{Content, FieldWriter};
+use super::content::{Content, FieldWriter, Reading};
 use crate::codec::Record;
 use crate::ttl::{KEPT_MS, TtlPolicy};
 use crate::{StateError, StateValue};
@@ -152,10 +152,10 @@ impl<V: StateValue> Content for Expiring<V> {
     fn load(
         current: Option<&mut Self>,
         record: &Record<'_>,
-        ttl_ms: Option<i64>,
+        reading: &Reading,
     ) -> Result<Option<Self>, StateError> {
-        let value = V::from_archived(record.value)?;
-        let held = Expiring::of(Dated::at(value, updated_ms_of(record, ttl_ms)));
+        let value = reading.versions.read(record)?;
+        let held = Expiring::of(Dated::at(value, updated_ms_of(record, reading.ttl_ms)));
         match current {
             Some(current) => {
                 *current = held;

@@ -43,7 +43,7 @@ use self::beat::begin_epoch;
 use self::changes::Changes;
 use self::tracking::Tracking;
 use super::prefetch_table::{Part, PartedTable};
-use crate::backend::{OpenedTable, StateRequest, TableRequest, TableStore};
+use crate::backend::{OpenedTable, StateRequest, StateVersions, TableRequest, TableStore};
 use crate::codec::StateIndex;
 use crate::{Key, KeyHash, LsmStore, SchemaDescription, StateError, StateValue};
 
@@ -100,21 +100,27 @@ impl<K: Key, S: StateValue> FlatStore<K, S> {
     ///
     /// # Errors
     ///
-    /// Those of the persistent tier where the table is open already, or was written with other types.
+    /// Those of the persistent tier where the table is open already, or was written with types that cannot become those of now.
     pub fn new_in(store: &LsmStore, table: &str) -> Result<Self, StateError> {
         let (key, value) = (SchemaDescription::of::<K>(), SchemaDescription::of::<S>());
         let states = [StateRequest { name: STATE_NAME, schema: &value }];
         let request = TableRequest { name: table, key: &key, states: &states };
-        let OpenedTable { store, states } = store.table(&request)?;
-        let mut table = FlatStore::attached(store, states[0]);
+        let OpenedTable { store, states, mut versions } = store.table(&request)?;
+        let versions = versions.pop().unwrap_or_default();
+        let mut table = FlatStore::attached_with(store, states[0], versions);
         let is_full = table.tracking.as_ref().is_some_and(|tracking| tracking.is_full);
         while is_full && table.restore_step()? {}
         Ok(table)
     }
 
     /// As [`new_in`](Self::new_in), with an open table and the number that the value has in it.
+    #[cfg(test)]
     pub(crate) fn attached(store: TableStore, state: StateIndex) -> Self {
-        let tracking = Tracking::new(store, state);
+        FlatStore::attached_with(store, state, StateVersions::default())
+    }
+
+    fn attached_with(store: TableStore, state: StateIndex, versions: StateVersions) -> Self {
+        let tracking = Tracking::new(store, state, versions);
         let changes = Changes::tracked(tracking.epoch, tracking.has_budget());
         let mut table = PartedTable::new(changes);
         if let Some(supply) = tracking.store.page_supply() {

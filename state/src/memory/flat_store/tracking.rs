@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::backend::{Replacement, RowAddress, TableStore};
+use crate::backend::{Replacement, RowAddress, StateVersions, TableStore};
 use crate::codec::{ArchiveBuffer, Record, RecordKind, StateIndex};
 use crate::{Epoch, Key, KeyGroup, KeyGroupRange, KeyHash, PrefetchTable, StateError, StateValue};
 
@@ -18,6 +18,7 @@ pub(super) struct Tracking<K> {
     pub(super) store: TableStore,
     /// The number of the value among the states of the table.
     state: StateIndex,
+    versions: StateVersions,
     pub(super) epoch: Epoch,
     archive: ArchiveBuffer,
     /// The part that the walk over the oldest ended epoch has come to.
@@ -105,13 +106,14 @@ struct Requests {
 }
 
 impl<K: Key> Tracking<K> {
-    pub(super) fn new(store: TableStore, state: StateIndex) -> Self {
+    pub(super) fn new(store: TableStore, state: StateIndex, versions: StateVersions) -> Self {
         let (share, is_full) = (store.share_of_budget(0), store.is_full());
         Tracking {
             has_unloaded: store.has_rows(),
             epoch: store.current_epoch(),
             store,
             state,
+            versions,
             archive: ArchiveBuffer::default(),
             walked_parts: 0,
             groups_loaded: 0,
@@ -171,10 +173,10 @@ impl<K: Key> Tracking<K> {
     ) -> Result<(), StateError> {
         let hash = key.key_hash();
         let group = self.store.group_of(key.group_hash(hash));
-        let state = self.state;
+        let (state, version) = (self.state, self.versions.current);
         let (key, value) = self.archive.archive_entry(key, value)?;
         self.store.row(epoch, RowAddress { group, hash, key }, |row| {
-            row.write(Record::put(state, value));
+            row.write(Record { version, ..Record::put(state, value) });
             Ok(())
         })
     }
@@ -271,13 +273,13 @@ impl<K: Key> Tracking<K> {
             })
             .collect();
         let mut found = Vec::with_capacity(rows.len());
-        let state = self.state;
+        let (state, versions) = (self.state, &self.versions);
         self.store.read_rows(&addresses, &mut |number, record| {
             if record.state != state {
                 return Ok(());
             }
             let RowAddress { hash, key, .. } = addresses[number];
-            found.push((hash, K::from_archived(key)?, S::from_archived(record.value)?));
+            found.push((hash, K::from_archived(key)?, versions.read(record)?));
             Ok(())
         })?;
         Ok(found)
@@ -289,13 +291,12 @@ impl<K: Key> Tracking<K> {
         groups: KeyGroupRange,
     ) -> Result<Vec<(KeyHash, K, S)>, StateError> {
         let mut found = Vec::new();
-        let state = self.state;
+        let (state, versions) = (self.state, &self.versions);
         self.store.scan(groups, &mut |address, record| {
             if record.state != state {
                 return Ok(());
             }
-            let (key, value) = (K::from_archived(address.key)?, S::from_archived(record.value)?);
-            found.push((address.hash, key, value));
+            found.push((address.hash, K::from_archived(address.key)?, versions.read(record)?));
             Ok(())
         })?;
         found.retain(|(hash, key, _)| !self.is_removed(*hash, key));

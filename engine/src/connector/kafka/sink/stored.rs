@@ -83,8 +83,9 @@ pub(super) fn archive<'a>(
         .map(|(checkpoint, epoch)| (checkpoint, epoch.records(), epoch.length_bytes() as u64));
     let head = Head { identity: identity.clone(), epochs: told.collect() }.to_archived()?;
     let total: usize = epochs.clone().map(|(_, epoch)| epoch.length_bytes()).sum();
-    let mut bytes = Vec::with_capacity(20 + head.len() + total);
-    bytes.extend_from_slice(&value_header::<StoredEpochs>());
+    let header = value_header::<StoredEpochs>();
+    let mut bytes = Vec::with_capacity(header.len() + 4 + head.len() + total);
+    bytes.extend_from_slice(&header);
     bytes.extend_from_slice(&u32::try_from(head.len())?.to_le_bytes());
     bytes.extend_from_slice(&head);
     for (_, epoch) in epochs {

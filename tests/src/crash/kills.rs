@@ -347,7 +347,7 @@ impl Points {
             Some(_) => all.iter().copied().filter(is_of_copies).collect(),
         };
         if plan.remote.is_none() {
-            all.retain(|name| !is_of_copies(&name));
+            all.retain(|name| !is_of_copies(name));
         }
         let only = plan.point.as_deref();
         let only = only.and_then(|name| all.iter().copied().find(|known| *known == name));

@@ -518,7 +518,7 @@ impl Points {
             Some(_) => all.iter().copied().filter(is_of_copies).collect(),
         };
         if plan.remote.is_none() {
-            all.retain(|name| !is_of_copies(&name));
+            all.retain(|name| !is_of_copies(name));
         }
         all.extend(plan.sink.essential());
         let only = plan.point.as_deref();

@@ -69,9 +69,11 @@ mod owner;
 mod part;
 #[cfg(feature = "object-store")]
 mod place;
-#[cfg(all(test, feature = "object-store"))]
+#[cfg(test)]
+#[cfg(feature = "object-store")]
 mod test_objects;
-#[cfg(all(test, feature = "object-store"))]
+#[cfg(test)]
+#[cfg(feature = "object-store")]
 mod tests;
 #[cfg(feature = "object-store")]
 mod upload;

@@ -56,7 +56,7 @@ fn fill(servers: &str) -> thalweg::Result {
 }
 
 /// Returns how often the job had to be restarted.
-fn pay(servers: &str, checkpoints: PathBuf) -> thalweg::Result<u64> {
+fn pay(servers: &str, checkpoints: PathBuf) -> thalweg::Result<u32> {
     let env = StreamExecutionEnvironment::new();
     env.enable_checkpointing(Duration::from_millis(100)).at(checkpoints);
     env.configure(|c| c.restart_strategy(RestartKind::FixedDelay).restart_attempts(3));

@@ -131,6 +131,9 @@ struct States<V: 'static> {
     map: MapState<u8, V>,
 }
 
+/// The value, the list, the numbers and the map of a key.
+type Content<V> = (V, Vec<V>, Vec<u32>, BTreeMap<u8, V>);
+
 impl<V: Counted> States<V> {
     fn open(store: &LsmStore) -> Result<Self, StateError> {
         let mut registrar = StateRegistrar::new::<u64>("counts");
@@ -158,8 +161,8 @@ impl<V: Counted> States<V> {
         self.rows.release(row);
     }
 
-    /// The value, the list, the numbers and the map of a key; nothing without a value.
-    fn read(&mut self, key: u64) -> Option<(V, Vec<V>, Vec<u32>, BTreeMap<u8, V>)> {
+    /// What a key has; nothing without a value.
+    fn read(&mut self, key: u64) -> Option<Content<V>> {
         let (cursor, _) = self.rows.enter(key.key_hash(), &key).unwrap();
         let row = cursor.row_id().unwrap();
         let value = self.value.value(&cursor).unwrap()?;
@@ -238,7 +241,7 @@ fn old_values_are_read_and_stay_until_they_change() {
         states.checkpoint(&store, 2);
         let rewritten = written_bytes(&store) - before;
         assert!(is_full || rewritten < 4_000, "{rewritten} bytes: nothing is rewritten");
-        let is_changed = |key: u64| key % 3 == 0;
+        let is_changed = |key: u64| key.is_multiple_of(3);
         (0..KEYS).filter(|key| is_changed(*key)).for_each(|key| states.write(key));
         check_second(&mut states, is_changed);
         states.checkpoint(&store, 3);

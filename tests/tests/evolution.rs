@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use thalweg::config::StateBackend;
+use thalweg::config::{RestartKind, StateBackend};
 use thalweg::prelude::*;
 
 const KEYS: i64 = 20;
@@ -311,15 +311,14 @@ macro_rules! program {
                     out: &mut Collector<'_, (i64, i64)>,
                 ) -> thalweg::Result<()> {
                     let entry = Entry::of(n);
-                    let mut value =
-                        self.value.value(context)?.unwrap_or_else(|| Entry::of(n % KEYS));
-                    let is_first = n <= KEYS;
-                    assert!(value.is_sound(), "{value:?}");
-                    if !is_first {
-                        value.add(&entry);
-                    } else {
-                        value = entry.clone();
-                    }
+                    let value = match self.value.value(context)? {
+                        None => entry.clone(),
+                        Some(mut value) => {
+                            assert!(value.is_sound(), "{value:?}");
+                            value.add(&entry);
+                            value
+                        }
+                    };
                     let total = value.number();
                     self.value.update(context, value)?;
                     self.list.add(context, entry.clone())?;
@@ -438,6 +437,7 @@ fn env(backend: StateBackend, directory: &Path) -> StreamExecutionEnvironment {
     let env = StreamExecutionEnvironment::new();
     env.set_parallelism(2);
     env.configure(|c| c.state_backend(backend).batch_records(64));
+    env.configure(|c| c.restart_strategy(RestartKind::Never));
     env.enable_checkpointing(Duration::from_millis(20)).at(directory);
     env
 }

@@ -259,6 +259,7 @@ mod v2 {
         #[thalweg(renamed_from = "nick", renamed_from = "name")]
         pub(super) display: String,
         pub(super) age: i16,
+        #[expect(clippy::vec_box, reason = "what was there may go into boxes")]
         pub(super) homes: Vec<Box<Address>>,
         pub(super) contacts: BTreeMap<u32, (Reach, f64)>,
         pub(super) score: i32,

@@ -348,9 +348,10 @@ impl Check<'_> {
         is: TypeId,
         place: &Place<'_>,
     ) -> Result<(), SchemaRefused> {
-        let is_former = self.declared.get(to.number).is_some_and(|declared| {
-            declared.former_names.iter().any(|former| *former == from.name)
-        });
+        let is_former = self
+            .declared
+            .get(to.number)
+            .is_some_and(|declared| declared.former_names.contains(&from.name));
         let is_free_root = !self.is_named_root && is == unboxed(self.new, self.new.root());
         if from.name == to.name || is_former || is_free_root {
             return Ok(());

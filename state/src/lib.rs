@@ -76,7 +76,8 @@ mod test_spawner;
 pub mod testing;
 
 pub use backend::{
-    Epoch, LevelStatistics, LsmOptions, LsmStore, OlderCheckpoints, StoreError, StoreStatistics,
+    Epoch, LevelStatistics, LsmOptions, LsmStore, OlderCheckpoints, SchemaChange, StoreError,
+    StoreStatistics,
 };
 pub use descriptor::{
     AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,

@@ -43,7 +43,7 @@ pub(crate) use memory_tier::MemoryTier;
 pub(crate) use spare_blocks::{BlockBytes, SpareBlocks};
 pub(crate) use state_versions::StateVersions;
 pub use statistics::{LevelStatistics, StoreStatistics};
-pub use store_error::{OlderCheckpoints, StoreError};
+pub use store_error::{OlderCheckpoints, SchemaChange, StoreError};
 pub(crate) use table_registry::{OpenedTable, StateRequest, TableRequest};
 pub(crate) use table_store::TableStore;
 pub(crate) use tier::{Replacement, RowAddress, RowVisitor, ScanVisitor, Tier};

@@ -78,23 +78,13 @@ pub enum StoreError {
         /// What can be opened instead.
         older: OlderCheckpoints,
     },
-    /// A type differs from the one that the files were written with.
-    #[error(
-        "store '{store}': {what} of table '{table}' was written as {expected} and is registered as {found}: {remedy}"
-    )]
+    /// A type differs from the one that the files were written with, whose values it does not take.
+    #[error("store '{store}': {change}")]
     SchemaChanged {
         /// The store.
         store: Box<str>,
-        /// The table.
-        table: Box<str>,
-        /// The key, or which state.
-        what: Box<str>,
-        /// Kind, types and fingerprint in the manifest.
-        expected: Box<str>,
-        /// Those that were asked for.
-        found: Box<str>,
-        /// What part of it does not fit, and what to do.
-        remedy: Box<str>,
+        /// What has changed.
+        change: Box<SchemaChange>,
     },
     /// A setting that is fixed for the life of a store.
     #[error(
@@ -230,5 +220,30 @@ impl fmt::Display for OlderCheckpoints {
             write!(formatter, "{before}{checkpoint}")?;
         }
         Ok(())
+    }
+}
+
+/// A type of a table that is not what it was, and cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaChange {
+    /// The table.
+    pub table: Box<str>,
+    /// The key, or which state.
+    pub what: Box<str>,
+    /// Kind, types and fingerprint in the manifest.
+    pub expected: Box<str>,
+    /// Those that were asked for.
+    pub found: Box<str>,
+    /// What part of it does not fit, and what to do.
+    pub remedy: Box<str>,
+}
+
+impl fmt::Display for SchemaChange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SchemaChange { table, what, expected, found, remedy } = self;
+        write!(
+            formatter,
+            "{what} of table '{table}' was written as {expected} and is registered as {found}: {remedy}"
+        )
     }
 }

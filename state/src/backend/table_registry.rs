@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Epoch, StateVersions, StoreError, TableStore};
+use super::{Epoch, SchemaChange, StateVersions, StoreError, TableStore};
 use crate::codec::{StateIndex, TableId};
 use crate::manifest::{EditRecord, LaterSchema, StoredSchema, StoredState, StoredTable, Version};
 use crate::{Evolution, SchemaDescription, SchemaFingerprint};
@@ -199,15 +199,15 @@ impl TableRegistry {
         if expected.fingerprint == request.key.fingerprint().0 {
             return Ok(());
         }
-        Err(StoreError::SchemaChanged {
-            store: self.store.clone(),
+        let change = SchemaChange {
             table: request.name.into(),
             what: "the key".into(),
             expected: describe(&expected.text, expected.fingerprint),
             found: describe(request.key.text(), request.key.fingerprint().0),
             remedy: "the type of keys is fixed: change it back, or begin without the checkpoint"
                 .into(),
-        })
+        };
+        Err(StoreError::SchemaChanged { store: self.store.clone(), change: Box::new(change) })
     }
 
     fn changed(
@@ -217,14 +217,14 @@ impl TableRegistry {
         expected: &StoredSchema,
         refused: &crate::SchemaRefused,
     ) -> StoreError {
-        StoreError::SchemaChanged {
-            store: self.store.clone(),
+        let change = SchemaChange {
             table: request.name.into(),
             what: format!("state '{}'", state.name).into(),
             expected: describe(&expected.text, expected.fingerprint),
             found: describe(state.schema.text(), state.schema.fingerprint().0),
             remedy: refused.to_string().into(),
-        }
+        };
+        StoreError::SchemaChanged { store: self.store.clone(), change: Box::new(change) }
     }
 }
 

@@ -6,7 +6,7 @@ use thalweg_io::crash_point;
 
 use super::{CheckpointId, StateRoot, crash_points};
 use crate::KeyGroupRange;
-use crate::backend::{Epoch, OlderCheckpoints, StoreError};
+use crate::backend::{Epoch, OlderCheckpoints, SchemaChange, StoreError};
 use crate::codec::TableId;
 use crate::manifest::{Contents, Identity, Source, StoredState, StoredTable, Version};
 
@@ -141,11 +141,13 @@ fn merge_states(
 ) -> Result<(), StoreError> {
     let changed = |what: String, expected: &str, found: &str| StoreError::SchemaChanged {
         store: store.into(),
-        table: table.name.clone(),
-        what: what.into(),
-        expected: expected.into(),
-        found: found.into(),
-        remedy: "restore from checkpoints of one job".into(),
+        change: Box::new(SchemaChange {
+            table: table.name.clone(),
+            what: what.into(),
+            expected: expected.into(),
+            found: found.into(),
+            remedy: "restore from checkpoints of one job".into(),
+        }),
     };
     if known.name != table.name || known.key != table.key {
         let what = format!("the key of table number {} in another source", id.0);

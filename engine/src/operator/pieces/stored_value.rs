@@ -57,7 +57,10 @@ impl ReadAs {
         }
         match Evolution::between(text, &now) {
             Ok(evolution) => Ok(ReadAs { evolution: Some(evolution) }),
-            Err(refused) => Err(PieceCause::Changed { expected, found: text.into(), refused }),
+            Err(refused) => {
+                let (found, refused) = (text.into(), Box::new(refused));
+                Err(PieceCause::Changed { expected, found, refused })
+            }
         }
     }
 
@@ -159,7 +162,7 @@ pub(crate) enum PieceCause {
     )]
     Schema { expected: Box<str>, found: SchemaFingerprint },
     #[error("its type is now {expected}, and was {found}: {refused}")]
-    Changed { expected: Box<str>, found: Box<str>, refused: SchemaRefused },
+    Changed { expected: Box<str>, found: Box<str>, refused: Box<SchemaRefused> },
     #[error(transparent)]
     Value(#[from] StateError),
     /// What the part itself has found.

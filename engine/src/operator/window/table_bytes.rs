@@ -111,7 +111,7 @@ pub(crate) enum TableError {
     )]
     Schema { what: &'static str, expected: Box<str>, found: SchemaFingerprint },
     #[error("the type of its accumulators is now {expected}, and was {found}: {refused}")]
-    Changed { expected: Box<str>, found: Box<str>, refused: SchemaRefused },
+    Changed { expected: Box<str>, found: Box<str>, refused: Box<SchemaRefused> },
     #[error("the description of its accumulators is not what it was; the checkpoint is damaged")]
     OtherText,
     #[error(
@@ -407,6 +407,7 @@ fn evolution_of<A: StateValue>(
         Ok(evolution) => Ok(Some(evolution)),
         Err(refused) => {
             let (expected, found) = (now.text().into(), text.into());
+            let refused = Box::new(refused);
             Err(TableError::Changed { expected, found, refused })
         }
     }

@@ -605,6 +605,7 @@ fn write_windows(
     env: &StreamExecutionEnvironment,
     source: KafkaSource<Text>,
     idle_after: Option<Duration>,
+    mut at_each: impl FnMut() + Clone + Send + 'static,
 ) -> (Collected<u64>, Collected<String>) {
     let strategy = WatermarkStrategy::monotonous();
     let strategy = match idle_after {
@@ -614,6 +615,10 @@ fn write_windows(
     let late = OutputTag::<String>::new("late");
     let windows = env
         .from_source_with(source, strategy, "kafka")
+        .map(move |text| {
+            at_each();
+            text
+        })
         .key_by(|_| 0_u8)
         .window(TumblingEventTimeWindows::of(seconds(1)))
         .side_output_late_data(&late)
@@ -633,10 +638,37 @@ fn each_partition_has_a_watermark_of_its_own() {
     producer.send_at("watermarks", 1, timed(10)).send_at("watermarks", 0, timed(0)).flush();
     let env = env(1);
     let source = texts(broker, "watermarks").end_at(EndPosition::Latest);
-    let (counts, late) = write_windows(&env, source, None);
+    let (counts, late) = write_windows(&env, source, None, || {});
     env.execute("watermarks").unwrap();
     assert_eq!(late.len(), 0);
     assert_eq!(counts.take(), [100; 100]);
+}
+
+#[test]
+#[ignore = "needs a broker"]
+fn watermarks_of_partitions_go_on_after_a_failure() {
+    let broker = Broker::shared();
+    broker.create_topic("watermarks-2", 2);
+    let producer = broker.producer();
+    let timed = |hours: i64| (0..5_000_i64).map(move |n| (hours * 3_600_000 + n * 10 + 1_000, "x"));
+    producer.send_at("watermarks-2", 1, timed(10)).send_at("watermarks-2", 0, timed(0)).flush();
+    let env = checkpointed(1, None);
+    let read = Arc::new(AtomicU64::new(0));
+    let source = texts(broker, "watermarks-2").end_at(EndPosition::Latest);
+    let (counts, late) = write_windows(&env, source, None, move || {
+        let n = read.fetch_add(1, Ordering::Relaxed) + 1;
+        if n % 200 == 0 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert!(n != 3_000 && n != 6_000, "on purpose");
+    });
+    let job = env.execute_async("watermarks").unwrap();
+    job.wait().unwrap();
+    assert_eq!(job.checkpoints().restarts, 2);
+    assert_eq!(late.len(), 0);
+    // A window may fire again after a restart; it has all of its records then, too.
+    let counts = counts.take();
+    assert!(counts.len() >= 100 && counts.iter().all(|count| *count == 100), "{counts:?}");
 }
 
 #[test]
@@ -648,7 +680,7 @@ fn a_partition_without_records_holds_back_unless_it_is_idle() {
     producer.send_at("idle", 0, (0..1_000_i64).map(|n| (n * 10 + 1_000, "x"))).flush();
     for (idle_after, is_held) in [(None, true), (Some(Duration::from_millis(200)), false)] {
         let env = env(1);
-        let (counts, _late) = write_windows(&env, texts(broker, "idle"), idle_after);
+        let (counts, _late) = write_windows(&env, texts(broker, "idle"), idle_after, || {});
         let job = env.execute_async("idle").unwrap();
         if is_held {
             eventually("all is read", || has_read(&job, 1_000));

@@ -4,7 +4,8 @@
 //! use thalweg::connector::kafka::{Json, KafkaSource, MalformedRecord};
 //! use thalweg::prelude::*;
 //!
-//! #[derive(serde::Deserialize)]
+//! #[thalweg::record]
+//! #[derive(Clone, serde::Deserialize)]
 //! struct Order { item: String, total: f64 }
 //!
 //! let env = StreamExecutionEnvironment::new();

@@ -304,7 +304,7 @@ impl Job<'_> {
         let log = self.place.directory.join("log");
         let mut child = self.start(fate, &log)?;
         let (patience, is_to_die) = match fate {
-            Fate::Live => (FINISH_WITHIN, false),
+            Fate::Live => (self.plan.sink.finish_within(), false),
             Fate::KillAfter(time) => (time, true),
             Fate::Point(..) => (self.plan.sink.point_within(), true),
             #[cfg(feature = "kafka")]
@@ -416,6 +416,14 @@ impl SinkKind {
         match self {
             SinkKind::Files => KILL_AFTER_MS,
             SinkKind::Kafka => 2_500,
+        }
+    }
+
+    fn finish_within(self) -> Duration {
+        match self {
+            SinkKind::Files => FINISH_WITHIN,
+            // Child and broker share the machine with whatever else runs on it.
+            SinkKind::Kafka => 5 * FINISH_WITHIN,
         }
     }
 

@@ -68,7 +68,7 @@ pub mod window;
 
 pub use connector::{sink, source};
 pub use error::{BoxError, Error, JobFailure};
-pub use runtime::{Engine, JobHandle, JobResult};
+pub use runtime::{Engine, JobHandle, JobResult, Savepoint, SavepointError, SavepointHandle};
 pub use thalweg_macros::record;
 pub use thalweg_state as state;
 pub use thalweg_state::rkyv;

@@ -11,7 +11,7 @@ use crate::function::{
     CoFlatMapFunction, CoMapFunction, CoProcessFunction, KeySelector, KeyedCoProcessFunction,
     MapAsFlatMap, TwoClosures, UserFunction,
 };
-use crate::graph::{EdgeId, NodeId, NodeKind, PlanInput, Ship};
+use crate::graph::{EdgeId, NodeId, NodeKind, PlanInput, Ship, UNION};
 use crate::operator::build::{BuildContext, Make};
 use crate::operator::co_function::{CoFlatMap, CoProcess};
 use crate::operator::keyed::{KeyedOperator, KeyedOperatorTwo};
@@ -151,8 +151,7 @@ fn union_of<T: Send + 'static>(
 ) -> DataStream<T, impl Chain<T>> {
     let edges = inputs.iter().map(|input| input.edge).collect();
     let inputs = inputs.into_iter().map(|input| input.input).collect();
-    let new =
-        NewNode { kind: NodeKind::Operator, operator: "union", inputs, keyed: false, location };
+    let new = NewNode { kind: NodeKind::Operator, operator: UNION, inputs, keyed: false, location };
     let node = plan.with(|plan| plan.add_node(new));
     let chain = Head { node, edges, codec: None, factory: PlainHead::<T>::default() };
     DataStream::new(plan, node, chain)

@@ -38,7 +38,7 @@ const FINAL_PAUSE_NS: u64 = 200_000_000;
 #[derive(Debug)]
 pub(crate) enum Action {
     /// Tell the enumerators of sources that a barrier begins, and add what they have to the checkpoint.
-    BeginBarrier(CheckpointId),
+    BeginBarrier(Barrier),
     /// Tell all tasks.
     Order(TaskOrder),
     /// Make it durable, and say [`Coordinator::on_saved`].
@@ -98,6 +98,8 @@ pub(crate) struct Coordinator {
     pending: Option<Pending>,
     /// Complete ones that are kept, oldest first.
     retained: VecDeque<CheckpointId>,
+    /// Those that somebody copies: they are kept however many there are.
+    pinned: BTreeSet<CheckpointId>,
     last_begun_ns: u64,
     last_ended_ns: Option<u64>,
     /// Somebody asked for one.
@@ -132,6 +134,7 @@ impl Coordinator {
             tasks: tasks.into_iter().collect(),
             pending: None,
             retained,
+            pinned: BTreeSet::new(),
             last_begun_ns: now_ns,
             last_ended_ns: None,
             is_wanted: false,
@@ -221,8 +224,33 @@ impl Coordinator {
             pieces: Vec::new(),
             is_saving: false,
         });
-        actions.push(Action::BeginBarrier(checkpoint));
-        actions.push(Action::Order(TaskOrder::Barrier(Barrier { checkpoint, is_final })));
+        let barrier = Barrier { checkpoint, is_final };
+        actions.push(Action::BeginBarrier(barrier));
+        actions.push(Action::Order(TaskOrder::Barrier(barrier)));
+    }
+
+    /// The checkpoint that is under way is to be kept, if it completes, until it is [unpinned](Self::unpin).
+    pub(crate) fn pin(&mut self, checkpoint: CheckpointId) {
+        self.pinned.insert(checkpoint);
+    }
+
+    /// Nobody needs a checkpoint any more that is not kept anyway.
+    pub(crate) fn unpin(&mut self, checkpoint: CheckpointId) -> Vec<Action> {
+        self.pinned.remove(&checkpoint);
+        let mut actions = Vec::new();
+        self.discard(&mut actions);
+        actions
+    }
+
+    /// Discards the oldest that are too many.
+    fn discard(&mut self, actions: &mut Vec<Action>) {
+        let too_many = self.retained.len().saturating_sub(self.settings.retained);
+        let newest = self.retained.split_off(too_many);
+        let (pinned, older) = (&self.pinned, std::mem::take(&mut self.retained));
+        let (kept, discarded): (VecDeque<_>, VecDeque<_>) =
+            older.into_iter().partition(|id| pinned.contains(id));
+        actions.extend(discarded.into_iter().map(Action::Discard));
+        self.retained = kept.into_iter().chain(newest).collect();
     }
 
     /// The control plane's own pieces of the checkpoint that begins.
@@ -316,9 +344,7 @@ impl Coordinator {
         (self.failures_in_row, self.final_failures) = (0, 0);
         actions.push(Action::Order(TaskOrder::Completed(checkpoint)));
         self.retained.push_back(checkpoint);
-        while self.retained.len() > self.settings.retained {
-            actions.extend(self.retained.pop_front().map(Action::Discard));
-        }
+        self.discard(actions);
         if is_final {
             self.is_over = true;
             actions.push(Action::Order(TaskOrder::EndInput));
@@ -327,6 +353,7 @@ impl Coordinator {
 
     fn abort(&mut self, cause: FailureCause, now_ns: u64, actions: &mut Vec<Action>) {
         let Some(Pending { checkpoint, is_final, .. }) = self.pending.take() else { return };
+        self.pinned.remove(&checkpoint);
         self.last_ended_ns = Some(now_ns);
         actions.push(Action::Order(TaskOrder::Aborted(checkpoint)));
         self.failures_in_row += 1;

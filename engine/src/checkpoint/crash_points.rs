@@ -23,9 +23,19 @@ pub(crate) const STATE_LOADED: &str = "restore.state_loaded";
 pub(crate) const SOURCES_REWOUND: &str = "restore.sources_rewound";
 /// All tasks have their state back, none runs.
 pub(crate) const TASKS_BUILT: &str = "restore.tasks_built";
+/// The keyed state of a savepoint is copied, and no checkpoint is named.
+pub(crate) const SAVEPOINT_STATE: &str = "savepoint.state";
+/// A savepoint is complete, and nobody was told.
+pub(crate) const SAVEPOINT_COMPLETE: &str = "savepoint.complete";
+/// A job that begins with a savepoint has no checkpoint of its own any more, and nothing is copied.
+pub(crate) const IMPORT_BEGUN: &str = "import.begun";
+/// The keyed state of the savepoint is copied into the job's directory, and no checkpoint is named.
+pub(crate) const IMPORT_STATE: &str = "import.state";
+/// The savepoint is a checkpoint of the job.
+pub(crate) const IMPORT_COMPLETE: &str = "import.complete";
 
 /// All of them.
-pub(crate) const ALL: [&str; 11] = [
+pub(crate) const ALL: [&str; 16] = [
     BARRIER_INJECTED,
     SHARD_SNAPSHOT,
     ALL_ACKED,
@@ -37,4 +47,9 @@ pub(crate) const ALL: [&str; 11] = [
     STATE_LOADED,
     SOURCES_REWOUND,
     TASKS_BUILT,
+    SAVEPOINT_STATE,
+    SAVEPOINT_COMPLETE,
+    IMPORT_BEGUN,
+    IMPORT_STATE,
+    IMPORT_COMPLETE,
 ];

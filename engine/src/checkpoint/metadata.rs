@@ -1,12 +1,14 @@
 //! The metadata file of a checkpoint: all of it that is not in the stores of keyed operators, and where those are.
 //!
-//! # Format "chkpoint", version 1
+//! # Format "chkpoint", version 2
 //!
 //! A sealed file of blocks (see `thalweg_io::checkpoint_file`). The rkyv archive of [`CheckpointMetadata`], cut into
 //! blocks of kind 1 with [`CHUNK_BYTES`] each but the last; the footer is the fingerprint of the archived type
 //! (8 bytes, little-endian) and the length of the archive (8 bytes, little-endian).
 //!
-//! Version log: 1, the first.
+//! Version log:
+//! - 1, the first: [`MetadataV1`] is archived.
+//! - 2: says whether it is a savepoint, and which one its job began with. Version 1 is still read.
 //!
 //! **Invariants**
 //! - Every byte is under a checksum, the archive is validated before it is read.
@@ -16,6 +18,7 @@ use crate::checkpoint::crash_points;
 use crate::checkpoint::restore_fault::{self, RestoreFault};
 use crate::checkpoint::snapshot::{RestoredPiece, RestoredState, SnapshotPiece};
 use crate::graph::OperatorId;
+use crate::operator::keyed_store::PIECE as KEYED_STORE_PIECE;
 use crate::record::CheckpointId;
 use crate::state::{SchemaDescription, SchemaFingerprint, StateError, StateValue};
 use rkyv::util::AlignedVec;
@@ -28,7 +31,7 @@ use thalweg_io::checkpoint_file::{CheckpointFileReader, CheckpointFileWriter, Fi
 use thalweg_io::crash_point;
 use thalweg_io::storage::Storage;
 
-const FORMAT: FileFormat = FileFormat::new("chkpoint", 1);
+const FORMAT: FileFormat = FileFormat::new("chkpoint", 2);
 const CHUNK_KIND: u8 = 1;
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -44,7 +47,48 @@ pub(crate) struct CheckpointMetadata {
     pub(crate) is_final: bool,
     /// Has the job sinks that commit when a checkpoint is complete? Then an older one must not be restored.
     pub(crate) commits: bool,
+    /// Is it a savepoint, which belongs to nobody's checkpoints?
+    pub(crate) is_savepoint: bool,
+    /// The savepoint that the job began with.
+    pub(crate) origin: Option<SavepointIdentity>,
     pub(crate) operators: Vec<StoredOperator>,
+}
+
+/// Tells a savepoint from others.
+#[thalweg::record]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SavepointIdentity {
+    pub(crate) job_name: String,
+    pub(crate) checkpoint: u64,
+    pub(crate) taken_at_ms: i64,
+}
+
+/// What version 1 has.
+#[thalweg::record]
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct MetadataV1 {
+    job_name: String,
+    checkpoint: u64,
+    taken_at_ms: i64,
+    is_final: bool,
+    commits: bool,
+    operators: Vec<StoredOperator>,
+}
+
+impl From<MetadataV1> for CheckpointMetadata {
+    fn from(old: MetadataV1) -> Self {
+        let MetadataV1 { job_name, checkpoint, taken_at_ms, is_final, commits, operators } = old;
+        CheckpointMetadata {
+            job_name,
+            checkpoint,
+            taken_at_ms,
+            is_final,
+            commits,
+            is_savepoint: false,
+            origin: None,
+            operators,
+        }
+    }
 }
 
 #[thalweg::record]
@@ -128,6 +172,31 @@ impl CheckpointMetadata {
         })
     }
 
+    /// An operator with keyed state that the plan has with another number of key groups, and that number.
+    pub(crate) fn other_key_groups(
+        &self,
+        plan: &[OperatorDescription],
+    ) -> Option<(&StoredOperator, usize)> {
+        let mut keyed = self
+            .operators
+            .iter()
+            .filter(|stored| stored.pieces.iter().any(|piece| piece.name == KEYED_STORE_PIECE));
+        keyed.find_map(|stored| {
+            let known = plan.iter().find(|known| halves(known.id) == stored.id)?;
+            let expected = known.max_parallelism;
+            (narrow(expected) != stored.max_parallelism).then_some((stored, expected))
+        })
+    }
+
+    /// As a savepoint, or as the beginning of one.
+    pub(crate) fn identity(&self) -> SavepointIdentity {
+        SavepointIdentity {
+            job_name: self.job_name.clone(),
+            checkpoint: self.checkpoint,
+            taken_at_ms: self.taken_at_ms,
+        }
+    }
+
     /// The state as a job goes on from it.
     pub(crate) fn into_restored(self) -> RestoredState {
         let (mut parallelism, mut pieces) = (HashMap::new(), HashMap::new());
@@ -165,7 +234,7 @@ impl CheckpointMetadata {
             writer.append_block(CHUNK_KIND, chunk)?;
         }
         let mut footer = [0; 16];
-        footer[..8].copy_from_slice(&fingerprint().0.to_le_bytes());
+        footer[..8].copy_from_slice(&fingerprint::<Self>().0.to_le_bytes());
         footer[8..].copy_from_slice(&(archive.len() as u64).to_le_bytes());
         let completed = writer.complete(&footer)?;
         crash_point(crash_points::META_FSYNC);
@@ -185,9 +254,10 @@ impl CheckpointMetadata {
         let (Some(found), Some(length_bytes)) = (word(0), word(8)) else {
             return Err(damaged(path, "its footer is too short".to_owned()));
         };
-        if found != fingerprint().0 {
+        let (current, first) = (fingerprint::<Self>(), fingerprint::<MetadataV1>());
+        if found != current.0 && found != first.0 {
             let (path, found) = (path.to_path_buf(), SchemaFingerprint(found));
-            return Err(MetadataError::Schema { path, expected: fingerprint(), found });
+            return Err(MetadataError::Schema { path, expected: current, found });
         }
         let mut archive = AlignedVec::<16>::new();
         let mut blocks = reader.blocks();
@@ -198,7 +268,21 @@ impl CheckpointMetadata {
             let what = format!("{length_bytes} bytes are expected, {} found", archive.len());
             return Err(damaged(path, what));
         }
-        Self::from_archived(&archive).map_err(|error: StateError| damaged(path, error.to_string()))
+        let metadata = match found == first.0 {
+            true => MetadataV1::from_archived(&archive).map(Self::from),
+            false => Self::from_archived(&archive),
+        };
+        metadata.map_err(|error: StateError| damaged(path, error.to_string()))
+    }
+}
+
+impl StoredOperator {
+    /// How users know it, in words.
+    pub(crate) fn told_uid(&self) -> String {
+        match &self.uid {
+            Some(uid) => format!("uid '{uid}'"),
+            None => "without a uid: it is told by its place in the plan, which has changed".into(),
+        }
     }
 }
 
@@ -219,8 +303,8 @@ fn damaged(path: &Path, what: String) -> MetadataError {
     MetadataError::Damaged { path: path.to_path_buf(), what }
 }
 
-fn fingerprint() -> SchemaFingerprint {
-    SchemaDescription::of::<CheckpointMetadata>().fingerprint()
+fn fingerprint<T: StateValue>() -> SchemaFingerprint {
+    SchemaDescription::of::<T>().fingerprint()
 }
 
 fn halves(OperatorId(id): OperatorId) -> (u64, u64) {
@@ -263,8 +347,40 @@ mod tests {
             taken_at_ms: 1_000,
             is_final: false,
             commits: true,
+            is_savepoint: false,
+            origin: Some(SavepointIdentity {
+                job_name: "job".to_owned(),
+                checkpoint: 3,
+                taken_at_ms: 900,
+            }),
             operators: CheckpointMetadata::operators(&plan, pieces),
         }
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_is_read() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let CheckpointMetadata {
+            job_name,
+            checkpoint,
+            taken_at_ms,
+            is_final,
+            commits,
+            operators,
+            ..
+        } = metadata();
+        let old = MetadataV1 { job_name, checkpoint, taken_at_ms, is_final, commits, operators };
+        let archive = old.to_archived().unwrap();
+        let owner = BlockOwner { file_id: FileId(5), epoch: 5 };
+        let (path, format) = (Path::new("5.chk"), FileFormat::new("chkpoint", 1));
+        let mut writer =
+            CheckpointFileWriter::create(&storage, path, format, owner, Naming::Published).unwrap();
+        archive.chunks(CHUNK_BYTES).for_each(|chunk| drop(writer.append_block(CHUNK_KIND, chunk)));
+        let mut footer = fingerprint::<MetadataV1>().0.to_le_bytes().to_vec();
+        footer.extend_from_slice(&(archive.len() as u64).to_le_bytes());
+        writer.complete(&footer).unwrap().publish().unwrap();
+        let read = CheckpointMetadata::read(&*storage, path).unwrap();
+        assert_eq!(read, CheckpointMetadata { origin: None, ..metadata() });
     }
 
     #[test]

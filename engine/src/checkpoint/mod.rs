@@ -7,6 +7,7 @@
 //! ```
 //!
 //! - [`snapshot`] is what tasks hand over, and get back after a failure.
+//! - [`savepoint`] brings a checkpoint into a directory of its own, and into that of another job.
 
 pub(crate) mod coordinator;
 pub(crate) mod crash_points;
@@ -14,6 +15,7 @@ pub(crate) mod memory_full;
 pub(crate) mod metadata;
 pub(crate) mod restart;
 pub(crate) mod restore_fault;
+pub(crate) mod savepoint;
 pub(crate) mod settings;
 pub(crate) mod snapshot;
 pub(crate) mod store;

@@ -24,6 +24,17 @@ pub(crate) struct CheckpointSettings {
     pub(crate) restore: Restore,
     /// Whether an older checkpoint may be restored than sinks have committed.
     pub(crate) allow_repeated_commits: bool,
+    /// `None` for a job that does not begin with one.
+    pub(crate) savepoint: Option<SavepointSettings>,
+}
+
+/// The savepoint that a job begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SavepointSettings {
+    pub(crate) directory: PathBuf,
+    /// The job that it is of, if that has another name.
+    pub(crate) job: Option<String>,
+    pub(crate) allow_non_restored_state: bool,
 }
 
 impl CheckpointSettings {
@@ -41,6 +52,11 @@ impl CheckpointSettings {
             on_cancel: configuration.checkpoints_on_cancel(),
             restore: configuration.restore(),
             allow_repeated_commits: configuration.allow_repeated_commits(),
+            savepoint: configuration.savepoint().map(|directory| SavepointSettings {
+                directory: directory.to_path_buf(),
+                job: configuration.savepoint_job().map(str::to_owned),
+                allow_non_restored_state: configuration.allow_non_restored_state(),
+            }),
         })
     }
 }

@@ -70,6 +70,23 @@ pub(crate) enum CheckpointStoreError {
         directory.display()
     )]
     UnknownOperator { directory: PathBuf, checkpoint: CheckpointId, operator: String, uid: String },
+    #[error(
+        "checkpoint {checkpoint} in {} has keyed state of the operator '{operator}' in {found} key groups (its max parallelism), this \
+         job has {expected}: they are fixed for the life of the state. Say `max_parallelism({found})` for the operator",
+        directory.display()
+    )]
+    MaxParallelism {
+        directory: PathBuf,
+        checkpoint: CheckpointId,
+        operator: String,
+        expected: usize,
+        found: u32,
+    },
+    #[error(
+        "{} is a savepoint, which jobs do not write to: name it by the option `savepoint`, and another directory for the job's checkpoints",
+        directory.display()
+    )]
+    Savepoint { directory: PathBuf },
 }
 
 /// A checkpoint that has turned out to be damaged when its state was read, and how.
@@ -110,7 +127,12 @@ impl CheckpointStore {
 
     /// A checkpoint that is kept.
     pub(crate) fn load(&self, id: CheckpointId) -> Result<CheckpointMetadata, MetadataError> {
-        CheckpointMetadata::read(&*self.storage, &self.path(id))
+        CheckpointMetadata::of(&*self.storage, &self.directory, id)
+    }
+
+    /// The directory, and what it is in.
+    pub(crate) fn place(&self) -> (&Path, &Arc<dyn Storage>) {
+        (&self.directory, &self.storage)
     }
 
     /// Where the stores of keyed operators are.
@@ -120,11 +142,7 @@ impl CheckpointStore {
 
     /// All that have a name, oldest first.
     pub(crate) fn list(&self) -> Result<Vec<CheckpointId>, CheckpointStoreError> {
-        let paths = self.storage.list(&self.directory.join("checkpoints"));
-        let paths = paths.map_err(|source| self.io(source))?;
-        let mut ids: Vec<CheckpointId> = paths.iter().filter_map(|path| id_of(path)).collect();
-        ids.sort_unstable();
-        Ok(ids)
+        ids_in(&*self.storage, &self.directory).map_err(|source| self.io(source))
     }
 
     /// The highest id that has a name; 0 if none has.
@@ -210,6 +228,9 @@ impl CheckpointStore {
             let (expected, found) = (job_name.to_owned(), found.job_name);
             return Err(CheckpointStoreError::OtherJob { directory, expected, found });
         }
+        if found.is_savepoint {
+            return Err(CheckpointStoreError::Savepoint { directory });
+        }
         let id = CheckpointId(found.checkpoint);
         if let Some((newest, source)) = damage {
             if found.commits && !allow_repeated_commits {
@@ -234,22 +255,30 @@ impl CheckpointStore {
         Ok((found, retained))
     }
 
-    /// Does a plan have all operators that a checkpoint has state of?
+    /// Does a plan have all operators that a checkpoint has state of, with as many key groups?
     pub(crate) fn check_operators(
         &self,
         found: &CheckpointMetadata,
         plan: &[OperatorDescription],
     ) -> Result<(), CheckpointStoreError> {
-        let Some(stranger) = found.operator_not_in(plan) else { return Ok(()) };
-        let uid = match &stranger.uid {
-            Some(uid) => format!("uid '{uid}'"),
-            None => "without a uid: it is told by its place in the plan, which has changed".into(),
-        };
-        Err(CheckpointStoreError::UnknownOperator {
-            directory: self.directory.clone(),
-            checkpoint: CheckpointId(found.checkpoint),
-            operator: stranger.name.clone(),
-            uid,
+        let (directory, checkpoint) = (self.directory.clone(), CheckpointId(found.checkpoint));
+        if let Some(stranger) = found.operator_not_in(plan) {
+            let (operator, uid) = (stranger.name.clone(), stranger.told_uid());
+            return Err(CheckpointStoreError::UnknownOperator {
+                directory,
+                checkpoint,
+                operator,
+                uid,
+            });
+        }
+        let Some((stored, expected)) = found.other_key_groups(plan) else { return Ok(()) };
+        let (operator, found) = (stored.name.clone(), stored.max_parallelism);
+        Err(CheckpointStoreError::MaxParallelism {
+            directory,
+            checkpoint,
+            operator,
+            expected,
+            found,
         })
     }
 
@@ -267,11 +296,14 @@ impl CheckpointStore {
         }
     }
 
+    /// Removes the names of all checkpoints, the newest at last.
+    pub(crate) fn remove_names(&self) -> Result<(), CheckpointStoreError> {
+        self.list()?.into_iter().try_for_each(|id| self.remove(id))
+    }
+
     /// Removes all checkpoints and all stores.
     pub(crate) fn clear(&self) -> Result<(), CheckpointStoreError> {
-        for id in self.list()? {
-            self.remove(id)?;
-        }
+        self.remove_names()?;
         let root =
             |source| CheckpointStoreError::Root { directory: self.directory.clone(), source };
         for store in self.root.stores().map_err(root)? {
@@ -281,12 +313,38 @@ impl CheckpointStore {
     }
 
     fn path(&self, id: CheckpointId) -> PathBuf {
-        self.directory.join("checkpoints").join(format!("{:020}.{SUFFIX}", id.0))
+        path_of(&self.directory, id)
     }
 
     fn io(&self, source: IoError) -> CheckpointStoreError {
         CheckpointStoreError::Io { directory: self.directory.clone(), source }
     }
+}
+
+impl CheckpointMetadata {
+    /// That of a checkpoint in a directory.
+    pub(crate) fn of(
+        storage: &dyn Storage,
+        directory: &Path,
+        id: CheckpointId,
+    ) -> Result<Self, MetadataError> {
+        Self::read(storage, &path_of(directory, id))
+    }
+}
+
+/// The checkpoints of a directory that have a name, oldest first.
+pub(crate) fn ids_in(
+    storage: &dyn Storage,
+    directory: &Path,
+) -> Result<Vec<CheckpointId>, IoError> {
+    let paths = storage.list(&directory.join("checkpoints"))?;
+    let mut ids: Vec<CheckpointId> = paths.iter().filter_map(|path| id_of(path)).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+fn path_of(directory: &Path, id: CheckpointId) -> PathBuf {
+    directory.join("checkpoints").join(format!("{:020}.{SUFFIX}", id.0))
 }
 
 /// Files that are still being written have another ending.

@@ -330,6 +330,9 @@ setters! {
     checkpoints_on_cancel(choice: OnCancel) => CHECKPOINTS_ON_CANCEL = choice;
     /// What the job begins with. Default: the latest checkpoint in its directory.
     restore(choice: Restore) => RESTORE = choice;
+    /// Is a savepoint's state given up that no operator of the job takes, as its operators are matched by uid? Default: no,
+    /// the job is refused.
+    allow_non_restored_state(yes: bool) => ALLOW_NON_RESTORED_STATE = yes;
     /// May the job go on from an older checkpoint than its sinks have committed, and so emit twice? Default: no.
     allow_repeated_commits(yes: bool) => ALLOW_REPEATED_COMMITS = yes;
     /// When a job that failed is tried again. Default: with checkpoints exponential-delay, else never.
@@ -366,6 +369,19 @@ impl ConfigurationBuilder {
     #[track_caller]
     pub fn checkpoint_directory(&mut self, directory: impl AsRef<Path>) -> &mut Self {
         self.set(keys::CHECKPOINT_DIRECTORY, directory.as_ref().to_string_lossy())
+    }
+
+    /// The savepoint that the job begins with. Once it has checkpoints that come from it, it goes on from these, so the option may
+    /// stay as long as the job has the same directory for its checkpoints. Default: none.
+    #[track_caller]
+    pub fn savepoint(&mut self, directory: impl AsRef<Path>) -> &mut Self {
+        self.set(keys::SAVEPOINT, directory.as_ref().to_string_lossy())
+    }
+
+    /// The name of the job whose savepoint it is, where that is another than this one. Default: this one.
+    #[track_caller]
+    pub fn savepoint_job(&mut self, name: impl Into<String>) -> &mut Self {
+        self.set(keys::SAVEPOINT_JOB, name.into())
     }
 
     /// Cores the slots are placed on, in this order. Default: every core the process may use.

@@ -233,6 +233,24 @@ impl Configuration {
         self.choice(keys::RESTORE)
     }
 
+    /// The savepoint that a job begins with.
+    pub fn savepoint(&self) -> Option<&Path> {
+        self.directory(keys::SAVEPOINT)
+    }
+
+    /// The name of the job whose savepoint it is; `None` for the job's own.
+    pub fn savepoint_job(&self) -> Option<&str> {
+        match self.value(keys::SAVEPOINT_JOB) {
+            Some(ConfigValue::Text(name)) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Is a savepoint's state given up that no operator of the job takes?
+    pub fn allow_non_restored_state(&self) -> bool {
+        self.value(keys::ALLOW_NON_RESTORED_STATE) == Some(&ConfigValue::Boolean(true))
+    }
+
     /// May a job go on from an older checkpoint than its sinks have committed?
     pub fn allow_repeated_commits(&self) -> bool {
         self.value(keys::ALLOW_REPEATED_COMMITS) == Some(&ConfigValue::Boolean(true))

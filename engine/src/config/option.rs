@@ -73,6 +73,12 @@ pub mod keys {
     pub const CHECKPOINTS_ON_CANCEL: &str = "checkpoints_on_cancel";
     /// What a job begins with.
     pub const RESTORE: &str = "restore";
+    /// The savepoint that a job begins with.
+    pub const SAVEPOINT: &str = "savepoint";
+    /// Whose savepoint it is.
+    pub const SAVEPOINT_JOB: &str = "savepoint_job";
+    /// State that no operator takes.
+    pub const ALLOW_NON_RESTORED_STATE: &str = "allow_non_restored_state";
     /// Fallback behind a commit.
     pub const ALLOW_REPEATED_COMMITS: &str = "allow_repeated_commits";
     /// Restarts.
@@ -463,6 +469,33 @@ const OPTIONS: &[ConfigOption] = &[
         kind: OptionKind::Choice(Restore::NAMES),
         default: DefaultValue::Text("latest"),
         description: "whether a job goes on from the latest checkpoint in its directory or begins anew and removes what is there",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::SAVEPOINT,
+        env: "THALWEG_SAVEPOINT",
+        flag: "savepoint",
+        kind: OptionKind::Text("DIR"),
+        default: DefaultValue::Unset("the job begins with its own checkpoints, or anew"),
+        description: "the savepoint that a job begins with; once it has checkpoints that come from it, it goes on from these",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::SAVEPOINT_JOB,
+        env: "THALWEG_SAVEPOINT_JOB",
+        flag: "savepoint-job",
+        kind: OptionKind::Text("NAME"),
+        default: DefaultValue::Unset("the job itself"),
+        description: "the name of the job whose savepoint it is, where that is another",
+        ..BASE
+    },
+    ConfigOption {
+        key: keys::ALLOW_NON_RESTORED_STATE,
+        env: "THALWEG_ALLOW_NON_RESTORED_STATE",
+        flag: "allow-non-restored-state",
+        kind: OptionKind::Boolean,
+        default: DefaultValue::Text("false"),
+        description: "whether the state of a savepoint's operators that the job does not have is given up, or the job refused",
         ..BASE
     },
     ConfigOption {

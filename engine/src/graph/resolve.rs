@@ -2,13 +2,16 @@
 //!
 //! | setting | first of |
 //! |---|---|
-//! | parallelism | the operator's; the node it is fused to; 1 for a source that can't run in parallel; the producer's for an implied exchange that no operator is fused to; the environment's |
+//! | parallelism | the operator's; the node it is fused to; 1 for a source that can't run in parallel; the producer's for an implied exchange, and that of all inputs for a union, if no operator is fused to it; the environment's |
 //! | max parallelism | the operator's; the node it is fused to; the environment's; [`default_max_parallelism`] |
 //! | slot sharing group | the operator's; the one all inputs agree on; `default` |
 //!
 //! An implied exchange is written behind `set_parallelism` and its kin before it is known what follows. Where that is
 //! a partitioner, `key_by` or `connect`, the exchange must be none: records that were dealt out to its subtasks
 //! first would reach the real one out of order.
+//!
+//! So with a union: as in Flink, where it is no operator, what is partitioned by key behind it comes from each input directly,
+//! and the records of a key stay in order. (Inputs of different parallelism are dealt out to the union's subtasks.)
 //!
 //! A fused node takes its producer's parallelism because both are one compiled chain. (Flink would put the
 //! environment's parallelism and a rebalance there.)
@@ -19,7 +22,9 @@
 
 use super::check_shape::known_inputs;
 use super::settings::{MAX_PARALLELISM_BOUND, PlanSettings, default_max_parallelism};
-use super::transformation::{IMPLIED_EXCHANGE, NodeKind, Plan, PlanInput, Ship, Transformation};
+use super::transformation::{
+    IMPLIED_EXCHANGE, NodeKind, Plan, PlanInput, Ship, Transformation, UNION,
+};
 
 /// The group of operators that are in no other.
 pub const DEFAULT_SLOT_SHARING_GROUP: &str = "default";
@@ -61,7 +66,9 @@ pub(crate) fn resolve(plan: &Plan, settings: &PlanSettings, order: &[usize]) -> 
         let fused_to = fused_producer(plan, transformation);
         let follows = match has_fused_consumer[index] {
             true => fused_to,
-            false => fused_to.or_else(|| implied_exchange_producer(plan, transformation)),
+            false => fused_to
+                .or_else(|| implied_exchange_producer(plan, transformation))
+                .or_else(|| union_producer(plan, transformation, &resolved)),
         };
         let parallelism = parallelism(transformation, settings, follows, &resolved);
         resolved.parallelism[index] = parallelism;
@@ -90,6 +97,19 @@ fn implied_exchange_producer(plan: &Plan, transformation: &Transformation) -> Op
     let mut inputs = known_inputs(plan, transformation);
     let is_implied = transformation.operator == IMPLIED_EXCHANGE;
     inputs.next().filter(|(_, input)| is_implied && input.ship == Ship::Auto).map(|(from, _)| from)
+}
+
+/// Index of a node that a union reads, if all that it reads have the same parallelism.
+fn union_producer(
+    plan: &Plan,
+    transformation: &Transformation,
+    resolved: &Resolved,
+) -> Option<usize> {
+    let mut inputs =
+        known_inputs(plan, transformation).filter(|_| transformation.operator == UNION);
+    let (first, _) = inputs.next()?;
+    let is_same = |from: usize| resolved.parallelism[from] == resolved.parallelism[first];
+    inputs.all(|(from, _)| is_same(from)).then_some(first)
 }
 
 fn parallelism(

@@ -4,7 +4,7 @@ use super::delivery::SinkPromise;
 use super::settings::PlanSettings;
 use super::slot::{Allocation, CoreIndex, Slot, SlotDemand, SlotId};
 use super::transformation::{
-    Chaining, EdgeId, NodeId, NodeKind, Plan, PlanInput, Ship, Transformation,
+    Chaining, EdgeId, NodeId, NodeKind, Plan, PlanInput, Ship, Transformation, UNION,
 };
 use std::panic::Location;
 
@@ -114,7 +114,7 @@ impl PlanBuilder {
     /// Several streams into port 0.
     #[track_caller]
     pub(crate) fn union(&mut self, streams: &[NodeId]) -> NodeId {
-        let id = self.add(NodeKind::Operator, "union", "");
+        let id = self.add(NodeKind::Operator, UNION, "");
         for stream in streams {
             self.connect(*stream, id, 0, Ship::Auto);
         }

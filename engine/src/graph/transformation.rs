@@ -11,6 +11,9 @@ pub struct NodeId(pub u32);
 /// The operator word of exchanges that no user asked for by name: what `set_parallelism` puts around an operator.
 pub const IMPLIED_EXCHANGE: &str = "exchange";
 
+/// The operator that brings streams of one type together.
+pub(crate) const UNION: &str = "union";
+
 /// The operator word of the exchange that `broadcast` puts behind a stream.
 pub const BROADCAST_EXCHANGE: &str = "broadcast";
 

@@ -35,7 +35,7 @@ use thalweg_state::{
 };
 
 /// The name of the piece.
-const PIECE: &str = "keyed state";
+pub(crate) const PIECE: &str = "keyed state";
 /// The store that has the state of a subtask, and the first and the last but one of its key groups.
 type StoredState = (String, u16, u16);
 

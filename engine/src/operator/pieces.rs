@@ -59,6 +59,7 @@ pub(crate) struct TaskPieces {
     barrier: Cell<Option<Barrier>>,
     barriers_ordered: Cell<u64>,
     must_stop_reading: Cell<bool>,
+    must_drain: Cell<bool>,
     may_end: Cell<bool>,
     notices: RefCell<VecDeque<Notice>>,
     /// How many notices there have been; the last of them is the last of `notices`.
@@ -88,6 +89,10 @@ impl TaskPieces {
             TaskOrder::Released(id) => self.notify(Notice::Released(id)),
             TaskOrder::Aborted(id) => self.abort(id),
             TaskOrder::StopReading => self.must_stop_reading.set(true),
+            TaskOrder::Drain => {
+                self.must_drain.set(true);
+                self.must_stop_reading.set(true);
+            }
             TaskOrder::EndInput => self.may_end.set(true),
         }
     }
@@ -131,6 +136,11 @@ impl TaskPieces {
     #[inline]
     pub(crate) fn must_stop_reading(&self) -> bool {
         self.must_stop_reading.get()
+    }
+
+    /// Is event time to come to its end, as if there were no more?
+    pub(crate) fn must_drain(&self) -> bool {
+        self.must_drain.get()
     }
 
     /// May a source that has read its input say so downstream?

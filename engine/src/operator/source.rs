@@ -228,10 +228,7 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
         }
         let was_dry = std::mem::replace(&mut self.dry, status != InputStatus::MoreAvailable);
         match status {
-            InputStatus::EndOfInput => {
-                self.controls.watermark(MAX_WATERMARK);
-                self.phase = Phase::EndOfInput;
-            }
+            InputStatus::EndOfInput => self.end_event_time(),
             InputStatus::NothingAvailable
                 if was_dry && emitted == 0 && self.controls.is_empty() =>
             {
@@ -356,8 +353,24 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
     }
 
     /// Is no more to be read, though it is not the end of this task?
-    fn is_waiting_for_the_end(&self) -> bool {
-        self.phase != Phase::Reading || self.stage.task.pieces.must_stop_reading()
+    fn is_waiting_for_the_end(&mut self) -> bool {
+        self.phase != Phase::Reading
+            || (self.stage.task.pieces.must_stop_reading() && self.stop_reading())
+    }
+
+    /// Reads no further, though there may be more.
+    #[cold]
+    fn stop_reading(&mut self) -> bool {
+        if self.stage.task.pieces.must_drain() {
+            self.end_event_time();
+        }
+        true
+    }
+
+    /// Says the last watermark.
+    fn end_event_time(&mut self) {
+        self.controls.watermark(MAX_WATERMARK);
+        self.phase = Phase::EndOfInput;
     }
 
     /// There is nothing to do until an order comes.

@@ -271,6 +271,8 @@ pub enum TaskOrder {
     Aborted(CheckpointId),
     /// Sources read no further, and wait for the last checkpoint.
     StopReading,
+    /// The same, and event time comes to its end.
+    Drain,
     /// The last checkpoint is complete: sources that have ended say so downstream.
     EndInput,
 }

@@ -28,6 +28,7 @@ use super::core_loop_panic::caught;
 use super::deployment::{CoreEvent, JobId};
 use super::job_master::{JobMaster, SaverDone};
 use super::resource_manager::{AllocationError, Grant, ResourceManager, SlotResponse, WhenBusy};
+use super::savepoint::SavepointWish;
 use super::status::{JobState, Outcome};
 use super::submission::Submission;
 use super::task_manager::TaskManager;
@@ -57,6 +58,10 @@ enum ControlEvent {
     Checkpoint(JobId),
     /// Read no further, take a last checkpoint, commit, and end.
     Stop(JobId),
+    /// The same, and let event time come to its end.
+    Drain(JobId),
+    /// Take a savepoint.
+    Savepoint(JobId, SavepointWish),
     /// Cancel, and keep the checkpoints.
     Halt(JobId),
     /// Fail, as if a task had: for tests.
@@ -102,6 +107,16 @@ impl ControlSender {
     /// Asks for a graceful end.
     pub(crate) fn stop(&self, job: JobId) {
         self.send(ControlEvent::Stop(job));
+    }
+
+    /// Asks for a graceful end, with the end of event time.
+    pub(crate) fn drain(&self, job: JobId) {
+        self.send(ControlEvent::Drain(job));
+    }
+
+    /// Asks for a savepoint.
+    pub(crate) fn savepoint(&self, job: JobId, wish: SavepointWish) {
+        self.send(ControlEvent::Savepoint(job, wish));
     }
 
     /// Asks for an end at once, from which the job can go on.
@@ -276,6 +291,11 @@ impl Dispatcher {
             ControlEvent::Cancel(job) => self.with_job(job, JobMaster::cancel),
             ControlEvent::Checkpoint(job) => self.with_job(job, JobMaster::want_checkpoint),
             ControlEvent::Stop(job) => self.with_job(job, JobMaster::stop),
+            ControlEvent::Drain(job) => self.with_job(job, JobMaster::drain),
+            // If the job is over, the wish is dropped, which says so.
+            ControlEvent::Savepoint(job, wish) => {
+                self.with_job(job, |master, manager| master.take_savepoint(wish, manager));
+            }
             ControlEvent::Halt(job) => self.with_job(job, JobMaster::halt),
             ControlEvent::Fail(job, why) => {
                 self.with_job(job, |master, manager| master.fail_because(&why, manager));

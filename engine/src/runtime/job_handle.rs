@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::deployment::JobId;
 use super::dispatcher::ControlSender;
+use super::savepoint::{Afterwards, SavepointHandle, SavepointWish};
 use super::status::{CheckpointStatistics, JobResult, JobState};
 use super::termination;
 use crate::error::Error;
@@ -74,6 +76,69 @@ impl JobHandle {
     /// the option `stop_timeout_ms`, then the job fails. A job that is being restarted stops when it runs again. Without checkpoints this is [`cancel`](Self::cancel).
     pub fn stop(&self) {
         self.control.stop(self.state.id);
+    }
+
+    /// [`stop`](Self::stop) with event time coming to its end first, as if all input had been read: every window and event-time
+    /// timer fires. For jobs that are not to go on. Begins at once; the future tells when the job has ended.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn stop_with_drain(
+        &self,
+    ) -> impl Future<Output = Result<JobResult, Error>> + Send + 'static {
+        self.control.drain(self.state.id);
+        self.wait_async()
+    }
+
+    /// Asks for a savepoint in `directory`, which must not exist or be empty: a copy of the next checkpoint, which needs nothing
+    /// else, may be moved, and is nobody's but yours. Jobs begin with it by the option `savepoint`. Begins at once; the handle is
+    /// a future, and threads [`wait`](SavepointHandle::wait). A job that is being restarted takes it when it runs again.
+    ///
+    /// ```
+    /// use thalweg::prelude::*;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let place = tempfile::tempdir()?;
+    /// # let directory = place.path().join("savepoint");
+    /// let write = |env: &StreamExecutionEnvironment| {
+    ///     env.enable_checkpointing(seconds(60));
+    ///     env.from_sequence(1..=1_000_000_000).uid("numbers").key_by(|n| n % 3).scan(0, |sum, n| *sum += n).uid("sums").for_each(|_| {});
+    /// };
+    /// let env = StreamExecutionEnvironment::new();
+    /// write(&env);
+    /// let job = env.execute_async("sums")?;
+    /// let savepoint = job.stop_with_savepoint(&directory).wait()?;
+    ///
+    /// let env = StreamExecutionEnvironment::new();
+    /// env.set_parallelism(1);
+    /// env.configure(|c| c.savepoint(&savepoint.directory));
+    /// write(&env);
+    /// let job = env.execute_async("sums")?; // goes on where the other stopped
+    /// # job.stop();
+    /// # job.wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn savepoint(&self, directory: impl AsRef<Path>) -> SavepointHandle {
+        self.want_savepoint(directory.as_ref(), Afterwards::GoOn)
+    }
+
+    /// [`stop`](Self::stop), with a savepoint of the last checkpoint: another job goes on where this one was, and nothing is lost
+    /// or done twice. The handle tells when the job has ended.
+    pub fn stop_with_savepoint(&self, directory: impl AsRef<Path>) -> SavepointHandle {
+        self.want_savepoint(directory.as_ref(), Afterwards::Stop)
+    }
+
+    /// [`stop_with_drain`](Self::stop_with_drain), with a savepoint of the last checkpoint. What goes on from it has read all its
+    /// input.
+    pub fn drain(&self, directory: impl AsRef<Path>) -> SavepointHandle {
+        self.want_savepoint(directory.as_ref(), Afterwards::Drain)
+    }
+
+    fn want_savepoint(&self, directory: &Path, afterwards: Afterwards) -> SavepointHandle {
+        let (wish, handle) = SavepointWish::new(&self.state.name, directory, afterwards);
+        self.control.savepoint(self.state.id, wish);
+        handle
     }
 
     /// Makes `SIGTERM` and `SIGINT` [`stop`](Self::stop) the job; for `main` functions, as no signal is touched otherwise.

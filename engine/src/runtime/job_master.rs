@@ -22,7 +22,9 @@
 
 mod blame;
 mod checkpoints;
+mod savepoints;
 mod sources;
+mod wishes;
 
 pub(crate) use checkpoints::SaverDone;
 
@@ -50,9 +52,11 @@ use crate::graph::{
     Allocation, ExecutionGraph, ExecutionId, ExecutionState, JobStatus, NodeId, NodeKind,
     PhysicalGraph, VertexIndex,
 };
+use crate::record::CheckpointId;
 use crate::runtime::TaskOrder;
 use crate::time::Clock;
 use checkpoints::{Checkpoints, Demand};
+use savepoints::Savepoints;
 use sources::Sources;
 use thalweg_io::crash_point;
 
@@ -82,6 +86,9 @@ pub(crate) struct JobMaster {
     checkpoint_begun_ns: u64,
     /// Until when a graceful stop may take.
     stop_until_ns: Option<u64>,
+    /// What ends reading: [`TaskOrder::StopReading`] or [`TaskOrder::Drain`].
+    stop_order: TaskOrder,
+    savepoints: Savepoints,
     /// It was cancelled by somebody who wants to go on from its checkpoints.
     is_halted: bool,
 }
@@ -122,6 +129,8 @@ impl JobMaster {
             restart_at_ns: None,
             checkpoint_begun_ns: 0,
             stop_until_ns: None,
+            stop_order: TaskOrder::StopReading,
+            savepoints: Savepoints::default(),
             is_halted: false,
         }
     }
@@ -150,7 +159,7 @@ impl JobMaster {
             Err(error) => {
                 // Nothing that a restart could change.
                 self.restarts = RestartStrategy::new(RestartSettings::Never);
-                self.fail(blame::job(&self.state.name, error.into()), manager);
+                self.fail(blame::job(&self.state.name, error), manager);
             }
         }
     }
@@ -325,7 +334,10 @@ impl JobMaster {
         }
         if self.stop_until_ns.is_some() {
             // It was to stop before it ran, or before it failed.
-            self.meet(vec![Demand::Order(TaskOrder::StopReading)], manager);
+            self.meet(vec![Demand::Order(self.stop_order)], manager);
+        }
+        if self.savepoints.want_checkpoint() {
+            self.want_checkpoint(manager);
         }
     }
 
@@ -462,51 +474,11 @@ impl JobMaster {
         (self.clock.wall_ms(), self.clock.monotonic_ns())
     }
 
-    /// Somebody wants a checkpoint.
-    pub(crate) fn want_checkpoint(&mut self, manager: &TaskManager) {
-        self.checkpoints.iter_mut().for_each(Checkpoints::want);
-        if self.state.status() == JobStatus::Running {
-            self.on_time(manager);
-        }
-    }
-
     /// The saver has done something.
     pub(crate) fn on_saved(&mut self, done: SaverDone, manager: &TaskManager) {
         let now = self.now();
         let demands = self.checkpoints.as_mut().map(|c| c.on_saved(done, now));
         self.meet(demands.unwrap_or_default(), manager);
-    }
-
-    /// The job is to end where it is: sources read no further, and a last checkpoint is taken and committed. Without
-    /// checkpoints it is cancelled.
-    pub(crate) fn stop(&mut self, manager: &TaskManager) {
-        use JobStatus::{Failing, Restarting, Running};
-        let status = self.state.status();
-        if self.checkpoints.is_none() || !matches!(status, Running | Failing | Restarting) {
-            return self.cancel(manager);
-        }
-        if self.stop_until_ns.is_none() {
-            let until_ns = self.clock.monotonic_ns().saturating_add(self.stop_timeout_ns());
-            self.stop_until_ns = Some(until_ns);
-            // Tasks that do not run yet are told when they start.
-            if status == Running && self.unbuilt == 0 {
-                self.meet(vec![Demand::Order(TaskOrder::StopReading)], manager);
-            }
-        }
-    }
-
-    fn is_stop_overdue(&self, now_ns: u64) -> bool {
-        self.stop_until_ns.is_some_and(|until| now_ns >= until)
-    }
-
-    fn stop_timeout_failure(&self) -> JobFailure {
-        let error = StopTimeout { timeout_ms: self.stop_timeout_ns() / 1_000_000 };
-        blame::job(&self.state.name, error.into())
-    }
-
-    fn stop_timeout_ns(&self) -> u64 {
-        let timeout = self.submission.configuration.stop_timeout();
-        u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Fails the job as a task would.
@@ -521,9 +493,13 @@ impl JobMaster {
                 Demand::Fail(failure) => {
                     self.fail(blame::job(&self.state.name, failure.into()), manager);
                 }
-                Demand::BeginBarrier(id) => {
+                Demand::BeginBarrier(barrier) => {
                     self.checkpoint_begun_ns = self.clock.monotonic_ns();
+                    let id = barrier.checkpoint;
                     self.state.count(|statistics| statistics.in_progress = Some(id));
+                    if self.savepoints.begun(barrier) {
+                        self.checkpoints.iter_mut().for_each(|checkpoints| checkpoints.pin(id));
+                    }
                     self.begin_barrier(manager);
                 }
                 Demand::Completed(id) => {
@@ -535,8 +511,11 @@ impl JobMaster {
                         statistics.latest_duration = Some(Duration::from_nanos(duration_ns));
                         statistics.in_progress = None;
                     });
+                    self.write_savepoints(id);
                 }
+                Demand::Written(wish, result) => self.savepoints.written(wish, result),
                 Demand::Warn(failure) => {
+                    self.savepoints.failed(&failure);
                     tracing::warn!(job = %self.state.name, "{failure}; the job goes on");
                     self.state.count(|statistics| {
                         statistics.failed += 1;
@@ -554,6 +533,15 @@ impl JobMaster {
         }
         let is_quiet = self.checkpoints.as_ref().is_none_or(Checkpoints::is_quiet);
         self.state.set_saving(!is_quiet);
+    }
+
+    /// Has a complete checkpoint copied for those who wait for it.
+    fn write_savepoints(&mut self, id: CheckpointId) {
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        for wish in self.savepoints.completed(id) {
+            let has_been_written = self.savepoints.has_written_last(&wish);
+            checkpoints.write_savepoint(id, wish, has_been_written);
+        }
     }
 
     /// Adds what the enumerators have to the checkpoint that begins.
@@ -574,6 +562,7 @@ impl JobMaster {
     /// The delay is over: the job begins its next attempt.
     fn restart(&mut self, manager: &TaskManager) {
         self.restart_at_ns = None;
+        self.savepoints.restart();
         let is_new = self.state.step(|graph| graph.recreate().and_then(|()| graph.run()));
         if let Err(error) = is_new {
             return tracing::error!(job = %self.state.name, "{error}");
@@ -658,6 +647,8 @@ impl JobMaster {
     pub(crate) fn outcome(&mut self) -> Outcome {
         let now_ns = self.clock.monotonic_ns();
         self.drop_checkpoints();
+        let has_failed = self.state.status() == JobStatus::Failed;
+        self.savepoints.end(self.failure.as_ref().filter(|_| has_failed));
         match self.state.status() {
             JobStatus::Finished => Outcome::Finished(JobResult {
                 job: self.id(),
@@ -696,16 +687,6 @@ impl JobMaster {
             _ => {}
         }
     }
-}
-
-/// A graceful stop took too long.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the job did not stop within {timeout_ms} ms (`stop_timeout_ms`): its last checkpoint is not complete; it can go on from \
-     the one before"
-)]
-struct StopTimeout {
-    timeout_ms: u64,
 }
 
 /// Does a report that a subtask took a step tell anything new?

@@ -9,6 +9,7 @@
 //! ```
 pub mod engine;
 pub mod job_handle;
+pub mod savepoint;
 pub mod status;
 
 pub(crate) mod coordinator;
@@ -49,6 +50,7 @@ pub use job_handle::JobHandle;
 pub use resource_manager::{
     AllocationError, Grant, RegisterError, ResourceManager, SlotResponse, TaskManagerId, WhenBusy,
 };
+pub use savepoint::{Savepoint, SavepointError, SavepointHandle};
 pub use shell::{IdlePolicy, Shell, allowed_cores};
 pub use status::{CheckpointStatistics, JobResult};
 pub use task::{CoreHandle, CoreServices, Progress, Task};

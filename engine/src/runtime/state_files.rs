@@ -211,6 +211,14 @@ pub(crate) fn storage_of(place: &FilesPlace, directory: &Path) -> Arc<dyn Storag
     }
 }
 
+/// The storage of savepoints: files that are written once, and read once.
+pub(crate) fn savepoint_storage(place: &FilesPlace) -> Arc<dyn Storage> {
+    match place {
+        FilesPlace::Local => Arc::new(PosixStorage::new()),
+        FilesPlace::Simulated(storage) => storage.clone(),
+    }
+}
+
 /// Removes the stores of the directory that are neither among `needed` nor open. A store that was restored into another
 /// one stays as long as a checkpoint is retained that was taken of it.
 ///

@@ -27,6 +27,7 @@
 //! - The job has one engine, and that one job; both end when this is dropped.
 //! - Cores with threads are leased for this job alone, because their clock is the test's.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -37,6 +38,7 @@ use super::dispatcher::{ControlSender, Dispatcher, Lifetime};
 use super::engine::{cores_of, start};
 use super::executors::{CoreHandleRemote, ShellKind};
 use super::resource_manager::AllocationError;
+use super::savepoint::{Afterwards, SavepointHandle, SavepointWish};
 use super::shell::IdlePolicy;
 use super::shell::seeded::SeededCores;
 use super::state_files::FilesPlace;
@@ -151,6 +153,13 @@ impl SteppedJob {
     /// Asks for a checkpoint.
     pub(crate) fn checkpoint(&self) {
         self.control.checkpoint(self.state.id);
+    }
+
+    /// Asks for a savepoint, and perhaps for the end of the job behind it.
+    pub(crate) fn savepoint(&self, directory: &Path, afterwards: Afterwards) -> SavepointHandle {
+        let (wish, handle) = SavepointWish::new(&self.state.name, directory, afterwards);
+        self.control.savepoint(self.state.id, wish);
+        handle
     }
 
     /// Fails the job.

@@ -17,6 +17,8 @@
 //! | files that nothing refers to | `gc.before_unlink`, `gc.after_unlink` | `state` |
 //! | a restart | `restore.state_loaded`, `restore.sources_rewound`, `restore.tasks_built`, `restore.referenced` (rescaling) | engine, `state` |
 //! | merging sorted files | `compact.block` to `compact.after_edit` | `state` |
+//! | stores that are copied | `copy.begun`, `copy.file`, `copy.files_durable` | `state` |
+//! | a savepoint, and a job that begins with one | `savepoint.state`, `savepoint.complete`, `import.begun` to `import.complete` | engine |
 //! | any file | `file.created` to `file.published`, `checkpoint_file.created` to `checkpoint_file.published` | `io` |
 //!
 //! A delta has its index in its footer, so `flush.index` and `flush.footer` leave the same files.
@@ -55,6 +57,19 @@ pub const ESSENTIAL: [&str; 24] = [
     checkpoint::SOURCES_REWOUND,
 ];
 
+/// The points of savepoints and of jobs that are rescaled, which others do not pass.
+pub const SAVEPOINTS: [&str; 9] = [
+    state::COPY_BEGUN,
+    state::COPY_FILE,
+    state::COPY_FILES_DURABLE,
+    checkpoint::SAVEPOINT_STATE,
+    checkpoint::SAVEPOINT_COMPLETE,
+    checkpoint::IMPORT_BEGUN,
+    checkpoint::IMPORT_STATE,
+    checkpoint::IMPORT_COMPLETE,
+    state::RESTORE_REFERENCED,
+];
+
 /// Every point of every layer.
 pub fn all() -> Vec<&'static str> {
     let mut all = Vec::new();
@@ -77,7 +92,7 @@ mod tests {
         let all = all();
         let names: BTreeSet<&str> = all.iter().copied().collect();
         assert_eq!(names.len(), all.len());
-        assert!(ESSENTIAL.iter().all(|name| names.contains(name)));
+        assert!(ESSENTIAL.iter().chain(&SAVEPOINTS).all(|name| names.contains(name)));
         assert_eq!(BTreeSet::from(ESSENTIAL).len(), ESSENTIAL.len());
     }
 }

@@ -95,7 +95,7 @@ fn add_references(files: &mut BTreeMap<FileId, FileReport>, store: &str, recover
 }
 
 /// Reads everything of a file that a manifest describes.
-fn verify(files: &StoreFiles, meta: &FileMeta) -> Result<(), StoreError> {
+pub(crate) fn verify_file(files: &StoreFiles, meta: &FileMeta) -> Result<(), StoreError> {
     match meta.data_file() {
         DataFile { is_delta: true, .. } => DeltaReader::open(files, meta)?.verify(),
         DataFile { is_delta: false, .. } => SortedFile::open(files, meta)?.verify(),

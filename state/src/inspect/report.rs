@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use thalweg_io::block::FileId;
 
-use super::verify;
+use super::verify_file;
 use crate::backend::StoreError;
 use crate::manifest::{Contents, FileMeta, Recovered, Version};
 use crate::snapshot::{DataFile, StoreFiles};
@@ -101,7 +101,7 @@ impl FileReport {
     pub(super) fn verify(&mut self, files: &StoreFiles) {
         let Some(meta) = &self.meta else { return };
         let store = self.stores.first().map_or("", |store| store);
-        self.verified = Some(verify(&files.of_store(store), meta));
+        self.verified = Some(verify_file(&files.of_store(store), meta));
     }
 
     /// The file; empty if it is missing.

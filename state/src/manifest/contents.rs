@@ -190,6 +190,16 @@ impl Contents {
         self
     }
 
+    /// A store that has this checkpoint alone, and its files as the live ones.
+    pub(crate) fn as_of(&self, id: CheckpointId) -> Option<Self> {
+        let checkpoint = self.checkpoints.get(&id)?.clone();
+        let mut contents = Contents::new(self.identity.clone());
+        contents.tables = self.tables.clone();
+        contents.live = Arc::clone(&checkpoint.version);
+        contents.checkpoints = BTreeMap::from([(id, checkpoint)]);
+        Some(contents)
+    }
+
     /// The contents with a checkpoint's files as the live ones, and without later checkpoints.
     pub(crate) fn rewound_to(mut self, id: CheckpointId) -> Option<Self> {
         let checkpoint = self.checkpoints.get(&id)?.clone();

@@ -39,9 +39,15 @@ pub const RESTORE_REFERENCED: &str = "restore.referenced";
 pub const GC_BEFORE_UNLINK: &str = "gc.before_unlink";
 /// It is removed.
 pub const GC_AFTER_UNLINK: &str = "gc.after_unlink";
+/// The stores that were in the way of a copy are gone, and nothing is copied.
+pub const COPY_BEGUN: &str = "copy.begun";
+/// One file of a copy is durable, its name may not be.
+pub const COPY_FILE: &str = "copy.file";
+/// All files of a copy are durable and checked, and no manifest names them.
+pub const COPY_FILES_DURABLE: &str = "copy.files_durable";
 
 /// All of them.
-pub const ALL: [&str; 19] = [
+pub const ALL: [&str; 22] = [
     FLUSH_BLOCK,
     FLUSH_INDEX,
     FLUSH_FOOTER,
@@ -61,4 +67,7 @@ pub const ALL: [&str; 19] = [
     RESTORE_REFERENCED,
     GC_BEFORE_UNLINK,
     GC_AFTER_UNLINK,
+    COPY_BEGUN,
+    COPY_FILE,
+    COPY_FILES_DURABLE,
 ];

@@ -18,6 +18,7 @@
 //!    the owner reads a later version, and no other store's manifest refers to it.
 //! 4. A restore makes a new manifest that refers to the files of others, each narrowed to the new
 //!    store's key groups; no file is read or written.
+//! 5. [`StateRoot::import`] copies a checkpoint of stores from another directory (see `copy`).
 //!
 //! **A checkpoint that fails** (no space, a failed sync) loses nothing: its blocks stay in memory
 //! and are written in front of the next epoch's, in one new file, so that later changes win. The
@@ -49,6 +50,7 @@
 mod background;
 mod checkpoint_id;
 mod compactor;
+mod copy;
 pub mod crash_points;
 mod event;
 mod flush;

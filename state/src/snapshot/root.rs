@@ -178,7 +178,38 @@ impl StateRoot {
 
     /// The path of a store's manifest.
     pub(crate) fn manifest_path(&self, store: &str) -> PathBuf {
-        self.directory.join("manifests").join(format!("{store}{MANIFEST_SUFFIX}"))
+        manifest_path(&self.directory, store)
+    }
+
+    /// Removes all stores and all files, and forgets the numbers of tables.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::StoreInUse`], or what the storage says.
+    pub(super) fn empty(self: &Arc<Self>) -> Result<(), StoreError> {
+        let failed = |error| StoreError::io("", error);
+        for (store, _) in self.manifests().map_err(failed)? {
+            self.remove_store(&store)?;
+        }
+        self.shared().tables.clear();
+        self.remove_orphans().map_err(failed)
+    }
+
+    /// Files that are made from now on, in this opening of the directory or a later one, have ids above this one. Durable.
+    ///
+    /// # Errors
+    ///
+    /// What the storage says.
+    pub(super) fn count_past(&self, id: FileId) -> Result<(), StoreError> {
+        let storage = self.files.storage();
+        let openings = read_openings(&**storage, &self.directory.join("ROOT"));
+        let openings = openings.map_err(|error| StoreError::io("", error))?;
+        let needed = (id.0 >> COUNTER_BITS) + 1;
+        if openings < needed {
+            write_openings(storage, &self.directory, needed)?;
+            self.files.skip_to(FileId(needed << COUNTER_BITS));
+        }
+        Ok(())
     }
 
     /// What a store's manifest says.
@@ -283,7 +314,7 @@ impl StateRoot {
         }
     }
 
-    fn adopt(&self, store: &str, contents: &Contents) {
+    pub(super) fn adopt(&self, store: &str, contents: &Contents) {
         self.refer(store, contents.referenced());
         let mut shared = self.shared();
         for (id, table) in &contents.tables {
@@ -319,6 +350,11 @@ impl StateRoot {
         }
         Ok(())
     }
+}
+
+/// The path of the manifest of a store in a directory.
+pub(super) fn manifest_path(directory: &Path, store: &str) -> PathBuf {
+    directory.join("manifests").join(format!("{store}{MANIFEST_SUFFIX}"))
 }
 
 /// Whose manifest has this path, if it is one.
@@ -382,11 +418,21 @@ fn count_opening(storage: &Arc<dyn Storage>, directory: &Path) -> Result<u64, St
         }
         Err(error) => return Err(failed(error)),
     };
-    let owner = BlockOwner { file_id: FileId(openings), epoch: 0 };
+    write_openings(storage, directory, openings)?;
+    Ok(openings)
+}
+
+fn write_openings(
+    storage: &Arc<dyn Storage>,
+    directory: &Path,
+    openings: u64,
+) -> Result<(), StoreError> {
+    let (path, owner) =
+        (directory.join("ROOT"), BlockOwner { file_id: FileId(openings), epoch: 0 });
     let writer = CheckpointFileWriter::create(storage, path, ROOT_FORMAT, owner, Naming::Published);
     let completed = writer.and_then(|writer| writer.complete(&openings.to_le_bytes()));
-    completed.and_then(|file| file.publish()).map_err(failed)?;
-    Ok(openings)
+    let published = completed.and_then(|file| file.publish());
+    published.map(drop).map_err(|error| StoreError::io("", error))
 }
 
 /// Whether a file is whole but not ours to replace.

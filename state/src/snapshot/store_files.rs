@@ -63,12 +63,22 @@ impl StoreFiles {
         self.directory.join(format!("{:016x}.sst", id.0))
     }
 
-    /// Fails unless a file is there and long enough.
-    pub(crate) fn check_length(&self, file: &FileMeta) -> Result<(), StoreError> {
-        let path = match file.is_delta() {
+    /// The path of a file that a manifest describes.
+    pub(crate) fn path_of(&self, file: &FileMeta) -> PathBuf {
+        match file.is_delta() {
             true => self.delta_path(file.id()),
             false => self.sorted_path(file.id()),
-        };
+        }
+    }
+
+    /// No id below this one is given any more.
+    pub(crate) fn skip_to(&self, id: FileId) {
+        self.next_id.fetch_max(id.0, Ordering::Relaxed);
+    }
+
+    /// Fails unless a file is there and long enough.
+    pub(crate) fn check_length(&self, file: &FileMeta) -> Result<(), StoreError> {
+        let path = self.path_of(file);
         let failed = |error| StoreError::io(&self.store, error);
         let (expected_bytes, found_bytes) =
             (file.length_bytes(), self.storage.metadata(&path).map_err(failed)?.length_bytes);

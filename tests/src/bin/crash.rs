@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cargo run --release -p thalweg-tests --bin crash -- --kills 60
-//!     [--sink files|kafka] [--seed N] [--records N] [--interval-ms N] [--point NAME] [--directory DIR] [--plant N]
+//!     [--sink files|kafka] [--rescale MOST] [--seed N] [--records N] [--interval-ms N] [--point NAME]
+//!     [--directory DIR] [--plant N]
 //! ```
 //!
 //! `SIGKILL` at random times and an abort at each of the named crash points; several kills a job, each followed by a start
@@ -13,6 +14,9 @@
 //! `--sink kafka` writes the records' sums to a topic of a broker that is started for it (build with `--features kafka`), kills at
 //! the Kafka sink's crash points, and kills and freezes the broker too.
 //!
+//! `--rescale MOST` runs each process with another parallelism, up to `MOST`, and ends some with a savepoint, with which the next
+//! begins.
+//!
 //! `--plant N` plants a fault in the children, which must then be found: needs a build with `RUSTFLAGS="--cfg planted"`.
 
 use std::path::PathBuf;
@@ -20,7 +24,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use thalweg_tests::crash::{CHILD_ARGUMENT, KillPlan, SinkKind, run_child, run_kills};
 
-const USAGE: &str = "usage: crash [--kills N] [--sink files|kafka] [--seed N] [--records N] [--interval-ms N] [--point NAME] \
+const USAGE: &str = "usage: crash [--kills N] [--sink files|kafka] [--rescale MOST] [--seed N] [--records N] [--interval-ms N] [--point NAME] \
                      [--directory DIR] [--plant N]";
 
 fn main() -> ExitCode {
@@ -28,7 +32,7 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|first| first == CHILD_ARGUMENT) {
         arguments.remove(0);
         return match run_child(&arguments) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(end) => ExitCode::from(end.code()),
             Err(error) => {
                 eprintln!("{error}");
                 ExitCode::FAILURE
@@ -67,6 +71,7 @@ fn plan(arguments: &[String]) -> Result<KillPlan, String> {
         seed: 1,
         records: 40_000,
         interval_ms: 20,
+        rescale: None,
         plant: None,
         point: None,
         directory: std::env::temp_dir().join(format!("thalweg-crash-{}", std::process::id())),
@@ -77,6 +82,7 @@ fn plan(arguments: &[String]) -> Result<KillPlan, String> {
         match word.as_str() {
             "--kills" => plan.kills = number(word, value)?,
             "--sink" => plan.sink = sink(value)?,
+            "--rescale" => plan.rescale = Some(number::<usize>(word, value)?.max(1)),
             "--seed" => plan.seed = number(word, value)?,
             "--records" => plan.records = number(word, value)?,
             "--interval-ms" => plan.interval_ms = number(word, value)?,
@@ -85,6 +91,9 @@ fn plan(arguments: &[String]) -> Result<KillPlan, String> {
             "--directory" => plan.directory = PathBuf::from(value),
             _ => return Err(format!("'{word}' is not an option")),
         }
+    }
+    if plan.sink == SinkKind::Kafka && plan.rescale.is_some() {
+        return Err("--rescale looks at files: leave out --sink kafka".into());
     }
     Ok(plan)
 }

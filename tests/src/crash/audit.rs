@@ -2,6 +2,7 @@
 
 use super::event::Script;
 use super::job::Place;
+use super::pieces::{in_order, linked};
 use super::verdict::{Committed, SumRow, TimerRow, Verdict, WindowRow};
 use std::fs;
 use std::io;
@@ -16,28 +17,59 @@ use thalweg_io::storage::PosixStorage;
 ///
 /// `before` is what [`unneeded`] had found before the last start: a job that ends may leave state files for the next start
 /// to remove, so what counts as left over is what a start has not removed.
-pub(super) fn audit(script: &Script, place: &Place, before: &[PathBuf]) -> io::Result<Verdict> {
-    let mut verdict = Verdict::of(script, &committed(place)?);
+/// If the job was rescaled, the order of the rows of a key is that of their pieces.
+pub(super) fn audit(
+    script: &Script,
+    place: &Place,
+    before: &[PathBuf],
+    is_rescaled: bool,
+) -> io::Result<Verdict> {
+    let rows = if is_rescaled { committed_in_pieces(script, place)? } else { committed(place)? };
+    let mut verdict = Verdict::of(script, &rows);
     judge_files(place, before, &mut verdict)?;
     Ok(verdict)
 }
 
 /// The rows that readers see.
 fn committed(place: &Place) -> io::Result<Committed> {
-    let sums = sums(place)?;
-    let windows = rows(&place.windows().join("done"), |[key, start, count, sum]: [i64; 4]| {
-        WindowRow { key: key as u64, start, count: count as u64, sum }
-    })?;
-    let timers = rows(&place.timers().join("done"), |[key, at, count]: [i64; 3]| TimerRow {
-        key: key as u64,
-        at,
-        count: count as u64,
-    })?;
-    Ok(Committed { sums, windows, timers })
+    let Files { sums, windows, timers } = Files::of(place)?;
+    Ok(Committed { sums: sums.concat(), windows: windows.concat(), timers: timers.concat() })
 }
 
-/// The rows of the records.
-fn sums(place: &Place) -> io::Result<Vec<SumRow>> {
+/// The same, of a job whose subtasks have had a key in turn.
+fn committed_in_pieces(script: &Script, place: &Place) -> io::Result<Committed> {
+    let Files { sums, windows, timers } = Files::of(place)?;
+    Ok(Committed {
+        sums: linked(sums, script),
+        windows: in_order(windows, |row| row.key, |row| row.start),
+        timers: in_order(timers, |row| row.key, |row| row.at),
+    })
+}
+
+/// The rows of each file.
+struct Files {
+    sums: Vec<Vec<SumRow>>,
+    windows: Vec<Vec<WindowRow>>,
+    timers: Vec<Vec<TimerRow>>,
+}
+
+impl Files {
+    fn of(place: &Place) -> io::Result<Self> {
+        let sums = sums(place)?;
+        let windows = rows(&place.windows().join("done"), |[key, start, count, sum]: [i64; 4]| {
+            WindowRow { key: key as u64, start, count: count as u64, sum }
+        })?;
+        let timers = rows(&place.timers().join("done"), |[key, at, count]: [i64; 3]| TimerRow {
+            key: key as u64,
+            at,
+            count: count as u64,
+        })?;
+        Ok(Files { sums, windows, timers })
+    }
+}
+
+/// The rows of the records; those of a topic as one file.
+fn sums(place: &Place) -> io::Result<Vec<Vec<SumRow>>> {
     let row = |[source, n, key, value, sum]: [i64; 5]| SumRow {
         source: source as u32,
         n: n as u64,
@@ -48,10 +80,11 @@ fn sums(place: &Place) -> io::Result<Vec<SumRow>> {
     match &place.topic {
         None => rows(&place.sums(), row),
         #[cfg(feature = "kafka")]
-        Some(topic) => super::kafka::committed(topic)
-            .iter()
-            .map(|line| row_of(line, &topic.name, row))
-            .collect(),
+        Some(topic) => {
+            let lines = super::kafka::committed(topic);
+            let rows = lines.iter().map(|line| row_of(line, &topic.name, row));
+            Ok(vec![rows.collect::<io::Result<_>>()?])
+        }
         #[cfg(not(feature = "kafka"))]
         Some(topic) => Err(io::Error::other(format!("no build to read topic {}", topic.name))),
     }
@@ -67,21 +100,26 @@ fn row_of<const N: usize, R>(
     Ok(row(fields.ok_or_else(|| io::Error::other(format!("{place}: '{line}' is no row")))?))
 }
 
-/// The rows of all files of a directory, in the order of the subtasks and of the files of each.
-fn rows<const N: usize, R>(directory: &Path, row: impl Fn([i64; N]) -> R) -> io::Result<Vec<R>> {
+/// The rows of each file of a directory, in the order of the subtasks and of the files of each.
+fn rows<const N: usize, R>(
+    directory: &Path,
+    row: impl Fn([i64; N]) -> R,
+) -> io::Result<Vec<Vec<R>>> {
     let mut files = Vec::new();
     for path in list(directory)? {
         // Files in progress are nobody's; whether any are left is judged below.
         files.extend(order_of(&path).map(|order| (order, path)));
     }
     files.sort_unstable();
-    let mut rows = Vec::new();
+    let mut all = Vec::new();
     for (_, path) in files {
+        let mut rows = Vec::new();
         for line in fs::read_to_string(&path)?.lines() {
             rows.push(row_of(line, &path.display().to_string(), &row)?);
         }
+        all.push(rows);
     }
-    Ok(rows)
+    Ok(all)
 }
 
 /// Subtask and number of a file `NAME-SUBTASK-NUMBER` or `NAME-SUBTASK-NUMBER.csv`.

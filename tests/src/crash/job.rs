@@ -11,7 +11,7 @@ use thalweg::config::{RestartKind, StateBackend};
 use thalweg::prelude::*;
 use thalweg::source::FunctionSource;
 
-/// Subtasks of each operator.
+/// Subtasks of each source, and of each other operator of a job that is not rescaled.
 pub(super) const PARALLELISM: usize = 2;
 /// Sources with that many subtasks each.
 pub(super) const SOURCES: u32 = 2;
@@ -25,6 +25,8 @@ const PART_BYTES: u64 = 48 << 10;
 pub struct Place {
     /// All of them are in it.
     pub directory: PathBuf,
+    /// Savepoints that the job has moved by: each time its checkpoints are elsewhere.
+    pub moves: u64,
     /// Where the sums go instead of files.
     pub topic: Option<Topic>,
 }
@@ -41,7 +43,20 @@ pub struct Topic {
 impl Place {
     /// Of checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
-        self.directory.join("checkpoints")
+        match self.moves {
+            0 => self.directory.join("checkpoints"),
+            moves => self.directory.join(format!("checkpoints-{moves}")),
+        }
+    }
+
+    /// Of the savepoint that the job begins with.
+    pub fn savepoint(&self) -> Option<PathBuf> {
+        (self.moves > 0).then(|| self.directory.join(format!("savepoint-{}", self.moves)))
+    }
+
+    /// Of the next savepoint.
+    pub fn next_savepoint(&self) -> PathBuf {
+        self.directory.join(format!("savepoint-{}", self.moves + 1))
     }
 
     /// Of the file sink.
@@ -159,9 +174,17 @@ impl KeyedProcessFunction for CountPerSlot {
 }
 
 /// Configures an environment: checkpoints each `interval` in the place, no restarts within the process.
-pub(super) fn environment(place: &Place, interval: Duration) -> StreamExecutionEnvironment {
+/// Begins with the savepoint of the place.
+pub(super) fn environment(
+    place: &Place,
+    interval: Duration,
+    parallelism: usize,
+) -> StreamExecutionEnvironment {
     let env = StreamExecutionEnvironment::new();
-    env.set_parallelism(PARALLELISM);
+    env.set_parallelism(parallelism);
+    if let Some(savepoint) = place.savepoint() {
+        env.configure(|c| c.savepoint(savepoint));
+    }
     env.configure(|c| c.state_backend(StateBackend::Lsm).restart_strategy(RestartKind::Never));
     env.enable_checkpointing(interval).at(place.checkpoints());
     env
@@ -183,12 +206,12 @@ pub fn write_job(
         let source = FunctionSource::new(replay).parallel().bounded().capacity(512);
         let watermarks = Duration::from_millis(DISORDER_MS as u64);
         let name = format!("replay-{first}");
-        env.from_source(source, name.clone())
+        let watermarks = WatermarkStrategy::bounded_out_of_orderness(watermarks)
+            .with_timestamp(|event: &Event| event.ts);
+        // A source by a function has as many subtasks for ever, and each its own event time.
+        env.from_source_with(source, watermarks, name.clone())
+            .set_parallelism(PARALLELISM)
             .uid(name)
-            .assign_timestamps_and_watermarks(
-                WatermarkStrategy::bounded_out_of_orderness(watermarks)
-                    .with_timestamp(|event: &Event| event.ts),
-            )
             .boxed()
     };
     let others = (1..SOURCES).map(|index| replay(index * PARALLELISM as u32));
@@ -243,6 +266,6 @@ pub fn write_job(
 /// The directory of a job.
 impl From<&Path> for Place {
     fn from(directory: &Path) -> Self {
-        Place { directory: directory.to_path_buf(), topic: None }
+        Place { directory: directory.to_path_buf(), moves: 0, topic: None }
     }
 }

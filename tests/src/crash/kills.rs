@@ -4,7 +4,7 @@
 //! A process whose broker is away for too long fails by itself, which is no mistake: it is started again.
 
 use super::audit::{audit, unneeded};
-use super::child::CHILD_ARGUMENT;
+use super::child::{CHILD_ARGUMENT, ChildEnd};
 use super::event::Script;
 use super::job::{PARALLELISM, Place, SOURCES, Topic};
 use super::verdict::Verdict;
@@ -32,8 +32,10 @@ const POINT_WITHIN: Duration = Duration::from_millis(900);
 const FINISH_WITHIN: Duration = Duration::from_secs(60);
 /// Between two looks at a child.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
-/// Not passed by this job: it is never rescaled.
-const UNREACHED: [&str; 1] = ["restore.referenced"];
+/// Of ten processes of a job that is rescaled, those that end with a savepoint if they are not killed before.
+const SAVEPOINTS_OF_TEN: u64 = 4;
+/// When, at the latest.
+const SAVEPOINT_AFTER_MS: u64 = 250;
 /// `SIGABRT`, by which a crash point ends the process.
 const ABORT: i32 = 6;
 
@@ -60,6 +62,8 @@ pub struct KillPlan {
     pub records: u64,
     /// Between two checkpoints, as the first job has it; others take up to twice as long.
     pub interval_ms: u64,
+    /// Each process has another parallelism, up to this.
+    pub rescale: Option<usize>,
     /// The fault that is planted in all children.
     pub plant: Option<u8>,
     /// Only this point.
@@ -75,6 +79,8 @@ pub struct KillReport {
     pub kills: u64,
     /// Jobs that ran to their end.
     pub jobs: u64,
+    /// Processes that ended with a savepoint.
+    pub savepoints: u64,
     /// Of all children, as far as they came to say so.
     pub checkpoints: u64,
     /// How often the broker was killed or frozen.
@@ -114,8 +120,10 @@ impl fmt::Display for KillReport {
         let at_points: u64 = self.hits.values().sum();
         writeln!(
             f,
-            "jobs={} audited={audited} checkpoints={} kills_at_points={at_points} outages={} failures={} wrong={wrong} leaked={leaked}",
+            "jobs={} savepoints={} audited={audited} checkpoints={} kills_at_points={at_points} outages={} failures={} wrong={wrong} \
+             leaked={leaked}",
             self.jobs,
+            self.savepoints,
             self.checkpoints,
             self.outages,
             self.failures.len(),
@@ -135,6 +143,8 @@ impl KillReport {
 enum Ending {
     /// It has said that the job is through.
     Finished,
+    /// With a savepoint.
+    Savepoint,
     /// By the parent.
     Killed,
     /// At the point that was armed.
@@ -250,7 +260,7 @@ impl Job<'_> {
                 true => points.next_fate(random),
                 false => Fate::Live,
             };
-            let ending = self.live(fate)?;
+            let ending = self.live(fate, random)?;
             self.between_lives(&ending, fate, random, report);
             match (&ending, fate) {
                 (Ending::AtPoint(name), _) => *report.hits.entry(name).or_default() += 1,
@@ -262,6 +272,10 @@ impl Job<'_> {
                 #[cfg(feature = "kafka")]
                 Ending::GaveUp => report.kills += 1,
                 Ending::Finished => break,
+                Ending::Savepoint => {
+                    report.savepoints += 1;
+                    self.move_on()?;
+                }
                 Ending::Failed(why) => {
                     report.failures.push(why);
                     return Ok(());
@@ -270,12 +284,22 @@ impl Job<'_> {
         }
         let before = unneeded(&self.place)?;
         // Whoever starts it once more finds nothing to do.
-        if let Ending::Failed(why) = self.live(Fate::Live)? {
+        if let Ending::Failed(why) = self.live(Fate::Live, random)? {
             report.failures.push(format!("started again after its end: {why}"));
         }
         report.checkpoints += fs::metadata(self.place.directory.join("completed"))
             .map_or(0, |metadata| metadata.len());
-        report.verdict.add(audit(&self.script, &self.place, &before)?);
+        report.verdict.add(audit(&self.script, &self.place, &before, self.plan.rescale.is_some())?);
+        Ok(())
+    }
+
+    /// The next process begins with the savepoint, elsewhere, and nothing else is left of this one.
+    fn move_on(&mut self) -> io::Result<()> {
+        fs::remove_dir_all(self.place.checkpoints())?;
+        if let Some(savepoint) = self.place.savepoint() {
+            fs::remove_dir_all(savepoint)?;
+        }
+        self.place.moves += 1;
         Ok(())
     }
 
@@ -300,9 +324,9 @@ impl Job<'_> {
     fn between_lives(&self, _: &Ending, _: Fate, _: &mut Random, _: &mut KillReport) {}
 
     /// Starts a process and sees it to its end.
-    fn live(&self, fate: Fate) -> io::Result<Ending> {
+    fn live(&self, fate: Fate, random: &mut Random) -> io::Result<Ending> {
         let log = self.place.directory.join("log");
-        let mut child = self.start(fate, &log)?;
+        let mut child = self.start(fate, random, &log)?;
         let (patience, is_to_die) = match fate {
             Fate::Live => (self.plan.sink.finish_within(), false),
             Fate::KillAfter(time) => (time, true),
@@ -336,12 +360,27 @@ impl Job<'_> {
         })
     }
 
-    fn start(&self, fate: Fate, log: &Path) -> io::Result<Child> {
+    /// Subtasks of the next process, and when it is to end with a savepoint.
+    fn scale(&self, random: &mut Random) -> (u64, u64) {
+        let Some(most) = self.plan.rescale else { return (PARALLELISM as u64, 0) };
+        let ends = random.below(10) < SAVEPOINTS_OF_TEN;
+        let stop_after_ms = if ends { 1 + random.below(SAVEPOINT_AFTER_MS) } else { 0 };
+        (1 + random.below(most as u64), stop_after_ms)
+    }
+
+    fn start(&self, fate: Fate, random: &mut Random, log: &Path) -> io::Result<Child> {
+        // A savepoint that its process did not come to complete is of no use, and in the way of the next.
+        let unfinished = self.place.next_savepoint();
+        if unfinished.exists() {
+            fs::remove_dir_all(unfinished)?;
+        }
+        let (parallelism, stop_after_ms) = self.scale(random);
         let Script { seed, sources, count, keys } = self.script;
         let log = File::create(log)?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(CHILD_ARGUMENT).arg(&self.place.directory);
-        for number in [self.interval_ms, seed, u64::from(sources), count, keys] {
+        let of_script = [self.interval_ms, seed, u64::from(sources), count, keys];
+        for number in of_script.into_iter().chain([parallelism, self.place.moves, stop_after_ms]) {
             command.arg(number.to_string());
         }
         if let Some(Topic { servers, name }) = &self.place.topic {
@@ -361,6 +400,7 @@ impl Job<'_> {
 fn judge_end(status: ExitStatus, fate: Fate, log: &Path) -> Ending {
     match (status.code(), status.signal(), fate) {
         (Some(0), ..) => Ending::Finished,
+        (Some(code), ..) if code == i32::from(ChildEnd::Savepoint.code()) => Ending::Savepoint,
         (None, Some(ABORT), Fate::Point(name, _)) if tail(log).contains(name) => {
             Ending::AtPoint(name)
         }
@@ -451,8 +491,13 @@ impl Points {
         let only = plan.point.as_deref();
         let only = only.and_then(|name| all.iter().copied().find(|known| *known == name));
         let mut essential: Vec<_> = plan.sink.essential();
-        let is_other = |name: &&str| !essential.contains(name) && !UNREACHED.contains(name);
+        let of_savepoints = crash_points::SAVEPOINTS;
+        let is_other = |name: &&str| !essential.contains(name) && !of_savepoints.contains(name);
         let mut others: Vec<_> = all.into_iter().filter(is_other).collect();
+        // Others do not come there; they are as often as others where there are few in between.
+        if plan.rescale.is_some() {
+            essential = of_savepoints.into_iter().chain(essential).collect();
+        }
         shuffle(&mut essential, random);
         shuffle(&mut others, random);
         let sink = plan.sink;
@@ -503,6 +548,8 @@ fn passes_max(name: &str) -> u64 {
         "manifest.rename" | "manifest.dirsync" => 4,
         "kafka.fenced" | "kafka.marker_read" | "kafka.resent" | "kafka.recovered" => 2,
         _ if name.starts_with("restore.") => 2,
+        "copy.file" => 3,
+        _ if crash_points::SAVEPOINTS.contains(&name) => 1,
         _ if name.starts_with("compact.") || name.starts_with("gc.") => 2,
         _ => 12,
     }

@@ -11,6 +11,8 @@
 //! 1. Four source subtasks replay a [`Script`]: records that a seed decides, of (source, n, key, time, value).
 //! 2. Three branches: the running sum of each key, each record a row, into an exactly-once [`FileSink`]; sliding windows of
 //!    each key into a two-phase sink of files ([`FileTransactions`]); a timer for each key and slot of time into another.
+//!    A job that is rescaled has another parallelism in each process, and some processes end with a savepoint, with which the
+//!    next begins in a directory of its own.
 //! 3. The audit reads the files. Every record must be there once, in order, with the sum that its
 //!    predecessor says; each window and each timer once with the model's count.
 //!
@@ -32,10 +34,11 @@ mod job;
 mod kafka;
 mod kills;
 mod model;
+mod pieces;
 mod transactions;
 mod verdict;
 
-pub use child::{CHILD_ARGUMENT, run_child};
+pub use child::{CHILD_ARGUMENT, ChildEnd, run_child};
 pub use event::{Event, Script};
 pub use job::{Place, Topic, write_job};
 pub use kills::{KillPlan, KillReport, SinkKind, run_kills};

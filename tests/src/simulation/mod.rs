@@ -6,7 +6,8 @@
 //! 2. a graph: sources, a chain of stateless operators or a union before them, and one to three
 //!    branches, each an operator with its own sink of transactions;
 //! 3. what goes wrong, see [`Simulation`]: three to ten kills and failures, at random times and at crash points, a disk
-//!    that fails or is full.
+//!    that fails or is full;
+//! 4. each second seed, whether each process has another parallelism, and ends with a savepoint now and then.
 //!
 //! In the end each branch compares what was committed with what a model makes of the input: nothing lost, nothing twice,
 //! each key in order, every window and timer once with the right value, no state that expired early or late. The
@@ -32,6 +33,9 @@ use thalweg::prelude::*;
 use thalweg::testing::crash_points;
 use thalweg::testing::sim::{SeedReport, Simulation, SimulationFailure};
 use write_ahead::Outbox;
+
+/// Subtasks of an operator at most, where they change from process to process.
+const PARALLELISM_MAX: usize = 5;
 
 /// Branch, and four numbers that the branch gives a meaning.
 type Row = (i64, i64, i64, i64, i64);
@@ -154,10 +158,15 @@ fn parse(text: &str) -> Result<Row, String> {
 pub fn run(seed: u64) -> Result<SeedReport, SimulationFailure> {
     let graph = Graph::draw(seed);
     let mode = graph.mode;
+    // Each subtask emits what it knows of the rules.
+    let is_rescaled = seed % 2 == 1 && !graph.branches.contains(&Branch::Rules);
     let points = crash_points::ESSENTIAL.into_iter().chain(["restore.tasks_built"]);
+    let of_savepoints = if is_rescaled { &crash_points::SAVEPOINTS[..] } else { &[] };
+    let points = points.chain(of_savepoints.iter().copied());
     let simulation = Simulation::new(seed).crash_at(points).configure(move |configuration| {
         configuration.checkpoint_mode(mode);
     });
+    let simulation = if is_rescaled { simulation.rescaling(PARALLELISM_MAX) } else { simulation };
     let parallelism = simulation.parallelism();
     let marks = graph.marks(&simulation);
     let audit = |committed: &[String]| graph.audit(committed, parallelism);

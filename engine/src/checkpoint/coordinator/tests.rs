@@ -19,6 +19,7 @@ fn settings() -> CheckpointSettings {
         on_cancel: OnCancel::Retain,
         restore: Restore::Latest,
         allow_repeated_commits: false,
+        savepoint: None,
     }
 }
 
@@ -42,7 +43,7 @@ fn declined(checkpoint: u64) -> Declined {
 /// Actions in words.
 fn told(actions: &[Action]) -> Vec<String> {
     let word = |action: &Action| match action {
-        Action::BeginBarrier(id) => format!("begin {id}"),
+        Action::BeginBarrier(barrier) => format!("begin {}", barrier.checkpoint),
         Action::Order(TaskOrder::Barrier(barrier)) if barrier.is_final => {
             format!("final barrier {}", barrier.checkpoint)
         }
@@ -67,6 +68,21 @@ fn complete(coordinator: &mut Coordinator, id: u64, now_ns: u64) -> Vec<String> 
     }
     said.extend(told(&coordinator.on_saved(CheckpointId(id), Ok(()), now_ns)));
     said
+}
+
+#[test]
+fn a_pinned_checkpoint_is_kept_until_it_is_unpinned() {
+    let mut coordinator = started(CheckpointSettings { retained: 1, ..settings() }, 1);
+    coordinator.pin(CheckpointId(1));
+    let mut said = |id: u64| {
+        assert_eq!(coordinator.on_time(id * 30 * SECOND_NS).len(), 2);
+        complete(&mut coordinator, id, id * 30 * SECOND_NS)
+    };
+    assert_eq!(said(1), ["save 1", "completed 1"]);
+    assert_eq!(said(2), ["save 2", "completed 2"]);
+    assert_eq!(said(3), ["save 3", "completed 3", "discard 2"]);
+    assert_eq!(told(&coordinator.unpin(CheckpointId(1))), ["discard 1"]);
+    assert_eq!(coordinator.into_history().1, [CheckpointId(3)]);
 }
 
 #[test]
@@ -167,9 +183,9 @@ impl Seen {
         for action in actions {
             assert!(!self.has_ended, "nothing is said after the end: {action:?}");
             match action {
-                Action::BeginBarrier(id) => {
-                    assert!(id.0 > self.begun, "ids rise");
-                    self.begun = id.0;
+                Action::BeginBarrier(Barrier { checkpoint, .. }) => {
+                    assert!(checkpoint.0 > self.begun, "ids rise");
+                    self.begun = checkpoint.0;
                 }
                 Action::Order(TaskOrder::Barrier(barrier)) => {
                     assert_eq!(barrier.checkpoint.0, self.begun);

@@ -119,6 +119,9 @@ fn typed_setters_reach_their_getters() {
         .checkpoints_on_cancel(OnCancel::Delete)
         .restore(Restore::Nothing)
         .allow_repeated_commits(true)
+        .savepoint("savepoint of a job")
+        .savepoint_job("other")
+        .allow_non_restored_state(true)
         .restart_strategy(RestartKind::FailureRate)
         .restart_attempts(17)
         .restart_delay(milliseconds(18))
@@ -150,7 +153,9 @@ fn typed_setters_reach_their_getters() {
     assert_eq!((c.checkpoint_tolerated_failures(), c.checkpoints_retained()), (Some(14), 15));
     assert_eq!(c.checkpoint_memory_bytes(), 16 << 20);
     assert_eq!((c.checkpoints_on_cancel(), c.restore()), (OnCancel::Delete, Restore::Nothing));
-    assert!(c.allow_repeated_commits());
+    assert!(c.allow_repeated_commits() && c.allow_non_restored_state());
+    let savepoint = std::path::Path::new("savepoint of a job");
+    assert_eq!((c.savepoint(), c.savepoint_job()), (Some(savepoint), Some("other")));
     assert_eq!((c.restart_strategy(), c.restart_attempts()), (Some(RestartKind::FailureRate), 17));
     assert_eq!((c.restart_delay(), c.restart_delay_max()), (milliseconds(18), milliseconds(19)));
     assert_eq!((c.restart_backoff_multiplier(), c.restart_reset_after()), (20, milliseconds(21)));

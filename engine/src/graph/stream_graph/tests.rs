@@ -356,3 +356,24 @@ fn all_errors_come_at_once_and_say_where() {
         "{text}"
     );
 }
+
+#[test]
+fn a_union_takes_the_parallelism_of_its_inputs_unless_an_operator_is_fused_to_it() {
+    let union_of = |parallelism: [usize; 2], is_fused: bool| {
+        let mut plan = PlanBuilder::new();
+        let sources = ["one", "two"].map(|name| plan.source(name));
+        for (source, parallelism) in sources.iter().zip(parallelism) {
+            plan.node(*source).parallelism = Some(parallelism);
+        }
+        let union = plan.union(&sources);
+        let before = if is_fused { plan.fused("map", union) } else { union };
+        let count = plan.keyed("count", before);
+        plan.sink("print", count);
+        let graph = resolve_plan(&plan, &with_parallelism(4));
+        let ships: Vec<Ship> = graph.edges().iter().map(|edge| edge.ship).take(2).collect();
+        (graph.node(union).parallelism, ships)
+    };
+    assert_eq!(union_of([2, 2], false), (2, vec![Ship::Forward; 2]), "keys stay in order");
+    assert_eq!(union_of([2, 3], false), (4, vec![Ship::Rebalance; 2]));
+    assert_eq!(union_of([2, 2], true), (4, vec![Ship::Rebalance; 2]));
+}

@@ -12,24 +12,28 @@
 //! - No attempt begins while a checkpoint of another one is being saved.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::BoxError;
 use crate::checkpoint::coordinator::{Action, CheckpointFailure, Coordinator, Gathered};
 use crate::checkpoint::crash_points;
 use crate::checkpoint::memory_full::MemoryFull;
-use crate::checkpoint::metadata::{CheckpointMetadata, MetadataError, OperatorDescription};
+use crate::checkpoint::metadata::{
+    CheckpointMetadata, MetadataError, OperatorDescription, SavepointIdentity,
+};
+use crate::checkpoint::savepoint::{self, WriteError};
 use crate::checkpoint::settings::CheckpointSettings;
 use crate::checkpoint::snapshot::{RestoredState, SnapshotPiece};
-use crate::checkpoint::store::{CheckpointStore, CheckpointStoreError};
+use crate::checkpoint::store::CheckpointStore;
 use crate::config::Restore;
 use crate::operator::keyed_store::stores_of;
 use crate::operator::pieces::Report;
-use crate::record::CheckpointId;
+use crate::record::{Barrier, CheckpointId};
 use crate::runtime::deployment::{JobId, TaskId, TaskOrder};
 use crate::runtime::dispatcher::ControlSender;
-use crate::runtime::state_files::{CheckpointedState, FilesPlace, storage_of};
+use crate::runtime::savepoint::{Savepoint, SavepointError, SavepointWish};
+use crate::runtime::state_files::{CheckpointedState, FilesPlace, savepoint_storage, storage_of};
 use crate::runtime::submission::Submission;
 use crate::runtime::threads::RuntimeThreads;
 use thalweg_io::storage::{MemoryStorage, Storage};
@@ -47,6 +51,10 @@ pub(super) struct Checkpoints {
     commits: bool,
     store: Arc<CheckpointStore>,
     saver: Saver,
+    /// The savepoint that the job began with.
+    origin: Option<SavepointIdentity>,
+    /// Where savepoints are written.
+    savepoints: Arc<dyn Storage>,
     coordinator: Option<Coordinator>,
     /// The highest id and what is kept, between attempts.
     history: (u64, VecDeque<CheckpointId>),
@@ -61,8 +69,10 @@ pub(super) struct Checkpoints {
 /// What the job master is to do.
 pub(super) enum Demand {
     Order(TaskOrder),
-    BeginBarrier(CheckpointId),
+    BeginBarrier(Barrier),
     Completed(CheckpointId),
+    /// A checkpoint was copied, or could not be: to be told.
+    Written(SavepointWish, Result<Savepoint, SavepointError>),
     Warn(CheckpointFailure),
     Fail(CheckpointFailure),
 }
@@ -73,9 +83,15 @@ impl Checkpoints {
         submission: &Submission,
         job: JobId,
         (place, control): (FilesPlace, &ControlSender),
-    ) -> Result<Option<Self>, CheckpointStoreError> {
+    ) -> Result<Option<Self>, BoxError> {
         let Some(settings) = CheckpointSettings::of(&submission.configuration) else {
-            return Ok(None);
+            return match submission.configuration.savepoint() {
+                None => Ok(None),
+                Some(directory) => {
+                    let directory = directory.to_path_buf();
+                    Err(savepoint::BeginError::NoCheckpoints { directory }.into())
+                }
+            };
         };
         let (storage, directory): (Arc<dyn Storage>, PathBuf) = match &settings.directory {
             None => {
@@ -96,13 +112,30 @@ impl Checkpoints {
         let store = Arc::new(CheckpointStore::open(storage, &directory)?);
         let job_name = submission.name.clone();
         let last_id = store.last_id()?;
-        let found = match settings.restore {
-            Restore::Latest => store.latest(&job_name, settings.allow_repeated_commits, None)?,
-            Restore::Nothing => {
+        let found = match (&settings.savepoint, settings.restore) {
+            (Some(savepoint), restore) => {
+                let begin = savepoint::Begin {
+                    directory: &savepoint.directory,
+                    storage: savepoint_storage(&place),
+                    job_name: &job_name,
+                    savepoint_job: savepoint.job.as_deref(),
+                    allow_non_restored_state: savepoint.allow_non_restored_state,
+                    allow_repeated_commits: settings.allow_repeated_commits,
+                    restore,
+                    operators: &operators,
+                };
+                Some(savepoint::begin(&store, &begin)?)
+            }
+            (None, Restore::Latest) => {
+                store.latest(&job_name, settings.allow_repeated_commits, None)?
+            }
+            (None, Restore::Nothing) => {
                 store.clear()?;
                 None
             }
         };
+        let last_id = last_id.max(store.last_id()?);
+        let origin = found.as_ref().and_then(|(metadata, _)| metadata.origin.clone());
         let (restored, retained) = match found {
             Some((metadata, retained)) => {
                 store.check_operators(&metadata, &operators)?;
@@ -122,6 +155,7 @@ impl Checkpoints {
             control: control.clone(),
             is_inline: matches!(place, FilesPlace::Simulated(_)),
         };
+        let savepoints = savepoint_storage(&place);
         Ok(Some(Checkpoints {
             operators,
             commits: submission.commits(),
@@ -129,6 +163,8 @@ impl Checkpoints {
             job_name,
             store,
             saver,
+            origin,
+            savepoints,
             coordinator: None,
             history: (last_id, retained),
             restored,
@@ -145,9 +181,13 @@ impl Checkpoints {
         let (mut stores, mut retained) = (BTreeSet::new(), Vec::new());
         // If this fails half-way the history is as it was: stores that no checkpoint in it names are removed.
         for id in self.history.1.clone() {
-            match self.store.load(id) {
-                Ok(metadata) => {
-                    stores.append(&mut stores_of(&metadata.into_restored())?);
+            let found = match &self.restored {
+                Some(restored) if restored.checkpoint == id => Ok(stores_of(restored)),
+                _ => self.store.load(id).map(|metadata| stores_of(&metadata.into_restored())),
+            };
+            match found {
+                Ok(found) => {
+                    stores.append(&mut found?);
                     retained.push(id);
                 }
                 Err(error) if Some(id) == newest => return Err(error.into()),
@@ -259,8 +299,50 @@ impl Checkpoints {
         (now_ms, now_ns): (i64, u64),
     ) -> Vec<Demand> {
         self.outstanding -= 1;
-        let SaverDone(Some((id, result))) = done else { return Vec::new() };
-        self.with(now_ms, |coordinator| coordinator.on_saved(id, result, now_ns))
+        match done {
+            SaverDone::Saved(id, result) => {
+                self.with(now_ms, |coordinator| coordinator.on_saved(id, result, now_ns))
+            }
+            SaverDone::Written { checkpoint, wish, result } => {
+                let mut demands = self.with(now_ms, |coordinator| coordinator.unpin(checkpoint));
+                demands.push(Demand::Written(wish, result));
+                demands
+            }
+            SaverDone::Removed => Vec::new(),
+        }
+    }
+
+    /// The checkpoint that is under way is to be kept until it is [written](Self::write_savepoint).
+    pub(super) fn pin(&mut self, checkpoint: CheckpointId) {
+        self.coordinator.iter_mut().for_each(|coordinator| coordinator.pin(checkpoint));
+    }
+
+    /// Can a savepoint be written there?
+    pub(super) fn check_savepoint(&self, directory: &Path) -> Result<(), WriteError> {
+        savepoint::require_free(&*self.savepoints, directory)
+    }
+
+    /// Copies a checkpoint that is complete and pinned; [`Demand::Written`] tells how it went. What the job has written there before
+    /// is replaced.
+    pub(super) fn write_savepoint(
+        &mut self,
+        checkpoint: CheckpointId,
+        wish: SavepointWish,
+        has_been_written: bool,
+    ) {
+        let storage = self.savepoints.clone();
+        self.have_done(move |store| {
+            let place = (&storage, wish.directory());
+            let result = savepoint::write(store, checkpoint, place, has_been_written);
+            let (job, directory) = wish.subject();
+            let result = match result {
+                Ok(size_bytes) => Ok(Savepoint { directory, checkpoint, size_bytes }),
+                Err(error) => {
+                    Err(SavepointError::NotWritten { job, directory, cause: error.to_string() })
+                }
+            };
+            SaverDone::Written { checkpoint, wish, result }
+        });
     }
 
     /// Adds the control plane's own pieces to the checkpoint that has just begun.
@@ -298,7 +380,7 @@ impl Checkpoints {
                     if let Err(error) = store.remove(id) {
                         tracing::warn!(checkpoint = id.0, "an old checkpoint remains: {error}");
                     }
-                    SaverDone(None)
+                    SaverDone::Removed
                 });
                 vec![Demand::Order(TaskOrder::Released(id))]
             }
@@ -314,6 +396,8 @@ impl Checkpoints {
             taken_at_ms: now_ms,
             is_final,
             commits: self.commits,
+            is_savepoint: false,
+            origin: self.origin.clone(),
             operators: CheckpointMetadata::operators(&self.operators, pieces),
         };
         let memory_bytes_max = self.settings.memory_bytes_max;
@@ -321,7 +405,7 @@ impl Checkpoints {
             let refused = |error: MetadataError| MemoryFull::or(error.into(), memory_bytes_max);
             let result =
                 store.save(&metadata).map(drop).map_err(|error| refused(error).to_string());
-            SaverDone(Some((checkpoint, result)))
+            SaverDone::Saved(checkpoint, result)
         });
     }
 
@@ -363,9 +447,20 @@ struct Saver {
     is_inline: bool,
 }
 
-/// The saver has done a piece of work: a checkpoint was saved, or not; `None` for others.
+/// The saver has done a piece of work.
 #[derive(Debug)]
-pub(crate) struct SaverDone(pub(crate) Option<(CheckpointId, Result<(), String>)>);
+pub(crate) enum SaverDone {
+    /// A checkpoint is complete, or is not.
+    Saved(CheckpointId, Result<(), String>),
+    /// A checkpoint was copied, or could not be.
+    Written {
+        checkpoint: CheckpointId,
+        wish: SavepointWish,
+        result: Result<Savepoint, SavepointError>,
+    },
+    /// Something that nobody waits for.
+    Removed,
+}
 
 impl Saver {
     fn run(
@@ -386,7 +481,7 @@ impl Saver {
         } else if let Err(error) = RuntimeThreads.spawn(THREAD_NAME, Box::new(body)) {
             // The checkpoint times out, or a file remains until the next start.
             tracing::error!("no thread for the files of a checkpoint: {error}");
-            control.saved(job, SaverDone(None));
+            control.saved(job, SaverDone::Removed);
         }
     }
 }

@@ -37,6 +37,7 @@
 //! | cores, threads | one thread; whose turn it is comes from the seed |
 //! | clock | moves by steps that the seed draws |
 //! | disk | [`FaultStorage`](thalweg_io::storage::FaultStorage): a kill leaves one of the images that a real one could |
+//! | operators | in jobs that [rescale](Simulation::rescaling) each process has another parallelism, and some begin with a savepoint |
 //! | sources | [`source`]: records by position, replayed from it |
 //! | sinks | [`sink()`]: transactions in a system that outlives the process |
 //! | the engine | as it is |
@@ -49,6 +50,7 @@
 //! - After the last fault nothing stands in the way: a run that does not end then is stuck, which is a failure.
 
 mod death;
+mod home;
 mod ledger;
 mod records;
 mod report;

@@ -1,7 +1,8 @@
 //! A bit that flips on the disk while no process runs, and what may come of it.
 //!
 //! 1. The machine has stopped, so all that is on the disk is durable. [`Rot::strike`] keeps a copy of the disk and flips one bit
-//!    of a file below the directory of checkpoints: half of the times of the newest metadata, else of any file.
+//!    of a file below the directory of checkpoints, or of the savepoint that a job begins with: half of the times of the newest
+//!    metadata, else of any file.
 //! 2. The next process may refuse to begin, or end, if its failure [names the damage](names_damage). Then it is healed: by the
 //!    copy if no checkpoint was complete since ([`Rot::undo`]), else at its place ([`Rot::heal`]).
 //! 3. Or it runs, because nobody needs to read that bit, or not yet. It is healed when the job fails again and again, or at the
@@ -11,7 +12,6 @@
 //! - Nobody may go on from an older checkpoint than was complete, as sinks have committed behind it.
 //! - A bit is flipped back only in a file that still begins as it was: who has replaced it is left alone.
 
-use super::settings::DIRECTORY;
 use crate::checkpoint::restore_fault::RestoreFault;
 use crate::runtime::shell::seeded::SplitMix;
 use std::error::Error;
@@ -31,12 +31,17 @@ pub(super) struct Rot {
 }
 
 impl Rot {
-    /// Flips a bit; `None` if there is no file yet.
-    pub(super) fn strike(disk: &FaultStorage, random: &mut SplitMix) -> Option<Self> {
+    /// Flips a bit in one of these directories; `None` if there is no file yet.
+    pub(super) fn strike<'a>(
+        disk: &FaultStorage,
+        directories: impl IntoIterator<Item = &'a Path>,
+        random: &mut SplitMix,
+    ) -> Option<Self> {
         disk.set_profile(FaultProfile::none());
         let (wants_metadata, pick) = (random.below(2) == 0, random.below(1 << 20));
         let (at, bit, seed) = (random.below(1 << 30), random.below(8), random.next());
-        let files = files_below(disk, Path::new(DIRECTORY));
+        let below = directories.into_iter().flat_map(|directory| files_below(disk, directory));
+        let files: Vec<PathBuf> = below.collect();
         let is_metadata = |path: &&PathBuf| path.extension().is_some_and(|it| it == "chk");
         let metadata = files.iter().filter(is_metadata).max().filter(|_| wants_metadata);
         let path = metadata.or_else(|| files.get(pick % files.len().max(1)))?.clone();
@@ -83,6 +88,7 @@ pub(super) fn names_damage(error: &(dyn Error + 'static)) -> bool {
 fn is_of_checkpoint(error: &(dyn Error + 'static)) -> bool {
     RestoreFault::of(error).is_some()
         || error.is::<crate::checkpoint::store::CheckpointStoreError>()
+        || error.is::<crate::checkpoint::savepoint::BeginError>()
         || error.is::<crate::state::StoreError>()
         || error.is::<IoError>()
 }

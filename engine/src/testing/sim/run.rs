@@ -145,7 +145,19 @@ impl<'a> Simulation<'a> {
         self
     }
 
-    /// Subtasks of each operator.
+    /// Each process runs the job with another parallelism, up to this, and some end with a savepoint, with which the next begins
+    /// in a directory of its own: what the job writes must not depend on either.
+    ///
+    /// # Panics
+    /// If `parallelism_max` is 0.
+    #[must_use]
+    pub fn rescaling(mut self, parallelism_max: usize) -> Self {
+        assert!(parallelism_max > 0, "an operator has a subtask");
+        self.settings.rescales_to = Some(parallelism_max);
+        self
+    }
+
+    /// Subtasks of each operator, in the first process of a job that is [rescaled](Self::rescaling).
     pub fn parallelism(&self) -> usize {
         self.settings.parallelism
     }

@@ -32,10 +32,9 @@ pub(super) struct Settings {
     pub(super) has_bit_rot: bool,
     /// Kills and failures that are to come.
     pub(super) faults: u64,
+    /// Subtasks of an operator at most, if that changes from process to process.
+    pub(super) rescales_to: Option<usize>,
 }
-
-/// Where the checkpoints of simulated jobs are.
-pub(super) const DIRECTORY: &str = "/job/checkpoints";
 
 impl Settings {
     /// `focus` is drawn from besides: most of what a seed decides does not depend on it.
@@ -59,6 +58,7 @@ impl Settings {
             has_failed_syncs: focus == 1,
             has_bit_rot,
             faults: 3 + random.below(8) as u64,
+            rescales_to: None,
         }
     }
 
@@ -85,7 +85,6 @@ impl Settings {
             .pages_in_flight(2)
             .drain_budget_records(32)
             .checkpoint_interval(Duration::from_millis(self.interval_ms))
-            .checkpoint_directory(DIRECTORY)
             .checkpoint_timeout(Duration::from_millis(2_000))
             .checkpoints_retained(self.retained)
             .restart_strategy(RestartKind::FixedDelay)

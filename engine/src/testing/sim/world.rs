@@ -6,6 +6,8 @@
 //! 3. The next process finds what a disk may have after that, and so on until the job has finished.
 //!    In some seeds a sync fails, and the machine stops when a checkpoint is complete after that; in some a bit flips while no
 //!    process runs, see [`Rot`].
+//!    In a world that rescales each process has a parallelism of its own, and some end with a savepoint, from which the next
+//!    begins, elsewhere; see [`Home`].
 //! 4. One more process finds a job that has read all its input, and must add nothing. Then the disk must hold no file that
 //!    nothing refers to.
 //!
@@ -15,10 +17,11 @@
 //!   stuck.
 
 use super::death::{Armed, Death, PointCounts};
+use super::home::Home;
 use super::ledger::{Ledger, at_hand};
 use super::report::{SimulationFailure, SimulationReport};
 use super::rot::{Rot, names_damage};
-use super::settings::{DIRECTORY, Settings};
+use super::settings::Settings;
 use crate::api::StreamExecutionEnvironment;
 use crate::config::ConfigurationBuilder;
 use crate::runtime::shell::seeded::SplitMix;
@@ -26,7 +29,6 @@ use crate::runtime::stepped::{SteppedJob, Stepping};
 use crate::testing::clock::StepClock;
 use crate::time::Clock as _;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use thalweg_io::storage::{ArmedFault, FaultKind, FaultProfile, FaultStorage, Storage};
 
@@ -63,6 +65,7 @@ pub(super) struct World<'a> {
     /// Where processes may die.
     points: &'a [&'static str],
     disk: FaultStorage,
+    home: Home,
     clock: Arc<StepClock>,
     ledger: Arc<Ledger>,
     faults_left: u64,
@@ -118,6 +121,7 @@ impl<'a> World<'a> {
             configure,
             points,
             disk: FaultStorage::new(seed, FaultProfile::none()),
+            home: Home::new(seed),
             clock: Arc::new(StepClock::new()),
             ledger: Arc::new(Ledger::default()),
             faults_left,
@@ -250,6 +254,8 @@ impl<'a> World<'a> {
     ) -> Result<Exit, SimulationFailure> {
         let process = self.ledger.next_process();
         self.note(format!("process {process} begins"));
+        self.home.forget_wishes();
+        self.rescale();
         self.well_since_ms = self.clock.wall_ms();
         self.calm_since_ms = self.clock.wall_ms();
         let armed = self.arm();
@@ -280,6 +286,20 @@ impl<'a> World<'a> {
         Ok(exit)
     }
 
+    /// The process that begins has another parallelism.
+    fn rescale(&mut self) {
+        let Some(parallelism_max) = self.settings.rescales_to else { return };
+        let (parallelism, cores) = self.home.draw_parallelism(parallelism_max);
+        if parallelism != self.settings.parallelism && self.newest > 0 {
+            self.mark("process of another parallelism");
+        }
+        if self.home.has_savepoint() {
+            self.mark("process that may begin with a savepoint");
+        }
+        (self.settings.parallelism, self.settings.cores) = (parallelism, cores);
+        self.note(format!("{parallelism} subtasks on {cores} cores, {:?}", self.home));
+    }
+
     fn launch(
         &mut self,
         process: u64,
@@ -287,6 +307,7 @@ impl<'a> World<'a> {
     ) -> Result<SteppedJob, crate::Error> {
         let mut configuration = ConfigurationBuilder::new();
         self.settings.configure(&mut configuration);
+        self.home.configure(&mut configuration);
         (self.configure)(&mut configuration);
         let env = StreamExecutionEnvironment::with_configuration(configuration.build()?);
         at_hand(&self.ledger, process, || write(&env));
@@ -332,7 +353,13 @@ impl<'a> World<'a> {
             None => {
                 self.heal();
                 self.note("the job has finished");
-                Ok(Exit::Finished)
+                match self.home.moves(&self.disk) {
+                    None => Ok(Exit::Finished),
+                    Some(told) => {
+                        self.note(told);
+                        Ok(Exit::Gone)
+                    }
+                }
             }
             // What the disk did while it failed may show later.
             Some(failure) if self.settings.may_give_up() && self.calm_exits < EXITS_MAX => {
@@ -381,7 +408,7 @@ impl<'a> World<'a> {
         if !self.settings.has_bit_rot {
             return;
         }
-        self.rot = Rot::strike(&self.disk, &mut self.random);
+        self.rot = Rot::strike(&self.disk, self.home.directories(), &mut self.random);
         if let Some(rot) = &self.rot {
             let place = rot.place();
             self.note(format!("a bit flips: {place}"));
@@ -472,6 +499,11 @@ impl<'a> World<'a> {
             4 | 5 => {
                 self.note("a checkpoint is wanted");
                 job.checkpoint();
+            }
+            6 | 7 if self.settings.rescales_to.is_some() && is_examined => {
+                if let Some(told) = self.home.want_savepoint(job) {
+                    self.note(told);
+                }
             }
             _ => {}
         }
@@ -586,7 +618,7 @@ impl<'a> World<'a> {
     /// Files that nothing refers to, files that are missing or damaged. A store that is closed may leave some that it had
     /// not come to remove; who opens the directory next removes these.
     fn leaked(&self) -> Result<Vec<String>, crate::BoxError> {
-        let (directory, disk) = (Path::new(DIRECTORY), Arc::new(self.disk.clone()));
+        let (directory, disk) = (self.home.checkpoints(), Arc::new(self.disk.clone()));
         let count = thalweg_state::inspect(directory, disk.clone(), false)?
             .files()
             .iter()

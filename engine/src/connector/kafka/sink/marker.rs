@@ -224,7 +224,7 @@ pub(super) fn check_not_behind(
                 ),
             )
             .remedy_is(format!(
-                "go on from checkpoint {sent} or a later one, or give the sink another prefix to have them twice"
+                "go on from checkpoint {sent} or a later one, or begin without a checkpoint"
             )))
         }
         _ => Ok(()),

@@ -473,7 +473,9 @@ fn state_of_all_kinds_goes_on_with_new_types(backend: StateBackend) {
     run(old_program::write, place, &read, NUMBERS / 3, &mut rows).unwrap();
     assert!(read.load(Ordering::Relaxed) < NUMBERS, "it was stopped before the end");
 
+    let before = read.load(Ordering::Relaxed);
     let refused = run(wrong_program::write, place, &read, NUMBERS, &mut rows).unwrap_err();
+    assert_eq!(read.load(Ordering::Relaxed), before, "nothing was read before it was refused");
     let told = [
         "field '",
         "Entry{number:i32,note:String,dropped:u64",

@@ -18,7 +18,7 @@
 
 use super::crash_points;
 use super::metadata::{CheckpointMetadata, MetadataError, OperatorDescription};
-use super::store::{CheckpointStore, CheckpointStoreError, ids_in};
+use super::store::{CheckpointStore, ids_in};
 use crate::BoxError;
 use crate::config::Restore;
 use crate::operator::keyed_store::stores_of;
@@ -40,14 +40,8 @@ pub(crate) enum WriteError {
     InTheWay { directory: PathBuf },
     #[error("{}: {source}", directory.display())]
     Io { directory: PathBuf, source: IoError },
-    #[error(transparent)]
-    Store(#[from] CheckpointStoreError),
-    #[error(transparent)]
-    Metadata(#[from] MetadataError),
-    #[error(transparent)]
-    Piece(#[from] PieceError),
-    #[error("the keyed state could not be copied: {0}")]
-    Copy(#[from] StoreError),
+    #[error("the checkpoint could not be copied: {0}")]
+    Copy(BoxError),
 }
 
 /// A job cannot begin with a savepoint.
@@ -75,7 +69,7 @@ pub(crate) enum BeginError {
     #[error("the savepoint in {}: {source}", directory.display())]
     Piece { directory: PathBuf, source: Box<PieceError> },
     #[error("the keyed state of the savepoint in {} could not be copied: {source}", directory.display())]
-    Copy { directory: PathBuf, source: StoreError },
+    Copy { directory: PathBuf, source: Box<StoreError> },
     #[error(
         "the savepoint in {} is of the job '{found}', not of '{expected}'; say `savepoint_job = \"{found}\"` if this job is to go \
          on with its state", directory.display()
@@ -143,7 +137,7 @@ pub(crate) fn write(
     {
         tracing::warn!("a savepoint that failed leaves files: {error}");
     }
-    written
+    written.map_err(WriteError::Copy)
 }
 
 fn remove(storage: &dyn Storage, directory: &Path) -> Result<(), WriteError> {
@@ -156,7 +150,7 @@ fn write_free(
     id: CheckpointId,
     storage: &Arc<dyn Storage>,
     directory: &Path,
-) -> Result<u64, WriteError> {
+) -> Result<u64, BoxError> {
     let mut metadata = checkpoints.load(id)?;
     let stores = stores_of(&metadata.clone().into_restored())?;
     let savepoint = CheckpointStore::open(storage.clone(), directory)?;
@@ -213,7 +207,10 @@ pub(crate) fn begin(
     crash_point(crash_points::IMPORT_BEGUN);
     let (id, from) = (CheckpointId(metadata.checkpoint), (settings.directory, &settings.storage));
     let imported = checkpoints.root().import(from, id, &stores);
-    imported.map_err(|source| BeginError::Copy { directory: directory(), source })?;
+    imported.map_err(|source| {
+        let (directory, source) = (directory(), Box::new(source));
+        BeginError::Copy { directory, source }
+    })?;
     crash_point(crash_points::IMPORT_STATE);
     settings.job_name.clone_into(&mut metadata.job_name);
     metadata.is_savepoint = false;

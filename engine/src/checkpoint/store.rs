@@ -37,7 +37,7 @@ pub(crate) enum CheckpointStoreError {
     #[error("the checkpoint directory {}: {source}", directory.display())]
     Io { directory: PathBuf, source: IoError },
     #[error("the checkpoint directory {}: {source}", directory.display())]
-    Root { directory: PathBuf, source: StoreError },
+    Root { directory: PathBuf, source: Box<StoreError> },
     #[error(
         "checkpoint {newest} in {} cannot be used: {source}. Checkpoint {older} is whole, but sinks may have committed \
          results behind it, which would come twice: set `allow_repeated_commits` to go on from it all the same",
@@ -110,7 +110,10 @@ impl CheckpointStore {
         let io = |source| CheckpointStoreError::Io { directory: directory.to_path_buf(), source };
         create_durable_dir_all(&*storage, &checkpoints).map_err(io)?;
         let root = StateRoot::open(directory, storage.clone()).map_err(|source| {
-            CheckpointStoreError::Root { directory: directory.to_path_buf(), source }
+            CheckpointStoreError::Root {
+                directory: directory.to_path_buf(),
+                source: Box::new(source),
+            }
         })?;
         let store = CheckpointStore { storage, directory: directory.to_path_buf(), root };
         store.remove_unfinished().map_err(io)?;
@@ -315,8 +318,10 @@ impl CheckpointStore {
     /// Removes all checkpoints and all stores.
     pub(crate) fn clear(&self) -> Result<(), CheckpointStoreError> {
         self.remove_names()?;
-        let root =
-            |source| CheckpointStoreError::Root { directory: self.directory.clone(), source };
+        let root = |source| CheckpointStoreError::Root {
+            directory: self.directory.clone(),
+            source: Box::new(source),
+        };
         for store in self.root.stores().map_err(root)? {
             self.root.remove_store(&store.store).map_err(root)?;
         }

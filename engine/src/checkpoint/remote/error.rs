@@ -175,7 +175,7 @@ pub enum RemoteError {
         directory: PathBuf,
         /// What is wrong.
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// The thread that copies could not be started.
     #[error(

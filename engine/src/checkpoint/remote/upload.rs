@@ -65,8 +65,10 @@ impl Pinned {
             commits: metadata.commits,
             is_final: metadata.is_final,
             metadata: file,
-            stores: stores
-                .map_err(|source| RemoteError::State { directory: directory.clone(), source })?,
+            stores: stores.map_err(|source| {
+                let (directory, source) = (directory.clone(), Box::new(source));
+                RemoteError::State { directory, source }
+            })?,
             storage: store.storage().clone(),
             directory,
         };

@@ -164,10 +164,16 @@ pub(crate) enum PieceCause {
     #[error("its type is now {expected}, and was {found}: {refused}")]
     Changed { expected: Box<str>, found: Box<str>, refused: Box<SchemaRefused> },
     #[error(transparent)]
-    Value(#[from] StateError),
+    Value(Box<StateError>),
     /// What the part itself has found.
     #[error(transparent)]
     Part(BoxError),
+}
+
+impl From<StateError> for PieceCause {
+    fn from(error: StateError) -> Self {
+        PieceCause::Value(Box::new(error))
+    }
 }
 
 #[cfg(test)]

@@ -56,21 +56,15 @@ pub enum StateError {
         /// Its type.
         requested: Box<str>,
     },
-    /// A checkpoint has the state with another kind or type.
-    #[error(
-        "state '{state}' of operator '{operator}' was written as {expected} and is asked for as {found}: {remedy}"
-    )]
+    /// A checkpoint has the state with another kind, or a type whose values it does not take.
+    #[error("state '{state}' of operator '{operator}' {change}")]
     OperatorStateChanged {
         /// The refused state.
         state: Box<str>,
         /// The registering operator.
         operator: Box<str>,
-        /// Kind, types and fingerprint in the checkpoint.
-        expected: Box<str>,
-        /// What was asked for.
-        found: Box<str>,
-        /// What part of it does not fit, and what to do.
-        remedy: Box<str>,
+        /// What has changed.
+        change: Box<OperatorStateChange>,
     },
     /// Bytes that are no operator state.
     #[error(
@@ -244,5 +238,23 @@ pub enum StateError {
 impl From<StoreError> for StateError {
     fn from(error: StoreError) -> Self {
         StateError::Store(Box::new(error))
+    }
+}
+
+/// Operator state that is not what it was, and cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorStateChange {
+    /// Kind, types and fingerprint in the checkpoint.
+    pub expected: Box<str>,
+    /// What was asked for.
+    pub found: Box<str>,
+    /// What part of it does not fit, and what to do.
+    pub remedy: Box<str>,
+}
+
+impl std::fmt::Display for OperatorStateChange {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let OperatorStateChange { expected, found, remedy } = self;
+        write!(formatter, "was written as {expected} and is asked for as {found}: {remedy}")
     }
 }

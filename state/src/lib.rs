@@ -83,7 +83,7 @@ pub use descriptor::{
     AggregatingStateDescriptor, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
     ValueStateDescriptor,
 };
-pub use error::StateError;
+pub use error::{OperatorStateChange, StateError};
 pub use function::AggregateFunction;
 pub use handle::{
     AggregatingState, KeyedContext, KeyedState, ListIter, ListState, MapIter, MapState,

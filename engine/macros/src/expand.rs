@@ -302,6 +302,59 @@ mod tests {
         assert!(expanded(quote!(crate = crate::shim,), item()).contains("crate :: shim :: state"));
     }
 
+    /// A struct with an attribute of its own and one of its field.
+    fn past(of_type: TokenStream, of_field: TokenStream) -> TokenStream {
+        quote! {
+            #[thalweg(#of_type)]
+            struct One {
+                #[thalweg(#of_field)]
+                field: u64,
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_the_past_is_checked() {
+        let none = TokenStream::new;
+        for (of_type, of_field, message) in [
+            (none(), quote!(defaults), "on a field, `thalweg` takes `default`"),
+            (none(), quote!(removed(old)), "on a field, `thalweg` takes"),
+            (none(), quote!(default, default = f), "`default` is given twice"),
+            (none(), quote!(renamed_from = "field"), "cannot be renamed from its own name"),
+            (none(), quote!(renamed_from = "a,b"), "a former name is a plain name"),
+            (none(), quote!(renamed_from = old), "expected string literal"),
+            (quote!(default), none(), "on a struct, `thalweg` takes `renamed_from"),
+            (quote!(removed(field)), none(), "is declared as removed, and is there"),
+            (quote!(removed()), none(), "name the removed fields"),
+            (quote!(migrate_from = Old), none(), "needs the function that migrates"),
+            (quote!(with = f), none(), "`with` belongs to a migration"),
+            (
+                quote!(migrate_from = Old, with = f, migrate_from = Older),
+                none(),
+                "`migrate_from` is given twice",
+            ),
+        ] {
+            let error = refused(none(), past(of_type, of_field));
+            assert!(error.contains(message), "{message}: {error}");
+        }
+        let gone = quote! {
+            #[thalweg(removed(Gone))]
+            enum Kind {
+                Here,
+            }
+        };
+        assert!(refused(none(), gone).contains("a variant cannot be removed"));
+        let of_variant = quote! {
+            enum Kind {
+                #[thalweg(default)]
+                Here,
+            }
+        };
+        assert!(refused(none(), of_variant).contains("on a variant, `thalweg` takes"));
+        let code = expanded(none(), past(quote!(removed(old)), quote!(default)));
+        assert!(!code.contains("# [thalweg"), "{code}");
+    }
+
     #[test]
     fn the_item_is_passed_on_with_its_attributes() {
         let code = expanded(

@@ -14,6 +14,7 @@
 //! **Invariants**
 //! - Bytes are checked: a length beyond the end, an unknown kind or version is an error that names operator and place.
 
+use crate::error::OperatorStateChange;
 use crate::{Redistribution, StateError};
 
 use super::OperatorStateKind;
@@ -270,8 +271,10 @@ pub(super) fn changed(
     StateError::OperatorStateChanged {
         state: written.name.clone(),
         operator: operator.into(),
-        expected: describe(written.kind, &written.types, written.fingerprint),
-        found: describe(kind, types, fingerprint),
-        remedy: remedy.into(),
+        change: Box::new(OperatorStateChange {
+            expected: describe(written.kind, &written.types, written.fingerprint),
+            found: describe(kind, types, fingerprint),
+            remedy: remedy.into(),
+        }),
     }
 }

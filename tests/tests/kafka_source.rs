@@ -657,7 +657,7 @@ fn watermarks_of_partitions_go_on_after_a_failure() {
     let source = texts(broker, "watermarks-2").end_at(EndPosition::Latest);
     let (counts, late) = write_windows(&env, source, None, move || {
         let n = read.fetch_add(1, Ordering::Relaxed) + 1;
-        if n % 200 == 0 {
+        if n.is_multiple_of(200) {
             std::thread::sleep(Duration::from_millis(2));
         }
         assert!(n != 3_000 && n != 6_000, "on purpose");

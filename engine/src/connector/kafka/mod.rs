@@ -4,8 +4,7 @@
 //! use thalweg::connector::kafka::{Json, KafkaSource, MalformedRecord};
 //! use thalweg::prelude::*;
 //!
-//! #[thalweg::record]
-//! #[derive(Clone, serde::Deserialize)]
+//! #[derive(serde::Deserialize)]
 //! struct Order { item: String, total: f64 }
 //!
 //! let env = StreamExecutionEnvironment::new();
@@ -19,7 +18,7 @@
 //! let dead = OutputTag::<MalformedRecord>::new("dead letters");
 //! let orders = env.from_source_with(source, strategy, "orders").divert_errors(&dead);
 //! orders.side_output(&dead).map(|record| record.to_string()).print_to_stderr();
-//! orders.key_by(|order| order.item.clone()).scan(0.0, |sum, order| { *sum += order.total; *sum }).print();
+//! orders.filter(|order| order.total > 100.0).map(|order| order.item).print();
 //! env.execute("orders")?;
 //! # Ok::<(), thalweg::Error>(())
 //! ```

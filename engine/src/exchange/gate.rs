@@ -306,7 +306,10 @@ impl<P: Ports> Task for Gate<P> {
             match self.drive(true) {
                 Flow::Done => return Progress::Done,
                 Flow::Busy => self.stage.task.worked(BUSY_COST),
-                Flow::Blocked if before == start => return Progress::Blocked,
+                // What this drive has read counts: a nested gate that is held by a barrier reads its channels and is blocked in
+                // one answer. Whoever said nothing but `Blocked` then would sleep over what lies there, which nobody announces
+                // again.
+                Flow::Blocked if self.stage.task.work.get() == start => return Progress::Blocked,
                 Flow::Blocked => return Progress::Worked,
                 Flow::Ready if self.stage.task.work.get() > before => {}
                 Flow::Ready if before == start => return Progress::Idle,
@@ -316,5 +319,56 @@ impl<P: Ports> Task for Gate<P> {
                 return Progress::Worked;
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::operator::test_support::context;
+    use crate::record::{Barrier, CheckpointId};
+    use crate::runtime::{CoreHandle, CoreServices};
+    use std::cell::Cell;
+
+    /// A channel with so many buffers, whose records go nowhere.
+    struct Buffers(Rc<Cell<usize>>);
+
+    impl Ports for Buffers {
+        fn count(&self) -> usize {
+            1
+        }
+        fn valve(&self, nested: usize) -> Valve {
+            Valve::new(1 + nested)
+        }
+        fn poll(&mut self, _: usize) -> Event {
+            match self.0.get() {
+                0 => Event::Nothing,
+                left => {
+                    self.0.set(left - 1);
+                    Event::Records(7)
+                }
+            }
+        }
+        fn control(&mut self, _: Control) {}
+        fn drive(&mut self, _: bool) -> Flow {
+            Flow::Ready
+        }
+    }
+
+    #[test]
+    fn a_gate_that_is_held_is_blocked_only_when_it_has_read_nothing() {
+        let core = CoreHandle::new(CoreServices::default());
+        let left = Rc::new(Cell::new(3));
+        let context = context((0, 1), &core, None);
+        let mut gate = Gate::open(Buffers(left.clone()), true, &context).unwrap();
+        let (checkpoint, is_final) = (CheckpointId(1), false);
+        gate.control(Control::Barrier(Barrier { checkpoint, is_final }));
+        for expected_left in [2, 1, 0] {
+            // Else its core would sleep with buffers in the channel, whose sender has nothing more to announce.
+            assert_eq!(gate.run(512), Progress::Worked);
+            assert_eq!(left.get(), expected_left);
+        }
+        assert_eq!(gate.run(512), Progress::Blocked);
     }
 }

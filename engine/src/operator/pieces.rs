@@ -15,9 +15,10 @@
 
 mod stored_value;
 
+#[cfg(feature = "kafka")]
+pub(crate) use stored_value::value_header;
 pub(crate) use stored_value::{
     PieceCause, ReadAs, StoredType, from_bytes, from_bytes_since, stored_type, to_bytes,
-    value_header,
 };
 
 use crate::BoxError;

@@ -19,7 +19,7 @@
 //! With a remote store the parent removes the checkpoint directory between two lives; sinks' files stay, as they are a foreign
 //! system's.
 //!
-//! With `--sink kafka` the sums go to a topic of a real broker, which is killed and frozen as well ([`kafka`]).
+//! With `--sink kafka` the sums go to a topic of a real broker, which is killed and frozen as well.
 //!
 //! Records, model and verdict know nothing of processes and files, so that other tests can use them.
 //!

@@ -4,6 +4,7 @@
 //! Whatever else fails an attempt says nothing of its checkpoint, and is for the restart strategy.
 
 use crate::operator::pieces::PieceCause;
+use crate::operator::window::table_bytes::TableError;
 use crate::source::SubtaskSplitError;
 use crate::state::{StateError, StoreError};
 use std::error::Error;
@@ -39,6 +40,9 @@ fn of_one(error: &(dyn Error + 'static)) -> Option<RestoreFault> {
     if let Some(error) = error.downcast_ref::<StoreError>() {
         return of_store(error);
     }
+    if let Some(error) = error.downcast_ref::<TableError>() {
+        return of_table(error);
+    }
     if error.is::<SubtaskSplitError>() {
         return Some(RestoreFault::Refused);
     }
@@ -53,6 +57,17 @@ fn of_one(error: &(dyn Error + 'static)) -> Option<RestoreFault> {
         }
         PieceCause::Value(error) => of_state(error),
         PieceCause::Part(error) => of_one(&**error),
+    }
+}
+
+fn of_table(error: &TableError) -> Option<RestoreFault> {
+    match error {
+        TableError::Short { .. }
+        | TableError::Entries { .. }
+        | TableError::Hash { .. }
+        | TableError::OtherText => Some(RestoreFault::Damaged),
+        TableError::Value(error) => of_state(error),
+        _ => Some(RestoreFault::Refused),
     }
 }
 
@@ -119,5 +134,8 @@ mod tests {
         let short = from_bytes::<u32>(&bytes[..7]).unwrap_err();
         check(piece(short), Some(RestoreFault::Damaged));
         check(piece(PieceCause::Part("user code".into())), None);
+        let table = |error: TableError| piece(PieceCause::Part(error.into()));
+        check(table(TableError::Missing), Some(RestoreFault::Refused));
+        check(table(TableError::Hash { at: 3 }), Some(RestoreFault::Damaged));
     }
 }

@@ -28,6 +28,8 @@ const POINTS_OF_TEN: u64 = 6;
 const KILL_AFTER_MS: u64 = 350;
 /// A child that has not come to its crash point by then is killed all the same.
 const POINT_WITHIN: Duration = Duration::from_millis(900);
+/// The same where each checkpoint waits for its copy.
+const POINT_WITHIN_REMOTE: Duration = Duration::from_millis(2_500);
 /// A child that is left alone has finished by then, or is stuck.
 const FINISH_WITHIN: Duration = Duration::from_secs(60);
 /// The same where each checkpoint waits for its copy, a few dozen synced objects.
@@ -363,6 +365,7 @@ impl Job<'_> {
             Fate::Live if self.remote.is_some() => (FINISH_WITHIN_REMOTE, false),
             Fate::Live => (self.plan.sink.finish_within(), false),
             Fate::KillAfter(time) => (time, true),
+            Fate::Point(..) if self.remote.is_some() => (POINT_WITHIN_REMOTE, true),
             Fate::Point(..) => (self.plan.sink.point_within(), true),
             #[cfg(feature = "kafka")]
             Fate::Outage(after, outage) => {

@@ -38,6 +38,7 @@ struct Setup {
     commits_wait: bool,
     allows_repeats: bool,
     restore: Restore,
+    savepoint: Option<PathBuf>,
     timeout: Duration,
 }
 
@@ -57,6 +58,7 @@ impl Setup {
             commits_wait: false,
             allows_repeats: false,
             restore: Restore::Latest,
+            savepoint: None,
             timeout: Duration::from_secs(60),
         }
     }
@@ -80,6 +82,9 @@ impl Setup {
         env.configure(|c| c.state_backend(self.backend).batch_records(64).restore(self.restore));
         env.configure(|c| c.allow_repeated_commits(self.allows_repeats));
         env.configure(|c| c.restart_strategy(RestartKind::Never));
+        if let Some(savepoint) = &self.savepoint {
+            env.configure(|c| c.savepoint(savepoint));
+        }
         let mut options = RemoteOptions::new()
             .part_mib(1)
             .timeout(self.timeout)
@@ -240,6 +245,28 @@ fn a_job_goes_on_from_the_store_alone() {
         let (_, rows) = setup.finish().unwrap();
         assert!(rows.is_empty());
     }
+}
+
+#[test]
+fn a_job_that_began_with_a_savepoint_goes_on_from_its_copies() {
+    let mut setup = Setup::new();
+    // The savepoint is of a job without copies.
+    let env = StreamExecutionEnvironment::new();
+    env.set_parallelism(3);
+    env.enable_checkpointing(Duration::from_millis(10));
+    let _rows = setup.write(&env, true);
+    let job = env.execute_async("sums").unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let savepoint = job.stop_with_savepoint(setup.path("savepoint")).wait().unwrap();
+    job.wait().unwrap();
+    setup.savepoint = Some(savepoint.directory);
+    let interrupted = setup.interrupt(2);
+    assert_eq!(interrupted.restored, Some(savepoint.checkpoint));
+    setup.lose_machine();
+    // Nothing but the copies says that the job has left the savepoint behind.
+    let (statistics, rows) = setup.finish().unwrap();
+    assert!(statistics.restored > Some(savepoint.checkpoint), "{statistics:?}");
+    assert_eq!(highest_of(&rows), sums());
 }
 
 #[test]

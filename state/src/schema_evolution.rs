@@ -26,7 +26,9 @@
 //! ```
 //! # mod thalweg {
 //! #     pub use thalweg_macros::record;
-//! #     pub use thalweg_state as state;
+//! #     pub mod state {
+//! #         pub use thalweg_state::*;
+//! #     }
 //! #     pub use thalweg_state::rkyv;
 //! # }
 //! /// What the checkpoint has: `Visits { page: String, count: u32, referrer: String }`.

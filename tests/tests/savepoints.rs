@@ -237,6 +237,57 @@ fn a_drained_job_fires_its_windows() {
     assert_eq!(windows.len(), 7);
 }
 
+/// A source that has ended says nothing more: whoever goes on must know that it has.
+#[test]
+fn event_time_goes_on_with_another_parallelism_behind_a_source_that_has_ended() {
+    const COUNT: i64 = 40_000;
+    const WINDOW_MS: u64 = 1_000;
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("savepoint");
+    let read = Arc::new(AtomicU64::new(0));
+    let write = |env: &StreamExecutionEnvironment| {
+        let mut at_each = slowly(&read);
+        let by_number: fn(&i64) -> i64 = |n| *n;
+        let strategy = || WatermarkStrategy::monotonous().with_timestamp(by_number);
+        let short = env.from_sequence(0..=9).uid("short");
+        let long = env.from_iter(0..COUNT).uid("long").map(move |n| {
+            at_each(n);
+            n
+        });
+        let short = short.assign_timestamps_and_watermarks(strategy()).uid("short time");
+        let long = long.assign_timestamps_and_watermarks(strategy()).uid("long time");
+        let numbers = short.union(long).map(|n| (n % 7, 1));
+        let windows = numbers
+            .key_by(|(key, _)| *key)
+            .window(TumblingEventTimeWindows::of(milliseconds(WINDOW_MS)));
+        windows.reduce(|a, b| (a.0, a.1 + b.1)).uid("windows").collect()
+    };
+    let mut all: Vec<(i64, i64)> = Vec::new();
+    for (turn, parallelism) in [2, 3, 1].into_iter().enumerate() {
+        let mut setting = Setting::new(parallelism, StateBackend::Lsm);
+        let from = directory.join(turn.to_string());
+        if turn > 0 {
+            setting = setting.from(&from);
+        }
+        let env = setting.env();
+        let windows = write(&env);
+        let job = env.execute_async("windows").unwrap();
+        if turn < 2 {
+            // The short one has ended long before.
+            let enough = (turn as u64 + 1) * COUNT as u64 / 3;
+            while read.load(Ordering::Relaxed) < enough {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            job.stop_with_savepoint(directory.join((turn + 1).to_string())).wait().unwrap();
+        }
+        job.wait().unwrap();
+        all.extend(windows.take());
+    }
+    let counted: i64 = all.iter().map(|(_, count)| count).sum();
+    assert_eq!(counted, COUNT + 10);
+    assert_eq!(all.len() as i64, 7 * COUNT / WINDOW_MS as i64, "each window once");
+}
+
 #[test]
 fn a_job_that_restarts_takes_the_savepoint_when_it_runs_again() {
     let place = tempfile::tempdir().unwrap();

@@ -350,10 +350,13 @@ impl SourceControls {
         (self.watermark_ms, self.status)
     }
 
-    /// Goes on as if this had been said.
+    /// Goes on from what was said, and says it once more: with another parallelism, whoever listens knows only what all had
+    /// said. A source that has ended would say nothing else.
     pub(crate) fn restore(&mut self, watermark_ms: i64, is_idle: bool) {
-        self.watermark_ms = watermark_ms;
-        self.status = if is_idle { StreamStatus::Idle } else { StreamStatus::Active };
+        self.watermark(watermark_ms);
+        if is_idle {
+            self.status(StreamStatus::Idle);
+        }
     }
 
     /// The next one to be sent.

@@ -7,6 +7,8 @@
 //!    first tick is an interval after the start, each next one an interval after the one before was served, so a clock that
 //!    jumps over several gives one.
 //! 3. What they said leaves control by control, each when downstream is ready.
+//! 4. When the job is being stopped nobody is asked any more: that nothing comes is not idleness then, and what they would say
+//!    must not move event time behind the last checkpoint. The job that goes on from it asks them.
 //!
 //! Watermarks and statuses from upstream are dropped, all but the end of time. That makes an idle stream active first,
 //! since nobody listens to an idle one.
@@ -349,7 +351,8 @@ where
         if flow != Flow::Ready || (self.emitter.is_at_end() && self.waiting.is_empty()) {
             return flow;
         }
-        if self.emitter.is_empty() && (!W::PUNCTUATED || self.waiting.is_empty()) {
+        let is_silent = self.emitter.is_empty() && (!W::PUNCTUATED || self.waiting.is_empty());
+        if is_silent && !self.stage.task.pieces.must_stop_reading() {
             self.ask_generators();
         }
         if let Some(control) = self.emitter.next() {

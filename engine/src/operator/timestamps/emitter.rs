@@ -26,9 +26,13 @@ impl WatermarkEmitter {
         (self.watermark_ms, self.idle)
     }
 
-    /// Goes on from what was said in the run before, which downstream knows.
+    /// Goes on from what was said in the run before, and says it once more: with another parallelism, whoever listens knows only
+    /// what all had said. At the end of time nothing else would be said.
     pub(super) fn restore(&mut self, watermark_ms: i64, idle: bool) {
-        (self.watermark_ms, self.idle) = (watermark_ms, idle);
+        self.emit_watermark(watermark_ms);
+        if idle {
+            self.mark_idle();
+        }
     }
 
     pub(super) fn take(&mut self, said: impl Iterator<Item = Control>) {

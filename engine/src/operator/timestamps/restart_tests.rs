@@ -8,7 +8,7 @@ use crate::operator::pieces::Report;
 use crate::operator::source_splits::SourceSplits;
 use crate::operator::test_support::{Heard, NODE, Recorder, Said, context, restored};
 use crate::record::{Barrier, CheckpointId};
-use crate::runtime::{CoreHandle, CoreServices};
+use crate::runtime::{CoreHandle, CoreServices, TaskOrder};
 use crate::time::{
     BoundedOutOfOrderness, IngestionTime, RecordedTimestamps, StrategyState, WatermarkAlignment,
     WatermarkGenerator, WatermarkOutput, milliseconds,
@@ -124,6 +124,17 @@ fn open_splits(steps: &[Step]) -> Vec<&'static str> {
     open
 }
 
+/// What holds after all that was said: the last watermark, and whether the stream is idle.
+fn standing(said: &[Said<i64>]) -> Vec<Said<i64>> {
+    let told = |is_it: fn(&Control) -> bool| {
+        said.iter().rev().find(|said| matches!(said, Said::Told(control) if is_it(control)))
+    };
+    let watermark = told(|control| matches!(control, Control::Watermark(_)));
+    let status = told(|control| matches!(control, Control::Status(_)));
+    let idle = status.filter(|status| **status == Said::Told(Control::Status(StreamStatus::Idle)));
+    watermark.into_iter().chain(idle).cloned().collect()
+}
+
 fn restart_everywhere<W: WatermarkMaker<i64>, A: TimestampAssigner<i64>>(
     timing: (i64, Option<u64>),
     steps: &[Step],
@@ -146,7 +157,11 @@ fn restart_everywhere<W: WatermarkMaker<i64>, A: TimestampAssigner<i64>>(
         open_splits(&steps[..at]).iter().for_each(|id| second.splits.assign((*id).to_owned()));
         second.settle();
         steps[at..].iter().for_each(|step| second.step(*step));
-        said.extend(second.said());
+        // Who listens may have forgotten it.
+        let repeated = standing(&said);
+        let again = second.said();
+        assert_eq!(again.get(..repeated.len()), Some(&*repeated), "restarted at step {at}");
+        said.extend_from_slice(&again[repeated.len()..]);
         assert_eq!(said, expected, "restarted at step {at} of {steps:?}");
     }
 }
@@ -289,17 +304,34 @@ fn splits_take_their_generators_along() {
         let said: Vec<Said<i64>> = Run::said(run);
         said.into_iter().filter(|said| matches!(said, Said::Told(_))).collect::<Vec<_>>()
     };
-    assert_eq!(told(&alone), [Said::Told(Control::Watermark(84))]);
+    let watermarks = |all: &[i64]| -> Vec<Said<i64>> {
+        all.iter().map(|watermark| Said::Told(Control::Watermark(*watermark))).collect()
+    };
+    assert_eq!(told(&alone), watermarks(&[54, 84]), "what the first had said, once more");
     let state = restored(vec![snapshot(&mut alone)]);
     let (mut left, mut right) = (run((0, 2), Some(state.clone())), run((1, 2), Some(state)));
     ["a", "c"].iter().for_each(|split| left.splits.assign((*split).to_owned()));
     right.splits.assign("b".to_owned());
     left.settle();
     right.settle();
-    assert_eq!(told(&left), [Said::Told(Control::Watermark(94))], "what a and c have together");
-    assert_eq!(told(&right), [], "b has said so before");
+    assert_eq!(told(&left), watermarks(&[84, 94]), "what a and c have together");
+    assert_eq!(told(&right), watermarks(&[84]), "b has said so before");
     right.step(Record("b", 91));
-    assert_eq!(told(&right), [Said::Told(Control::Watermark(85))]);
+    assert_eq!(told(&right), watermarks(&[84, 85]));
+}
+
+/// Else a stream would be idle because its source was told to read no further, and event time would end.
+#[test]
+fn nobody_is_asked_while_the_job_is_being_stopped() {
+    for timing in [(0, Some(150)), (200, Some(150))] {
+        let mut run = start(0, timing, (0, 1), None, |timing, _| one(bounded(), timing));
+        run.step(Record("", 20));
+        run.step(Clock(200));
+        let said = run.said();
+        run.stage.task.pieces.order(TaskOrder::StopReading);
+        (2..9).for_each(|tenths| run.step(Clock(tenths * 200)));
+        assert_eq!(run.said(), said, "{timing:?}");
+    }
 }
 
 /// An aligned source is not waited for, nor waits, by what it said before the restart.

@@ -5,6 +5,7 @@
 //! **Invariants**
 //! - A panic of the body ends its thread and nothing else; it is logged, never propagated.
 //! - The end of the body is signalled after its captures are dropped.
+//! - Its threads run on all cores of the process, also those that a pinned core starts: they compact, compress, and wait for others.
 
 use std::io;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::core_loop_panic::caught;
+use super::shell::affinity::unpin_current_thread;
 use crate::sync::{Condvar, Mutex, lock, wait_for};
 use thalweg_io::Spawner;
 
@@ -42,6 +44,9 @@ pub(crate) fn spawn_named(
     let signal = ended.clone();
     let (label, name) = (name.to_owned(), name.replace('\0', " "));
     let run = move || {
+        if let Err(error) = unpin_current_thread() {
+            tracing::debug!(thread = label, "it stays on the core of who started it: {error}");
+        }
         if let Err(text) = caught(body) {
             tracing::error!(thread = label, "a thread panicked: {text}");
         }
@@ -86,6 +91,7 @@ impl NamedThread {
 #[cfg(not(loom))]
 mod tests {
     use super::*;
+    use crate::runtime::shell::affinity::{allowed_cores, pin_current_thread};
 
     #[test]
     fn a_thread_has_its_name_and_is_joined() {
@@ -97,6 +103,18 @@ mod tests {
         .unwrap();
         assert_eq!(receiver.recv().unwrap().as_deref(), Some("source: na me"));
         assert!(thread.join_within(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_pinned_core_starts_threads_that_are_not() {
+        let cores = std::thread::spawn(|| {
+            pin_current_thread(*allowed_cores().unwrap().last().unwrap()).unwrap();
+            let (sender, receiver) = std::sync::mpsc::channel();
+            let parallelism = std::thread::available_parallelism;
+            spawn_named("free", move || _ = sender.send(parallelism().unwrap().get())).unwrap();
+            (parallelism().unwrap().get(), receiver.recv().unwrap())
+        });
+        assert_eq!(cores.join().unwrap(), (1, allowed_cores().unwrap().len()));
     }
 
     #[test]

@@ -32,8 +32,11 @@ enum By {
 const ALL: [By; 4] = [By::Client, By::AtLeastOnce, By::ExactlyOnce, By::ClientInTransactions];
 
 /// What all consumers, and what all producers are set to.
-const CONSUMER: [(&str, &str); 2] =
-    [("queued.max.messages.kbytes", "16384"), ("fetch.wait.max.ms", "20")];
+const CONSUMER: [(&str, &str); 3] = [
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.wait.max.ms", "20"),
+    ("fetch.queue.backoff.ms", "5"),
+];
 const PRODUCER: [(&str, &str); 3] =
     [("linger.ms", "5"), ("batch.size", "262144"), ("queue.buffering.max.kbytes", "65536")];
 
@@ -47,6 +50,9 @@ pub(crate) fn run(broker: &Broker, settings: &Settings, interval: Duration) -> t
     let mut rates: [Vec<f64>; 4] = Default::default();
     for round in 1..=rounds {
         for (index, by) in ALL.into_iter().enumerate() {
+            if std::env::var("ONLY").is_ok_and(|only| only != format!("{by:?}")) {
+                continue;
+            }
             let to = format!("{from}-{by:?}-{round}");
             broker.create_topic(&to, partitions)?;
             let rate = copy(by, broker, (&from, &to), settings, interval)?;

@@ -16,8 +16,11 @@ use super::broker::{Broker, LIMIT};
 use super::{Settings, median};
 
 /// What both are set to.
-const PROPERTIES: [(&str, &str); 2] =
-    [("queued.max.messages.kbytes", "16384"), ("fetch.wait.max.ms", "20")];
+const PROPERTIES: [(&str, &str); 3] = [
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.wait.max.ms", "20"),
+    ("fetch.queue.backoff.ms", "5"),
+];
 
 /// Runs both, one after the other, as often as said.
 pub(crate) fn run(broker: &Broker, settings: &Settings) -> thalweg::Result {

@@ -67,6 +67,7 @@
 //! | `fetch.wait.max.ms` | 100, bounded 20 | how long a broker may hold an empty answer back; what comes is sent at once |
 //! | `fetch.min.bytes` | 1 | more makes fewer, larger answers, and latency |
 //! | `queued.max.messages.kbytes` | 16384 | what the client reads ahead, a subtask |
+//! | `fetch.queue.backoff.ms` | 5 | how long nothing is fetched once so much is read ahead; with librdkafka's own 1000 the source runs dry |
 //! | [`buffer_bytes`](KafkaSource::buffer_bytes) | 2 MiB | what lies ready for a subtask; when it is full, nothing is taken from the client |
 //! | [`discover_every`](KafkaSource::discover_every) | 1 min | how late a new partition is found |
 //! | [`with_idleness`](crate::time::WatermarkStrategy::with_idleness) | off | without it a partition that has no records holds all event time back |

@@ -16,6 +16,7 @@ use std::slice;
 use std::sync::Arc;
 
 use rdkafka::bindings as native;
+use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -239,6 +240,32 @@ fn text_of(text: *const c_char) -> String {
     }
     // SAFETY: texts of the library end with a zero, and are copied while what they are of is alive.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+/// Asks any broker for the brokers and the topics that the client has met, and waits for the answer: without topics it is a
+/// short one. This opens a client's first connection at once; most other requests leave that to a timer of a second.
+pub(super) fn fetch_brokers<C: ClientContext>(
+    client: &rdkafka::client::Client<C>,
+    timeout_ms: i32,
+) -> Result<(), KafkaError> {
+    let mut metadata = ptr::null();
+    // SAFETY: the client is alive, and `metadata` is written where the call succeeds.
+    let code = unsafe {
+        native::rd_kafka_metadata(
+            client.native_ptr(),
+            0,
+            ptr::null_mut(),
+            &raw mut metadata,
+            timeout_ms,
+        )
+    };
+    let code = RDKafkaErrorCode::from(code);
+    if code != RDKafkaErrorCode::NoError {
+        return Err(KafkaError::of_code("cannot ask for the brokers", code));
+    }
+    // SAFETY: it was given by the call above, and is not used any more.
+    unsafe { native::rd_kafka_metadata_destroy(metadata) };
+    Ok(())
 }
 
 /// What a broker says of a topic.

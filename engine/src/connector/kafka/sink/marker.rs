@@ -9,6 +9,7 @@
 
 use super::super::client::TracingContext;
 use super::super::error::{KafkaError, KafkaErrorKind};
+use super::super::native::fetch_brokers;
 use super::super::settings::KafkaSettings;
 use super::bridge::{Bridge, LANES, Step};
 use super::lane::LanePlan;
@@ -25,6 +26,8 @@ use std::time::Duration;
 const METADATA: &str = "thalweg 1 run ";
 /// The longest that one call waits.
 const SLICE: Duration = Duration::from_secs(1);
+/// The same in milliseconds.
+const SLICE_MS: i32 = 1_000;
 
 /// See the module docs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +100,8 @@ impl MarkerGroup {
     /// The marker as the broker has it; `None` if it has none.
     pub(super) fn read(&self, bridge: &Bridge, patience: Duration) -> Step<Option<Marker>> {
         let patience = Patience::of(patience);
+        // Opens the connection; without one the call below says what is wrong.
+        let _ = fetch_brokers(self.consumer.client(), SLICE_MS);
         loop {
             let mut place = TopicPartitionList::new();
             place.add_partition(&self.topic, 0);

@@ -7,6 +7,7 @@
 
 use super::super::client::TracingContext;
 use super::super::error::{KafkaError, KafkaErrorKind};
+use super::super::native::fetch_brokers;
 use super::super::settings::KafkaSettings;
 use super::bridge::{Bridge, Step, Stop};
 use super::chunk::{Entry, first_entry};
@@ -26,6 +27,8 @@ use thalweg_io::crash_point;
 
 /// The longest that a thread waits for the client in one go.
 const SLICE: Duration = Duration::from_secs(1);
+/// The same in milliseconds.
+const SLICE_MS: i32 = 1_000;
 /// While deliveries are waited for: `poll` of the client waits its time out whatever comes.
 const POLL: Duration = Duration::from_millis(1);
 /// Records between two looks at what was delivered.
@@ -213,6 +216,8 @@ impl Producer {
 
     /// Fences all others with the transactional id, and aborts what they have left open.
     pub(super) fn init_transactions(&self, bridge: &Bridge, patience: Duration) -> Step {
+        // Opens the connection; without one the call below says what is wrong.
+        let _ = fetch_brokers(self.client.client(), SLICE_MS);
         let init = || self.client.init_transactions(SLICE);
         self.in_slices(bridge, "the transactional id cannot be taken over", patience, init)
     }

@@ -269,6 +269,8 @@ impl<F, P> KafkaSource<F, P> {
         let defaults = [
             ("client.id", "thalweg"),
             ("queued.max.messages.kbytes", "16384"),
+            // After a second, as librdkafka has it, what was read ahead is used up long since.
+            ("fetch.queue.backoff.ms", "5"),
             ("fetch.wait.max.ms", fetch_wait_ms),
             ("fetch.error.backoff.ms", "100"),
             ("reconnect.backoff.max.ms", "1000"),

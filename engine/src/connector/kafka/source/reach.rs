@@ -10,7 +10,7 @@ use rdkafka::consumer::Consumer as _;
 
 use crate::connector::kafka::client::TracingContext;
 use crate::connector::kafka::error::{KafkaError, KafkaErrorKind};
-use crate::connector::kafka::native::Client;
+use crate::connector::kafka::native::{Client, fetch_brokers};
 use crate::connector::kafka::settings::KafkaSettings;
 
 /// How long one request to a broker may take.
@@ -49,7 +49,7 @@ impl Brokers {
         for _ in 0..self.attempts {
             // Log and errors of the client, which say why nobody answers, are events.
             serve(client)?;
-            if client.client().fetch_cluster_id(ATTEMPT).is_some() || is_over() {
+            if fetch_brokers(client.client(), ATTEMPT_MS).is_ok() || is_over() {
                 return Ok(());
             }
         }

@@ -1,20 +1,22 @@
 //! The metadata file of a checkpoint: all of it that is not in the stores of keyed operators, and where those are.
 //!
-//! # Format "chkpoint", version 2
+//! # Format "chkpoint", version 3
 //!
-//! A sealed file of blocks (see `thalweg_io::checkpoint_file`). The rkyv archive of [`CheckpointMetadata`], cut into
-//! blocks of kind 1 with [`CHUNK_BYTES`] each but the last; the footer is the fingerprint of the archived type
-//! (8 bytes, little-endian) and the length of the archive (8 bytes, little-endian).
+//! A sealed file of blocks (see `thalweg_io::checkpoint_file`): the rkyv archive of [`Head`], and behind it the bytes of all
+//! pieces in its order, cut into blocks of kind 1 with at most [`CHUNK_BYTES`] each. The footer is the fingerprint of the
+//! archived type (8 bytes, little-endian) and the length of the archive (8 bytes, little-endian).
 //!
 //! Version log:
-//! - 1, the first: [`MetadataV1`] is archived.
-//! - 2: says whether it is a savepoint, and which one its job began with. Version 1 is still read.
+//! - 1, the first: [`MetadataV1`] is archived. It is still read.
+//! - 2, never released: says whether it is a savepoint, and which one its job began with.
+//! - 3: pieces are outside of the archive. Sinks that write ahead have large ones, which need not be copied so.
 //!
 //! **Invariants**
 //! - Every byte is under a checksum, the archive is validated before it is read.
 //! - A file that has its final name is complete.
 
 use crate::checkpoint::crash_points;
+use crate::checkpoint::piece_bytes::PieceBytes;
 use crate::checkpoint::restore_fault::{self, RestoreFault};
 use crate::checkpoint::snapshot::{RestoredPiece, RestoredState, SnapshotPiece};
 use crate::graph::OperatorId;
@@ -31,12 +33,11 @@ use thalweg_io::checkpoint_file::{CheckpointFileReader, CheckpointFileWriter, Fi
 use thalweg_io::crash_point;
 use thalweg_io::storage::Storage;
 
-const FORMAT: FileFormat = FileFormat::new("chkpoint", 2);
+const FORMAT: FileFormat = FileFormat::new("chkpoint", 3);
 const CHUNK_KIND: u8 = 1;
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// A complete checkpoint.
-#[thalweg::record]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CheckpointMetadata {
     pub(crate) job_name: String,
@@ -63,35 +64,6 @@ pub(crate) struct SavepointIdentity {
     pub(crate) taken_at_ms: i64,
 }
 
-/// What version 1 has.
-#[thalweg::record]
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct MetadataV1 {
-    job_name: String,
-    checkpoint: u64,
-    taken_at_ms: i64,
-    is_final: bool,
-    commits: bool,
-    operators: Vec<StoredOperator>,
-}
-
-impl From<MetadataV1> for CheckpointMetadata {
-    fn from(old: MetadataV1) -> Self {
-        let MetadataV1 { job_name, checkpoint, taken_at_ms, is_final, commits, operators } = old;
-        CheckpointMetadata {
-            job_name,
-            checkpoint,
-            taken_at_ms,
-            is_final,
-            commits,
-            is_savepoint: false,
-            origin: None,
-            operators,
-        }
-    }
-}
-
-#[thalweg::record]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredOperator {
     /// High and low half.
@@ -103,12 +75,146 @@ pub(crate) struct StoredOperator {
     pub(crate) pieces: Vec<StoredPiece>,
 }
 
-#[thalweg::record]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredPiece {
     pub(crate) name: String,
     pub(crate) subtask: u32,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: PieceBytes,
+}
+
+/// What a file begins with: all but the bytes of pieces, which follow one behind the other.
+#[thalweg::record]
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Head {
+    job_name: String,
+    checkpoint: u64,
+    taken_at_ms: i64,
+    is_final: bool,
+    commits: bool,
+    is_savepoint: bool,
+    origin: Option<SavepointIdentity>,
+    operators: Vec<OperatorHead>,
+}
+
+#[thalweg::record]
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct OperatorHead {
+    id: (u64, u64),
+    name: String,
+    uid: Option<String>,
+    parallelism: u32,
+    max_parallelism: u32,
+    /// Name, subtask, bytes.
+    pieces: Vec<(String, u32, u64)>,
+}
+
+/// What version 1 has.
+#[thalweg::record]
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct MetadataV1 {
+    job_name: String,
+    checkpoint: u64,
+    taken_at_ms: i64,
+    is_final: bool,
+    commits: bool,
+    operators: Vec<OperatorV1>,
+}
+
+#[thalweg::record]
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct OperatorV1 {
+    id: (u64, u64),
+    name: String,
+    uid: Option<String>,
+    parallelism: u32,
+    max_parallelism: u32,
+    pieces: Vec<PieceV1>,
+}
+
+#[thalweg::record]
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PieceV1 {
+    name: String,
+    subtask: u32,
+    bytes: Vec<u8>,
+}
+
+impl From<MetadataV1> for CheckpointMetadata {
+    fn from(old: MetadataV1) -> Self {
+        let MetadataV1 { job_name, checkpoint, taken_at_ms, is_final, commits, operators } = old;
+        let operators =
+            operators.into_iter().map(|old| {
+                let OperatorV1 { id, name, uid, parallelism, max_parallelism, pieces } = old;
+                let pieces = pieces.into_iter().map(|PieceV1 { name, subtask, bytes }| {
+                    StoredPiece { name, subtask, bytes: bytes.into() }
+                });
+                let pieces = pieces.collect();
+                StoredOperator { id, name, uid, parallelism, max_parallelism, pieces }
+            });
+        CheckpointMetadata {
+            job_name,
+            checkpoint,
+            taken_at_ms,
+            is_final,
+            commits,
+            is_savepoint: false,
+            origin: None,
+            operators: operators.collect(),
+        }
+    }
+}
+
+impl CheckpointMetadata {
+    fn head(&self) -> Head {
+        let operators = self.operators.iter().map(|operator| OperatorHead {
+            id: operator.id,
+            name: operator.name.clone(),
+            uid: operator.uid.clone(),
+            parallelism: operator.parallelism,
+            max_parallelism: operator.max_parallelism,
+            pieces: operator
+                .pieces
+                .iter()
+                .map(|piece| (piece.name.clone(), piece.subtask, piece.bytes.length_bytes() as u64))
+                .collect(),
+        });
+        Head {
+            job_name: self.job_name.clone(),
+            checkpoint: self.checkpoint,
+            taken_at_ms: self.taken_at_ms,
+            is_final: self.is_final,
+            commits: self.commits,
+            is_savepoint: self.is_savepoint,
+            origin: self.origin.clone(),
+            operators: operators.collect(),
+        }
+    }
+
+    /// `None` if there are other bytes behind the head than it says.
+    fn of_parts(head: Head, mut rest: &[u8]) -> Option<Self> {
+        let mut operators = Vec::with_capacity(head.operators.len());
+        for operator in head.operators {
+            let OperatorHead { id, name, uid, parallelism, max_parallelism, pieces: told } =
+                operator;
+            let mut pieces = Vec::with_capacity(told.len());
+            for (name, subtask, length_bytes) in told {
+                let (bytes, behind) = rest.split_at_checked(usize::try_from(length_bytes).ok()?)?;
+                pieces.push(StoredPiece { name, subtask, bytes: bytes.to_vec().into() });
+                rest = behind;
+            }
+            operators.push(StoredOperator { id, name, uid, parallelism, max_parallelism, pieces });
+        }
+        rest.is_empty().then_some(CheckpointMetadata {
+            job_name: head.job_name,
+            checkpoint: head.checkpoint,
+            taken_at_ms: head.taken_at_ms,
+            is_final: head.is_final,
+            commits: head.commits,
+            is_savepoint: head.is_savepoint,
+            origin: head.origin,
+            operators,
+        })
+    }
 }
 
 /// What the plan says of an operator.
@@ -206,7 +312,10 @@ impl CheckpointMetadata {
             let of_operator: &mut HashMap<String, Vec<RestoredPiece>> =
                 pieces.entry(id).or_default();
             for StoredPiece { name, subtask, bytes } in operator.pieces {
-                let piece = RestoredPiece { subtask: subtask as usize, bytes: bytes.into() };
+                let piece = RestoredPiece {
+                    subtask: subtask as usize,
+                    bytes: bytes.into_contiguous().into(),
+                };
                 of_operator.entry(name).or_default().push(piece);
             }
             of_operator.values_mut().for_each(|pieces| pieces.sort_by_key(|piece| piece.subtask));
@@ -220,22 +329,22 @@ impl CheckpointMetadata {
         storage: &Arc<dyn Storage>,
         path: &Path,
     ) -> Result<u64, MetadataError> {
-        // Sinks that write ahead have large pieces: growing by doubling would copy them several times.
-        let pieces = self.operators.iter().flat_map(|operator| &operator.pieces);
-        let piece_bytes: usize = pieces.map(|piece| piece.bytes.len() + 256).sum();
-        let mut archive = AlignedVec::with_capacity(piece_bytes + (64 << 10));
-        let archived = self.archive_into(&mut archive);
-        archived.map_err(|error| damaged(path, error.to_string()))?;
+        let head = self.head().to_archived();
+        let head = head.map_err(|error| damaged(path, error.to_string()))?;
         let owner = BlockOwner { file_id: FileId(self.checkpoint), epoch: self.checkpoint };
         let mut writer =
             CheckpointFileWriter::create(storage, path, FORMAT, owner, Naming::Published)?;
         crash_point(crash_points::META_WRITE);
-        for chunk in archive.chunks(CHUNK_BYTES) {
-            writer.append_block(CHUNK_KIND, chunk)?;
+        let pieces = self.operators.iter().flat_map(|operator| &operator.pieces);
+        let mut chunks = Chunks { writer: &mut writer, chunk: Vec::with_capacity(CHUNK_BYTES) };
+        chunks.append(&head)?;
+        for part in pieces.flat_map(|piece| piece.bytes.parts()) {
+            chunks.append(part)?;
         }
+        chunks.finish()?;
         let mut footer = [0; 16];
-        footer[..8].copy_from_slice(&fingerprint::<Self>().0.to_le_bytes());
-        footer[8..].copy_from_slice(&(archive.len() as u64).to_le_bytes());
+        footer[..8].copy_from_slice(&fingerprint::<Head>().0.to_le_bytes());
+        footer[8..].copy_from_slice(&(head.len() as u64).to_le_bytes());
         let completed = writer.complete(&footer)?;
         crash_point(crash_points::META_FSYNC);
         let seal = completed.publish()?;
@@ -254,7 +363,7 @@ impl CheckpointMetadata {
         let (Some(found), Some(length_bytes)) = (word(0), word(8)) else {
             return Err(damaged(path, "its footer is too short".to_owned()));
         };
-        let (current, first) = (fingerprint::<Self>(), fingerprint::<MetadataV1>());
+        let (current, first) = (fingerprint::<Head>(), fingerprint::<MetadataV1>());
         if found != current.0 && found != first.0 {
             let (path, found) = (path.to_path_buf(), SchemaFingerprint(found));
             return Err(MetadataError::Schema { path, expected: current, found });
@@ -264,15 +373,56 @@ impl CheckpointMetadata {
         while let Some(block) = blocks.advance()? {
             archive.extend_from_slice(block.payload);
         }
-        if archive.len() as u64 != length_bytes {
+        let length = usize::try_from(length_bytes).unwrap_or(usize::MAX);
+        let Some((head, pieces)) = archive.split_at_checked(length) else {
             let what = format!("{length_bytes} bytes are expected, {} found", archive.len());
             return Err(damaged(path, what));
-        }
-        let metadata = match found == first.0 {
-            true => MetadataV1::from_archived(&archive).map(Self::from),
-            false => Self::from_archived(&archive),
         };
-        metadata.map_err(|error: StateError| damaged(path, error.to_string()))
+        let unread = |error: StateError| damaged(path, error.to_string());
+        let metadata = match found == first.0 {
+            true => {
+                let metadata = MetadataV1::from_archived(head).map_err(unread)?;
+                pieces.is_empty().then_some(Self::from(metadata))
+            }
+            false => Self::of_parts(Head::from_archived(head).map_err(unread)?, pieces),
+        };
+        let told = || damaged(path, "pieces are of another length than its head says".to_owned());
+        metadata.ok_or_else(told)
+    }
+}
+
+/// Fills chunks.
+struct Chunks<'a> {
+    writer: &'a mut CheckpointFileWriter,
+    chunk: Vec<u8>,
+}
+
+impl Chunks<'_> {
+    fn append(&mut self, mut bytes: &[u8]) -> Result<(), IoError> {
+        while !bytes.is_empty() {
+            // Whole ones are not copied.
+            let taken = if self.chunk.is_empty() && bytes.len() >= CHUNK_BYTES {
+                self.writer.append_block(CHUNK_KIND, &bytes[..CHUNK_BYTES])?;
+                CHUNK_BYTES
+            } else {
+                let taken = bytes.len().min(CHUNK_BYTES - self.chunk.len());
+                self.chunk.extend_from_slice(&bytes[..taken]);
+                if self.chunk.len() == CHUNK_BYTES {
+                    self.finish()?;
+                }
+                taken
+            };
+            bytes = &bytes[taken..];
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), IoError> {
+        if !self.chunk.is_empty() {
+            self.writer.append_block(CHUNK_KIND, &self.chunk)?;
+            self.chunk.clear();
+        }
+        Ok(())
     }
 }
 
@@ -333,7 +483,7 @@ mod tests {
         let piece = |id: u128, name, subtask, bytes: Vec<u8>| SnapshotPiece {
             key: PieceKey { operator: OperatorId(id), name },
             subtask,
-            bytes,
+            bytes: bytes.into(),
         };
         let pieces = vec![
             piece(1 << 64 | 7, "rows", 1, vec![1; CHUNK_BYTES + 3]),
@@ -369,6 +519,17 @@ mod tests {
             operators,
             ..
         } = metadata();
+        let operators = operators.into_iter().map(|operator| {
+            let StoredOperator { id, name, uid, parallelism, max_parallelism, pieces } = operator;
+            let pieces = pieces.into_iter().map(|StoredPiece { name, subtask, bytes }| PieceV1 {
+                name,
+                subtask,
+                bytes: bytes.into_contiguous(),
+            });
+            let pieces = pieces.collect();
+            OperatorV1 { id, name, uid, parallelism, max_parallelism, pieces }
+        });
+        let operators = operators.collect();
         let old = MetadataV1 { job_name, checkpoint, taken_at_ms, is_final, commits, operators };
         let archive = old.to_archived().unwrap();
         let owner = BlockOwner { file_id: FileId(5), epoch: 5 };

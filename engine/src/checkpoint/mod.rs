@@ -14,6 +14,7 @@ pub(crate) mod coordinator;
 pub(crate) mod crash_points;
 pub(crate) mod memory_full;
 pub(crate) mod metadata;
+pub(crate) mod piece_bytes;
 pub(crate) mod remote;
 pub(crate) mod restart;
 pub(crate) mod restore_fault;

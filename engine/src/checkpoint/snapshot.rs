@@ -3,6 +3,7 @@
 //! State is kept in *pieces*: bytes of a part of an operator (its timers, its store, its reader) in one subtask, under the
 //! operator's id and the piece's name. Which bytes is the part's own affair; each begins with a version.
 
+use super::piece_bytes::PieceBytes;
 use crate::BoxError;
 use crate::graph::OperatorId;
 use crate::record::CheckpointId;
@@ -21,7 +22,7 @@ pub(crate) struct PieceKey {
 pub(crate) struct SnapshotPiece {
     pub(crate) key: PieceKey,
     pub(crate) subtask: usize,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: PieceBytes,
 }
 
 /// All pieces of a task at one barrier.

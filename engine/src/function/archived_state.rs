@@ -1,5 +1,6 @@
 //! State of a part of the job that is no keyed operator: one value, archived for a checkpoint.
 
+use crate::checkpoint::piece_bytes::PieceBytes;
 use crate::operator::pieces::{PieceCause, from_bytes, to_bytes};
 use crate::state::{StateError, StateValue};
 
@@ -22,7 +23,7 @@ use crate::state::{StateError, StateValue};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ArchivedState {
     /// Empty for nothing: a value has a header at least.
-    bytes: Vec<u8>,
+    bytes: PieceBytes,
 }
 
 /// An archived state cannot be read: it is damaged, or of another type.
@@ -42,7 +43,7 @@ impl ArchivedState {
     /// # Errors
     /// If it cannot be archived.
     pub fn of<V: StateValue>(value: &V) -> Result<Self, StateError> {
-        Ok(ArchivedState { bytes: to_bytes(value)? })
+        Ok(ArchivedState { bytes: to_bytes(value)?.into() })
     }
 
     /// Is there nothing?
@@ -58,15 +59,20 @@ impl ArchivedState {
     pub fn get<V: StateValue>(&self) -> Result<Option<V>, ArchivedStateError> {
         match self.is_none() {
             true => Ok(None),
-            false => Ok(Some(from_bytes(&self.bytes)?)),
+            false => Ok(Some(from_bytes(&self.bytes.clone().into_contiguous())?)),
         }
     }
 
-    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
-        ArchivedState { bytes }
+    pub(crate) fn from_bytes(bytes: impl Into<PieceBytes>) -> Self {
+        ArchivedState { bytes: bytes.into() }
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes.into_contiguous()
+    }
+
+    /// As checkpoints take it.
+    pub(crate) fn into_piece(self) -> PieceBytes {
         self.bytes
     }
 }

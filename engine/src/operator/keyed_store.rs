@@ -413,7 +413,8 @@ pub(crate) fn stores_in(metadata: &CheckpointMetadata) -> Result<BTreeSet<String
     let mut stores = BTreeSet::new();
     for operator in &metadata.operators {
         for piece in operator.pieces.iter().filter(|piece| piece.name == PIECE) {
-            let (subtask, bytes) = (piece.subtask as usize, piece.bytes.as_slice().into());
+            let (subtask, bytes) =
+                (piece.subtask as usize, piece.bytes.clone().into_contiguous().into());
             let piece = RestoredPiece { subtask, bytes };
             let (store, ..) = value_of::<StoredState>(&operator.name, PIECE, &piece)?;
             stores.insert(store);

@@ -23,6 +23,7 @@ pub(crate) use stored_value::{
 
 use crate::BoxError;
 use crate::checkpoint::crash_points;
+use crate::checkpoint::piece_bytes::PieceBytes;
 use crate::checkpoint::snapshot::{Declined, PieceKey, RestoredPiece, SnapshotPiece, TaskSnapshot};
 use crate::graph::NodeId;
 use crate::operator::TaskContext;
@@ -76,7 +77,7 @@ pub(crate) struct TaskPieces {
 #[derive(Debug)]
 struct Gathering {
     checkpoint: CheckpointId,
-    pieces: Vec<Option<Vec<u8>>>,
+    pieces: Vec<Option<PieceBytes>>,
     missing: usize,
     is_declined: bool,
 }
@@ -223,7 +224,8 @@ pub(crate) struct Piece {
 
 impl Piece {
     /// The part's state at the barrier of `checkpoint`.
-    pub(crate) fn deliver(&self, checkpoint: CheckpointId, bytes: Vec<u8>) {
+    pub(crate) fn deliver(&self, checkpoint: CheckpointId, bytes: impl Into<PieceBytes>) {
+        let bytes = bytes.into();
         self.task.worked(1);
         self.task.pieces.with_gathering(checkpoint, |gathering| {
             debug_assert!(gathering.pieces[self.index].is_none(), "a piece is delivered once");
@@ -259,7 +261,7 @@ impl Piece {
         self.task.pieces.with_gathering(checkpoint, |gathering| {
             is_first = !std::mem::replace(&mut gathering.is_declined, true);
             gathering.missing -= usize::from(gathering.pieces[self.index].is_none());
-            gathering.pieces[self.index] = Some(Vec::new());
+            gathering.pieces[self.index] = Some(PieceBytes::default());
         });
         if is_first {
             let (operator, subtask) = (self.operator.to_string(), self.subtask);

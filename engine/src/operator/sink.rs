@@ -9,6 +9,7 @@
 //! **Invariant**: a sink is `Done` only when it has answered `Ready` to [`Sink::finish`].
 
 use crate::Result;
+use crate::checkpoint::piece_bytes::PieceBytes;
 use crate::function::{
     RuntimeContext, SINK_PIECE, Sink, SinkStateContext, SinkStatus, UnreadSinkState,
 };
@@ -29,7 +30,7 @@ pub(crate) struct SinkOperator<T, S> {
     written: u64,
     piece: Piece,
     /// States that the sink has given and is not sure of yet, by checkpoint.
-    unsafe_states: VecDeque<(CheckpointId, Vec<u8>)>,
+    unsafe_states: VecDeque<(CheckpointId, PieceBytes)>,
     _record: PhantomData<fn(T)>,
 }
 
@@ -78,7 +79,7 @@ impl<T: 'static, S: Sink<T>> SinkOperator<T, S> {
 
     fn snapshot(&mut self, barrier: Barrier) {
         if let Some(state) = self.sink.call(|sink| sink.snapshot_state(barrier)) {
-            self.unsafe_states.push_back((barrier.checkpoint, state.into_bytes()));
+            self.unsafe_states.push_back((barrier.checkpoint, state.into_piece()));
             self.deliver_safe();
         }
     }

@@ -61,7 +61,7 @@ pub(crate) fn restored(snapshots: Vec<TaskSnapshot>) -> Arc<RestoredState> {
         for piece in snapshot.pieces {
             let of_operator = state.pieces.entry(piece.key.operator).or_default();
             let pieces = of_operator.entry(piece.key.name.to_owned()).or_default();
-            pieces.push(RestoredPiece { subtask, bytes: piece.bytes.into() });
+            pieces.push(RestoredPiece { subtask, bytes: piece.bytes.into_contiguous().into() });
         }
     }
     Arc::new(state)

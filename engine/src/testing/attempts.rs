@@ -282,7 +282,7 @@ impl Attempt {
         assert_eq!(self.snapshots.len(), self.tasks.len(), "a snapshot of each task");
         let mut pieces: HashMap<_, HashMap<String, Vec<RestoredPiece>>> = HashMap::new();
         for piece in self.snapshots.drain(..).flat_map(|snapshot| snapshot.pieces) {
-            let (subtask, bytes) = (piece.subtask, piece.bytes.into());
+            let (subtask, bytes) = (piece.subtask, piece.bytes.into_contiguous().into());
             let named = pieces.entry(piece.key.operator).or_default();
             let of_name = named.entry(piece.key.name.to_owned()).or_default();
             of_name.push(RestoredPiece { subtask, bytes });

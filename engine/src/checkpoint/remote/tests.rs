@@ -107,7 +107,11 @@ impl Process {
     /// A checkpoint whose file is this often a part long, and told apart from others by its number.
     fn metadata(&self, checkpoint: u64, parts: usize) -> CheckpointMetadata {
         let noise = (0..parts * PART_BYTES).map(|at| ((at * at) >> 8) as u8 ^ checkpoint as u8);
-        let piece = StoredPiece { name: "rows".to_owned(), subtask: 0, bytes: noise.collect() };
+        let piece = StoredPiece {
+            name: "rows".to_owned(),
+            subtask: 0,
+            bytes: noise.collect::<Vec<u8>>().into(),
+        };
         CheckpointMetadata {
             job_name: self.job.name.to_owned(),
             checkpoint,

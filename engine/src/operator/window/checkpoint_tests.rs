@@ -267,11 +267,11 @@ fn one_checkpoint_after_the_other_is_written() {
     subtasks.barrier(2);
     let second = subtasks.snapshots();
     assert_eq!(second[0].checkpoint.0, 2, "the first was delivered before, and is subsumed");
-    let lengths = second[0].pieces[0].bytes.len();
+    let lengths = second[0].pieces[0].bytes.length_bytes();
     feed_all(&mut subtasks, &events[32..], key);
     subtasks.barrier(3);
     let third = subtasks.snapshots();
-    assert!(third[0].pieces[0].bytes.len() > lengths);
+    assert!(third[0].pieces[0].bytes.length_bytes() > lengths);
 }
 
 fn refusal<T: StateValue + Clone>(

@@ -106,7 +106,8 @@ impl Sources {
                 source.coordinator.begin_barrier();
                 source.coordinator.snapshot()
             })?;
-            Ok(SnapshotPiece { key: PieceKey { operator, name: PIECE }, subtask: 0, bytes })
+            let (key, bytes) = (PieceKey { operator, name: PIECE }, bytes.into());
+            Ok(SnapshotPiece { key, subtask: 0, bytes })
         });
         pieces.collect()
     }

@@ -30,6 +30,12 @@ pub(super) struct Chunk {
     pub(super) records: u64,
 }
 
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// A record as it is packed.
 #[derive(Clone, Debug)]
 pub(super) struct Entry<'a> {

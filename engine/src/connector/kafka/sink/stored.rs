@@ -10,6 +10,7 @@
 
 use super::chunk::{Chunk, count_entries};
 use crate::Result;
+use crate::checkpoint::piece_bytes::{PieceBytes, SharedBytes};
 use crate::function::ArchivedState;
 use crate::operator::pieces::value_header;
 use crate::state::{Schema, SchemaBuilder, StateError, StateValue};
@@ -82,16 +83,12 @@ pub(super) fn archive<'a>(
         .clone()
         .map(|(checkpoint, epoch)| (checkpoint, epoch.records(), epoch.length_bytes() as u64));
     let head = Head { identity: identity.clone(), epochs: told.collect() }.to_archived()?;
-    let total: usize = epochs.clone().map(|(_, epoch)| epoch.length_bytes()).sum();
-    let header = value_header::<StoredEpochs>();
-    let mut bytes = Vec::with_capacity(header.len() + 4 + head.len() + total);
-    bytes.extend_from_slice(&header);
+    let mut bytes = value_header::<StoredEpochs>();
     bytes.extend_from_slice(&u32::try_from(head.len())?.to_le_bytes());
     bytes.extend_from_slice(&head);
-    for (_, epoch) in epochs {
-        epoch.chunks.iter().for_each(|chunk| bytes.extend_from_slice(&chunk.bytes));
-    }
-    Ok(ArchivedState::from_bytes(bytes))
+    let chunks = epochs.flat_map(|(_, epoch)| epoch.chunks.iter().cloned());
+    let shared = chunks.map(|chunk| chunk as SharedBytes).collect();
+    Ok(ArchivedState::from_bytes(PieceBytes::with_shared(bytes, shared)))
 }
 
 impl Schema for StoredEpochs {

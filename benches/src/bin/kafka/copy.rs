@@ -50,9 +50,6 @@ pub(crate) fn run(broker: &Broker, settings: &Settings, interval: Duration) -> t
     let mut rates: [Vec<f64>; 4] = Default::default();
     for round in 1..=rounds {
         for (index, by) in ALL.into_iter().enumerate() {
-            if std::env::var("ONLY").is_ok_and(|only| only != format!("{by:?}")) {
-                continue;
-            }
             let to = format!("{from}-{by:?}-{round}");
             broker.create_topic(&to, partitions)?;
             let rate = copy(by, broker, (&from, &to), settings, interval)?;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use thalweg::config::{RestartKind, Restore, StateBackend};
 use thalweg::prelude::*;
 use thalweg::runtime::{Savepoint, SavepointError};
+use thalweg::source::FunctionSource;
 use thalweg_tests::running_sums::{KEYS, NUMBERS, highest, sums};
 
 /// What a job is to be like.
@@ -237,32 +238,57 @@ fn a_drained_job_fires_its_windows() {
     assert_eq!(windows.len(), 7);
 }
 
-/// A source that has ended says nothing more: whoever goes on must know that it has.
-#[test]
-fn event_time_goes_on_with_another_parallelism_behind_a_source_that_has_ended() {
-    const COUNT: i64 = 40_000;
+/// Numbers from 0; the first subtask has few of them.
+#[derive(Clone)]
+struct Uneven(u64);
+
+impl SourceFunction for Uneven {
+    type Out = i64;
+
+    fn is_replayable(&self) -> bool {
+        true
+    }
+
+    fn restore(&mut self, position: u64) -> thalweg::Result<()> {
+        self.0 = position;
+        Ok(())
+    }
+
+    fn run(&mut self, context: &SourceFunctionContext<i64>) -> thalweg::Result<()> {
+        for n in self.0..if context.subtask_index() == 0 { FEW } else { MANY } {
+            context.collect_at(n as i64, n as i64, n + 1)?;
+            if n % 64 == 63 {
+                context.wait(Duration::from_micros(200))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const FEW: u64 = 10;
+const MANY: u64 = 40_000;
+
+/// Who has come to the end of time says nothing more: those who begin anew behind it must know.
+fn check_windows_behind_ended_inputs(
+    expected: u64,
+    numbers: impl Fn(&StreamExecutionEnvironment) -> DataStream<i64>,
+) {
     const WINDOW_MS: u64 = 1_000;
     let place = tempfile::tempdir().unwrap();
     let directory = place.path().join("savepoint");
     let read = Arc::new(AtomicU64::new(0));
     let write = |env: &StreamExecutionEnvironment| {
-        let mut at_each = slowly(&read);
-        let by_number: fn(&i64) -> i64 = |n| *n;
-        let strategy = || WatermarkStrategy::monotonous().with_timestamp(by_number);
-        let short = env.from_sequence(0..=9).uid("short");
-        let long = env.from_iter(0..COUNT).uid("long").map(move |n| {
-            at_each(n);
-            n
+        let read = read.clone();
+        let numbers = numbers(env).map(move |n| {
+            read.fetch_add(1, Ordering::Relaxed);
+            (n % 7, 1)
         });
-        let short = short.assign_timestamps_and_watermarks(strategy()).uid("short time");
-        let long = long.assign_timestamps_and_watermarks(strategy()).uid("long time");
-        let numbers = short.union(long).map(|n| (n % 7, 1));
         let windows = numbers
             .key_by(|(key, _)| *key)
             .window(TumblingEventTimeWindows::of(milliseconds(WINDOW_MS)));
         windows.reduce(|a, b| (a.0, a.1 + b.1)).uid("windows").collect()
     };
-    let mut all: Vec<(i64, i64)> = Vec::new();
+    let mut all: Vec<(i64, u64)> = Vec::new();
     for (turn, parallelism) in [2, 3, 1].into_iter().enumerate() {
         let mut setting = Setting::new(parallelism, StateBackend::Lsm);
         let from = directory.join(turn.to_string());
@@ -270,11 +296,11 @@ fn event_time_goes_on_with_another_parallelism_behind_a_source_that_has_ended() 
             setting = setting.from(&from);
         }
         let env = setting.env();
+        env.configure(|c| c.slots(3));
         let windows = write(&env);
         let job = env.execute_async("windows").unwrap();
         if turn < 2 {
-            // The short one has ended long before.
-            let enough = (turn as u64 + 1) * COUNT as u64 / 3;
+            let enough = (turn as u64 + 1) * expected / 3;
             while read.load(Ordering::Relaxed) < enough {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -283,9 +309,41 @@ fn event_time_goes_on_with_another_parallelism_behind_a_source_that_has_ended() 
         job.wait().unwrap();
         all.extend(windows.take());
     }
-    let counted: i64 = all.iter().map(|(_, count)| count).sum();
-    assert_eq!(counted, COUNT + 10);
-    assert_eq!(all.len() as i64, 7 * COUNT / WINDOW_MS as i64, "each window once");
+    assert_eq!(all.iter().map(|(_, count)| count).sum::<u64>(), expected);
+    assert_eq!(all.len() as u64, 7 * MANY / WINDOW_MS, "each window once");
+}
+
+#[test]
+fn event_time_goes_on_with_another_parallelism_behind_a_source_that_has_ended() {
+    check_windows_behind_ended_inputs(FEW + MANY, |env| {
+        let by_number: fn(&i64) -> i64 = |n| *n;
+        let strategy = || WatermarkStrategy::monotonous().with_timestamp(by_number);
+        let short = env.from_sequence(0..=FEW as i64 - 1).uid("short");
+        let long = env.from_iter(0..MANY as i64).uid("long");
+        let long = long.map(|n| {
+            if n % 100 == 0 {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            n
+        });
+        let short = short.assign_timestamps_and_watermarks(strategy()).uid("short time");
+        let long = long.assign_timestamps_and_watermarks(strategy()).uid("long time");
+        short.union(long).boxed()
+    });
+}
+
+/// Behind the sources' union, whose own parallelism stays, one subtask has come to the end, and another has not.
+#[test]
+fn event_time_goes_on_with_another_parallelism_behind_a_subtask_that_has_ended() {
+    check_windows_behind_ended_inputs(2 * (FEW + MANY), |env| {
+        let numbers = |name: &str| {
+            let by_number: fn(&i64) -> i64 = |n| *n;
+            let strategy = WatermarkStrategy::monotonous().with_timestamp(by_number);
+            let source = FunctionSource::new(Uneven(0)).parallel().bounded();
+            env.from_source_with(source, strategy, name).set_parallelism(2).uid(name)
+        };
+        numbers("first").union(numbers("second")).boxed()
+    });
 }
 
 #[test]

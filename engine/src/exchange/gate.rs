@@ -174,11 +174,11 @@ impl<P: Ports> Gate<P> {
         let inputs = ports.count() + nested;
         // A subtask that nobody feeds (the second and further consumers of a global exchange) has ended before it began.
         let ended = [Control::Watermark(MAX_WATERMARK), Control::End];
-        let pending = ended.into_iter().filter(|_| inputs == 0).collect();
         let mut valve = ports.valve(nested);
         let restored = context.restored_values(stage.head, PIECE)?;
         let own = (restored.len() == stage.parallelism).then_some(stage.subtask);
         valve.restore(&restored, own);
+        let pending = valve.standing().chain(ended.into_iter().filter(|_| inputs == 0)).collect();
         if context.job.checkpoints == Some(CheckpointMode::AtLeastOnce) {
             valve.never_hold();
         }

@@ -14,7 +14,7 @@
 mod combined;
 mod merged;
 
-use crate::record::{Barrier, Control};
+use crate::record::{Barrier, Control, StreamStatus};
 use combined::CombinedInputs;
 use merged::MergedInputs;
 use thalweg_io::{Fault, planted};
@@ -93,6 +93,20 @@ impl Valve {
             }
             Merge::Two(merge) => merge.restore(states, own),
         }
+    }
+
+    /// What it has let through that still holds: the watermark, and that all is idle.
+    ///
+    /// Whoever goes on from a checkpoint says it once more. With another parallelism who listens begins with the lowest of all,
+    /// and from an input that is at the end of time nothing else would come.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = Control> + use<> {
+        let (watermark_ms, is_active) = match &self.merge {
+            Merge::One(merge) => merge.output(),
+            Merge::Two(merge) => merge.output(),
+        };
+        let watermark = (watermark_ms > i64::MIN).then_some(Control::Watermark(watermark_ms));
+        let idle = (!is_active).then_some(Control::Status(StreamStatus::Idle));
+        watermark.into_iter().chain(idle)
     }
 
     /// No input waits behind its barrier.

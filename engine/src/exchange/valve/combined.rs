@@ -72,6 +72,11 @@ impl CombinedInputs {
         }
     }
 
+    /// The watermark, and whether a side is active.
+    pub(super) fn output(&self) -> (i64, bool) {
+        (self.sides.watermark, !self.sides.idle)
+    }
+
     /// The states of both sides' inputs, and what the sides are combined to.
     pub(super) fn snapshot(&self) -> ValveState {
         let CombinedSides { sides: [first, second], watermark, idle } = &self.sides;

@@ -65,6 +65,11 @@ impl MergedInputs {
         }
     }
 
+    /// The watermark, and whether an input is active.
+    pub(super) fn output(&self) -> (i64, bool) {
+        (self.watermark, self.active)
+    }
+
     /// Its state; see [`restore`](Self::restore).
     pub(super) fn snapshot(&self) -> MergedState {
         let input = |input: &Input| (input.watermark, input.active, input.counted);

@@ -114,17 +114,17 @@ impl KillReport {
 
 impl fmt::Display for KillReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for failure in &self.failures {
-            writeln!(f, "failure: {failure}")?;
-        }
-        for example in &self.verdict.examples {
-            writeln!(f, "example: {example}")?;
-        }
         let essential = self.essential.iter().map(|name| (*name, self.hits_of(name)));
         let others = self.hits.iter().map(|(name, hits)| (*name, *hits));
         let others = others.filter(|(name, _)| !self.essential.contains(name));
         for (name, hits) in essential.chain(others) {
             writeln!(f, "point {name}: {hits}")?;
+        }
+        for failure in &self.failures {
+            writeln!(f, "failure: {failure}")?;
+        }
+        for example in &self.verdict.examples {
+            writeln!(f, "example: {example}")?;
         }
         let Verdict { audited, lost, duplicate, unordered, wrong, leaked, .. } = self.verdict;
         let at_points: u64 = self.hits.values().sum();

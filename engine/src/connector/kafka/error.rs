@@ -230,7 +230,11 @@ impl KafkaErrorKind {
             Code::BrokerTransportFailure
             | Code::AllBrokersDown
             | Code::Resolve
-            | Code::BrokerNotAvailable => KafkaErrorKind::Unreachable,
+            | Code::BrokerNotAvailable
+            | Code::NetworkException
+            | Code::LeaderNotAvailable
+            | Code::CoordinatorNotAvailable
+            | Code::CoordinatorLoadInProgress => KafkaErrorKind::Unreachable,
             Code::OperationTimedOut
             | Code::RequestTimedOut
             | Code::MessageTimedOut

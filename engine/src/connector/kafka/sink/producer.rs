@@ -179,6 +179,8 @@ impl Producer {
                 Err(refused) => refused,
             };
             if error.rdkafka_error_code() != Some(Code::QueueFull) {
+                self.look()?;
+                let error = self.cause_of(error);
                 let error = self.explain("a record could not be sent", &error).of_topic(topic);
                 return Err(error.into());
             }
@@ -277,6 +279,14 @@ impl Producer {
                 tracing::warn!(transactional_id, %error, "{operation} yet");
             }
             bridge.pause(Duration::from_millis(20))?;
+        }
+    }
+
+    /// A client whose transaction is lost refuses records without a reason. It says why to whoever wants to begin another.
+    fn cause_of(&self, error: ClientError) -> ClientError {
+        match error.rdkafka_error_code() {
+            Some(Code::State) => self.client.begin_transaction().err().unwrap_or(error),
+            _ => error,
         }
     }
 

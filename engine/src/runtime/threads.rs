@@ -107,14 +107,16 @@ mod tests {
 
     #[test]
     fn a_pinned_core_starts_threads_that_are_not() {
-        let cores = std::thread::spawn(|| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let count = || std::thread::available_parallelism().unwrap().get();
+        spawn_named("core", move || {
             pin_current_thread(*allowed_cores().unwrap().last().unwrap()).unwrap();
-            let (sender, receiver) = std::sync::mpsc::channel();
-            let parallelism = std::thread::available_parallelism;
-            spawn_named("free", move || _ = sender.send(parallelism().unwrap().get())).unwrap();
-            (parallelism().unwrap().get(), receiver.recv().unwrap())
-        });
-        assert_eq!(cores.join().unwrap(), (1, allowed_cores().unwrap().len()));
+            sender.send(count()).expect("the test listens");
+            spawn_named("free", move || sender.send(count()).expect("the test listens")).unwrap();
+        })
+        .unwrap();
+        let counts = [receiver.recv().unwrap(), receiver.recv().unwrap()];
+        assert_eq!(counts, [1, allowed_cores().unwrap().len()]);
     }
 
     #[test]

@@ -37,6 +37,30 @@ fn the_minimum_goes_on_and_never_falls() {
 }
 
 #[test]
+fn what_stands_is_what_was_let_through() {
+    for valve in [Valve::new(2), Valve::of_two_sides(1, 1)] {
+        let mut valve = valve;
+        let mut expect = |script: &[(usize, Control)], expected: &[Control]| {
+            script.iter().for_each(|&(input, control)| valve.on(input, control, |_| ()));
+            let mut other = Valve::over(2, Merge::One(MergedInputs::new(2)));
+            if let Merge::Two(_) = valve.merge {
+                other = Valve::of_two_sides(1, 1);
+            }
+            other.restore(&[valve.snapshot()], Some(0));
+            for valve in [&valve, &other] {
+                assert_eq!(valve.standing().collect::<Vec<_>>(), expected);
+            }
+        };
+        expect(&[], &[]);
+        expect(&[(0, Watermark(5))], &[]);
+        expect(&[(1, Watermark(3))], &[Watermark(3)]);
+        expect(&[(1, Status(Idle))], &[Watermark(5)]);
+        expect(&[(0, Status(Idle))], &[Watermark(5), Status(Idle)]);
+        expect(&[(1, Status(Active)), (1, Watermark(7))], &[Watermark(7)]);
+    }
+}
+
+#[test]
 fn an_idle_input_leaves_the_minimum() {
     check(2, &[(0, Watermark(5)), (1, Status(Idle))], &[Watermark(5)]);
     check(

@@ -11,14 +11,16 @@ mod joins;
 mod results;
 mod rows;
 mod source;
-mod statistics;
 mod stateless;
+mod statistics;
 mod windows;
 
 #[cfg(test)]
 mod tests;
 
-pub use events::{Auction, BASE_MS, Bid, Channel, City, Cursor, Dataset, Event, Name, Person, State, Url};
+pub use events::{
+    Auction, BASE_MS, Bid, Channel, City, Cursor, Dataset, Event, Name, Person, State, Url,
+};
 pub use results::{Expected, Table, expected};
 pub use rows::{
     AuctionStatistics, BidderSession, ByPrice, CategoryPrice, ChannelStatistics, ConvertedBid,
@@ -98,9 +100,9 @@ pub fn run(
     let run = Run { env, settings, meter: Arc::new(Meter::default()), lines };
     job(&run);
     env.execute(name)?;
-    let table = run.lines.map(|lines| {
-        Table::of(std::mem::take(&mut *lines.lock().expect("the job has ended")))
-    });
+    let table = run
+        .lines
+        .map(|lines| Table::of(std::mem::take(&mut *lines.lock().expect("the job has ended"))));
     Ok(Outcome { reading: run.meter.read(), table })
 }
 
@@ -116,7 +118,8 @@ struct Run<'a> {
 impl Run<'_> {
     fn events(&self) -> DataStream<Event, impl Chain<Event>> {
         let Settings { dataset, events, seconds, .. } = self.settings.clone();
-        self.env.from_source(Events { dataset, events, seconds, meter: self.meter.clone() }, "events")
+        self.env
+            .from_source(Events { dataset, events, seconds, meter: self.meter.clone() }, "events")
     }
 
     /// The events with event time; as the tables of the SQL queries are declared, up to 4 s may be out of order.

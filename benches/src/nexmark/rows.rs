@@ -325,7 +325,13 @@ impl Row for ChannelStatistics {
     #[inline(always)]
     fn checksum(&self) -> u64 {
         let (bidders, auctions) = (self.bidders.0, self.auctions.0);
-        checksum([self.channel.0.into(), self.minute.into(), self.bids.0[0], bidders[0], auctions[0]])
+        checksum([
+            self.channel.0.into(),
+            self.minute.into(),
+            self.bids.0[0],
+            bidders[0],
+            auctions[0],
+        ])
     }
     fn write(&self, line: &mut Line) {
         line.text(self.channel).text(Date(self.day));

@@ -7,8 +7,12 @@ fn flinks_answers(parallelism: usize) {
     for query in queries() {
         let env = StreamExecutionEnvironment::new();
         env.set_parallelism(parallelism);
-        let settings =
-            Settings { dataset: dataset.clone(), events: 100_000, seconds: u64::MAX, with_table: true };
+        let settings = Settings {
+            dataset: dataset.clone(),
+            events: 100_000,
+            seconds: u64::MAX,
+            with_table: true,
+        };
         let outcome = run(&env, query, &settings).unwrap();
         assert_eq!(outcome.table, expected(query, 100_000), "{query}");
         assert_eq!(outcome.reading.events, 100_000);

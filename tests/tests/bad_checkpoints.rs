@@ -487,14 +487,14 @@ fn run_slowly(slow_barriers: u32, tolerated: u32, strategy: RestartKind) -> (Job
     env.configure(|c| c.restart_strategy(strategy).restart_attempts(1));
     env.configure(|c| c.restart_delay(Duration::from_millis(1)).batch_records(64));
     env.configure(|c| c.checkpoint_tolerated_failures(tolerated));
-    env.enable_checkpointing(Duration::from_millis(5)).timeout(Duration::from_millis(30));
+    env.enable_checkpointing(Duration::from_millis(5)).timeout(Duration::from_millis(150));
     let numbers = env.from_sequence(1..=NUMBERS).map(|n| {
         if n % 64 == 0 {
             std::thread::sleep(Duration::from_micros(500));
         }
         (n, n)
     });
-    let pause = Duration::from_millis(60);
+    let pause = Duration::from_millis(300);
     numbers.sink_to(SlowDisk { pause, barriers: 0, slow_barriers });
     let job = env.execute_async("slow").unwrap();
     let has_finished = job.wait().is_ok();

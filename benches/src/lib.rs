@@ -5,6 +5,8 @@
 
 pub mod alloc;
 pub mod digest;
+pub mod latency;
+pub mod scaling;
 pub mod state;
 pub mod workload;
 

@@ -1,0 +1,66 @@
+//! Allocations an event in the steady state.
+//!
+//! A thread that does nothing else reads the allocator's count a second after the start and again when the seconds asked for are
+//! over; the job runs on for a second. All threads of the process are counted, also those that write no record. The events between are
+//! those of the run by its length, so of a count other than zero the quotient is as exact as the rate is steady.
+//!
+//! The bench fails if w1 or w1p allocates at all: they have their keys by then. Windows allocate when they open and close.
+
+use super::Options;
+use super::known::{WORKLOADS, Workload};
+use crate::alloc::allocations;
+use crate::now_ns;
+use std::thread;
+use std::time::Duration;
+
+const WARM_UP_SECONDS: u64 = 1;
+/// Workloads that must not allocate.
+const WITHOUT: [&str; 2] = ["w1", "w1p"];
+
+pub(super) fn run(options: &Options) -> thalweg::Result<()> {
+    let p = options.configuration.parallelism();
+    let before = allocations();
+    drop(std::hint::black_box(Box::new(0_u8)));
+    if allocations() == before {
+        return Err("the program has no allocator that counts".into());
+    }
+    let mut broken = Vec::new();
+    for workload in &WORKLOADS {
+        workload.check(&options.environment(p))?;
+        for round in 0..options.rounds {
+            let (count, events) = measure(options, workload, p)?;
+            let name = workload.name;
+            println!(
+                "scaling allocations workload={name} p={p} k={} round={round} seconds={} events={events:.0} allocations={count} per_event={:.9}",
+                workload.keys,
+                options.seconds,
+                count as f64 / events,
+            );
+            if count > 0 && WITHOUT.contains(&name) {
+                broken.push(format!("{name}: {count}"));
+            }
+        }
+    }
+    match broken.is_empty() {
+        true => Ok(()),
+        false => Err(format!("allocations where none should be: {}", broken.join(", ")).into()),
+    }
+}
+
+/// Allocations of the steady time, and about how many events it had.
+fn measure(options: &Options, workload: &Workload, p: usize) -> thalweg::Result<(u64, f64)> {
+    let run_seconds = options.seconds + 2 * WARM_UP_SECONDS;
+    thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            thread::sleep(Duration::from_secs(WARM_UP_SECONDS));
+            let (before, begin_ns) = (allocations(), now_ns());
+            thread::sleep(Duration::from_secs(options.seconds));
+            (allocations() - before, now_ns() - begin_ns)
+        });
+        let outcome = workload.run(&options.environment(p), run_seconds);
+        let (count, ns) = watch.join().map_err(|_| "the thread that counts has panicked")?;
+        let reading = outcome?.reading;
+        let rate = reading.events as f64 / reading.seconds;
+        Ok((count, rate * ns as f64 / 1e9))
+    })
+}

@@ -1,6 +1,6 @@
 //! The job beside something else, and the same without, in turns.
 
-use super::host::used_by_threads;
+use super::host::{threads_cpu_ns, written_bytes};
 use super::latencies::at_us;
 use super::{Latencies, Measurement, Options, Pace, Run, Scratch, write_job};
 use crate::now_ns;
@@ -55,18 +55,19 @@ pub(super) fn compaction(options: &Options) -> thalweg::Result<()> {
         let job = env.execute_async("latency")?;
         let work = watch_files(&job, &run, &scratch)?;
         job.wait()?;
-        if has_budget && work.files_merged == 0 {
+        if has_budget && work.files_at_end == 0 {
             return Err(format!(
-                "nothing was merged: --budget-mib {} holds the state of {} keys, or --seconds is too short",
+                "nothing was ever merged: --budget-mib {} holds the state of {} keys, or --seconds is too short",
                 options.budget_mib, options.keys,
             )
             .into());
         }
         let extra = format!(
-            "budget_mib={} files_merged={} files_removed={} state_threads_cpu_ms={:.0} written_mib={:.1}",
+            "budget_mib={} files_merged={} files_removed={} sorted_files={} state_threads_cpu_ms={:.0} written_mib={:.1}",
             if has_budget { options.budget_mib.to_string() } else { "-".to_owned() },
             work.files_merged,
             work.files_removed,
+            work.files_at_end,
             work.cpu_ms,
             work.written_mib,
         );
@@ -87,6 +88,8 @@ struct BackgroundWork {
     files_merged: usize,
     /// Sorted files that went, merged into others.
     files_removed: usize,
+    /// Sorted files that were there at last.
+    files_at_end: usize,
     cpu_ms: f64,
     written_mib: f64,
 }
@@ -98,18 +101,20 @@ fn watch_files(job: &JobHandle, run: &Run, scratch: &Scratch) -> thalweg::Result
         return Ok(BackgroundWork::default());
     };
     sleep_until(from_ns);
-    let (files, used) = (sorted(), used_by_threads(STATE_THREADS));
+    let (files, cpu_ns, written) = (sorted(), threads_cpu_ns(STATE_THREADS), written_bytes());
     sleep_until(end_ns - BEFORE_END_NS.min(end_ns - from_ns));
-    let (files_at_end, used_at_end) = (sorted(), used_by_threads(STATE_THREADS));
+    let files_at_end = sorted();
+    let cpu_ns = threads_cpu_ns(STATE_THREADS).saturating_sub(cpu_ns);
+    let written = written_bytes().saturating_sub(written);
     let missing_of = |files: &[PathBuf], others: &[PathBuf]| {
         files.iter().filter(|file| others.binary_search(file).is_err()).count()
     };
-    let written_bytes = used_at_end.written_bytes.saturating_sub(used.written_bytes);
     Ok(BackgroundWork {
         files_merged: missing_of(&files_at_end, &files),
         files_removed: missing_of(&files, &files_at_end),
-        cpu_ms: used_at_end.cpu_ns.saturating_sub(used.cpu_ns) as f64 / 1e6,
-        written_mib: written_bytes as f64 / (1 << 20) as f64,
+        files_at_end: files_at_end.len(),
+        cpu_ms: cpu_ns as f64 / 1e6,
+        written_mib: written as f64 / (1 << 20) as f64,
     })
 }
 
@@ -142,7 +147,7 @@ pub(super) fn busy(options: &Options) -> thalweg::Result<()> {
             let seconds = (pace.warm_up_ns + pace.measured_ns).div_ceil(1_000_000_000) + 1;
             let engine = &engine;
             let neighbour = is_busy.then(|| scope.spawn(move || full_speed(engine, seconds)));
-            let measurement = measure_in(&engine, &pace);
+            let measurement = measure_in(engine, &pace);
             let neighbour = neighbour.map(|thread| thread.join()).transpose();
             let rate = match neighbour.map_err(|_| "the job at full speed has panicked")? {
                 Some(rate) => format!("busy_events_per_s={:.0}", rate?),

@@ -26,28 +26,25 @@ pub(crate) fn available_bytes() -> u64 {
     kib.unwrap_or(0) << 10
 }
 
-/// Time on the processor, and bytes sent to storage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Used {
-    pub(crate) cpu_ns: u64,
-    pub(crate) written_bytes: u64,
+/// Bytes that this process has caused to be sent to storage, whichever thread writes them.
+pub(crate) fn written_bytes() -> u64 {
+    let text = read_to_string("/proc/self/io").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    line.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// What the threads of this process have used whose name begins so.
-pub(crate) fn used_by_threads(prefix: &str) -> Used {
-    let mut used = Used::default();
+/// How long the threads of this process whose names begin so have been on a processor, in nanoseconds.
+pub(crate) fn threads_cpu_ns(prefix: &str) -> u64 {
+    let mut cpu_ns = 0;
     for thread in read_dir("/proc/self/task").into_iter().flatten().flatten() {
         let read = |file| read_to_string(thread.path().join(file)).unwrap_or_default();
-        if !read("comm").starts_with(prefix) {
-            continue;
+        if read("comm").starts_with(prefix) {
+            let text = read("schedstat");
+            let word = text.split_whitespace().next();
+            cpu_ns += word.and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
         }
-        let cpu_ns = read("schedstat").split_whitespace().next().and_then(|word| word.parse().ok());
-        let io = read("io");
-        let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-        used.cpu_ns += cpu_ns.unwrap_or(0);
-        used.written_bytes += line.and_then(|number| number.parse().ok()).unwrap_or(0);
     }
-    used
+    cpu_ns
 }
 
 /// The cores that this thread may use, ascending.
@@ -109,13 +106,14 @@ mod tests {
 
     #[test]
     fn a_thread_is_found_by_its_name() {
-        let used = std::thread::Builder::new().name("named-for-test".into()).spawn(|| {
+        let thread = std::thread::Builder::new().name("named-for-test".into());
+        let busy = thread.spawn(|| {
             let begin_ns = crate::now_ns();
             while crate::now_ns() < begin_ns + 5_000_000 {}
-            used_by_threads("named-for-")
+            threads_cpu_ns("named-for-")
         });
-        assert!(used.unwrap().join().unwrap().cpu_ns > 0);
-        assert_eq!(used_by_threads("no thread has this name"), Used::default());
+        assert!(busy.unwrap().join().unwrap() > 0);
+        assert_eq!(threads_cpu_ns("no thread has this name"), 0);
         assert!(available_bytes() > 0);
     }
 }

@@ -56,6 +56,8 @@ pub struct Options {
     pub keys: u64,
     /// Memory of the state of a slot, in `compaction`.
     pub budget_mib: u64,
+    /// Run one phase of the engine and print what it has measured, for another process.
+    pub is_phase: bool,
     /// Where files are.
     pub directory: PathBuf,
 }
@@ -84,6 +86,7 @@ pub fn declared() -> DeclaredArguments {
             .help("memory of a slot's state in `compaction`, less than it takes")
             .default(4),
     )
+    .with(Argument::flag("phase").help("of `noise`: one phase of the engine, as its processes run it"))
     .with(
         Argument::option("directory", "DIR")
             .help("where state and checkpoints go, in a directory of the run's own that is removed")
@@ -118,6 +121,7 @@ impl Options {
             rounds: arguments.parse_optional("rounds")?.unwrap_or(rounds),
             keys: arguments.parse_optional("keys")?.unwrap_or(keys),
             budget_mib: arguments.parse("budget-mib")?,
+            is_phase: arguments.is_given("phase"),
             directory: arguments.get("directory").unwrap_or(".").into(),
         };
         let Options { rate, seconds, rounds, keys, .. } = options;

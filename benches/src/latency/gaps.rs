@@ -42,6 +42,11 @@ impl Gaps {
         self.gaps += &other.gaps;
     }
 
+    /// For those who send them elsewhere: the gaps, and how long was watched in nanoseconds.
+    pub(super) fn parts(&mut self) -> (&mut Histogram<u64>, &mut u64) {
+        (&mut self.gaps, &mut self.watched_ns)
+    }
+
     /// How many there were of at least a microsecond.
     pub fn count(&self) -> u64 {
         self.gaps.len()

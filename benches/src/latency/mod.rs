@@ -38,6 +38,7 @@ pub mod pair;
 mod scratch;
 mod sums;
 mod sweep;
+mod transfer;
 
 pub use arguments::{Bench, Options, declared};
 pub use job::{Measurement, Pace, Run, Stamped, write_job};

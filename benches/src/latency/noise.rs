@@ -8,6 +8,9 @@
 //! threads alternate on the same cores, at the same rate, with the same records and checks. With `-p 1` the other core is free, and
 //! a thread on it reads the clock all the time.
 //!
+//! A phase of the engine is a process of its own, which has ended when the next phase begins: executors of glommio stay with their
+//! process and look up a hundred times a second, which would be noise to the hand-written threads.
+//!
 //! - `merged`: quantiles of all phases together, and their ratios: what is felt here, with the host's share.
 //! - `best`: the smallest quantile of all phases. Noise only adds, so this is closest to what each does by itself.
 //! - `control_p999_us`: what the p99.9 of a program without any work would be on this host: by the gaps of the clock if a core is free,
@@ -21,7 +24,9 @@ use super::gaps::Gaps;
 use super::host::{allowed_cores, stolen_ms};
 use super::latencies::{QUANTILES, at_us, share_above};
 use super::pair::{Pair, control};
+use super::transfer::{from_text, to_text};
 use super::{Latencies, Measurement, Options, Pace, write_job};
+use std::process::{Command, Stdio};
 use thalweg::prelude::*;
 
 /// Of each phase: the state is small, and phases should lie close together.
@@ -69,13 +74,18 @@ pub(super) fn run(options: &Options) -> thalweg::Result<()> {
         );
     };
     let pace = Pace { warm_up_ns: WARM_UP_NS, ..options.pace(options.rate, false) };
+    if options.is_phase {
+        let (measurement, gaps) = engine_phase(options, &pace, cores, free.first())?;
+        print!("{}", to_text(measurement, gaps));
+        return Ok(());
+    }
     let (mut engine, mut hand, mut clock) = (Side::default(), Side::default(), Gaps::default());
     for round in 0..options.rounds {
         // Who begins changes too.
         for is_engine in [round % 2 == 0, round % 2 == 1] {
             let stolen = stolen_ms();
             let (measurement, gaps) = match is_engine {
-                true => engine_phase(options, &pace, cores, free.first())?,
+                true => engine_process()?,
                 false => hand_phase(&pace, cores, free.first())?,
             };
             let side = if is_engine { &mut engine } else { &mut hand };
@@ -85,6 +95,19 @@ pub(super) fn run(options: &Options) -> thalweg::Result<()> {
     }
     print(options, &engine, &hand, free.first().map(|_| &clock));
     Ok(())
+}
+
+/// Runs this program again, for one phase of the engine.
+fn engine_process() -> thalweg::Result<(Measurement, Gaps)> {
+    let output = Command::new(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .arg("--phase")
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err(format!("a phase of the engine has failed: {}", output.status).into());
+    }
+    from_text(&String::from_utf8(output.stdout)?)
 }
 
 fn engine_phase(

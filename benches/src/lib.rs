@@ -5,7 +5,9 @@
 
 pub mod alloc;
 pub mod digest;
+pub mod latency;
 pub mod nexmark;
+pub mod scaling;
 pub mod state;
 pub mod workload;
 

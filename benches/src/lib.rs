@@ -5,6 +5,7 @@
 
 pub mod alloc;
 pub mod digest;
+pub mod nexmark;
 pub mod state;
 pub mod workload;
 

@@ -18,6 +18,7 @@ pub(crate) struct PieceBytes {
 }
 
 impl PieceBytes {
+    #[cfg(any(feature = "kafka", test))]
     pub(crate) fn with_shared(own: Vec<u8>, shared: Vec<SharedBytes>) -> Self {
         PieceBytes { own, shared }
     }

@@ -86,7 +86,13 @@ impl KeyedServices {
     }
 
     /// Event time has reached `watermark`: is a timer due?
+    ///
+    /// A watermark that was there already makes nothing due: it is said once more when a job goes on from a checkpoint, and a
+    /// timer that was registered behind its time waits for the next one.
     pub(crate) fn advance(&mut self, watermark: i64) -> bool {
+        if watermark <= self.watermark {
+            return false;
+        }
         self.watermark = watermark;
         self.timers.next_ms(TimeDomain::EventTime).is_some_and(|next_ms| next_ms <= watermark)
     }

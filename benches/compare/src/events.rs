@@ -131,6 +131,11 @@ pub(crate) struct Block {
 impl Block {
     pub(crate) const EMPTY: Block = Block { next: 0, step: 1, left: 0 };
 
+    /// How many.
+    pub(crate) fn len(&self) -> u64 {
+        self.left
+    }
+
     /// The last one.
     pub(crate) fn last_number(&self) -> u64 {
         self.next + (self.left - 1) * self.step

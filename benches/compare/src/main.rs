@@ -12,6 +12,7 @@ mod arguments;
 mod case;
 mod events;
 mod latency;
+mod nexmark;
 mod operator;
 mod sink;
 mod system;

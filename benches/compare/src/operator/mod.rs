@@ -1,6 +1,7 @@
 //! The keyed operators written by hand: what one shard does with its records and watermarks. The hand-written loop, timely and
 //! renoir run the same ones, so that what differs is what is around them.
 
+pub(crate) mod auctions;
 mod hash;
 mod named;
 mod sessions;

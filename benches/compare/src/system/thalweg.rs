@@ -1,8 +1,8 @@
 //! Thalweg: the jobs of `thalweg_benches::workload`, as they are.
 
-use super::not_written;
 use crate::Error;
 use crate::case::{Case, Measured, System, Workload};
+use crate::nexmark;
 use std::fs::remove_dir_all;
 use std::time::Duration;
 use thalweg::config::StateBackend;
@@ -46,7 +46,11 @@ fn run_in(env: &StreamExecutionEnvironment, case: &Case) -> Result<Measured, Err
         Workload::W5 | Workload::W6Latency => {
             return Ok(Measured::latencies(&latency(env, settings)?));
         }
-        Workload::Nexmark(_) => return Err(not_written(case)),
+        Workload::Nexmark(query) => {
+            let settings = nexmark::settings(case);
+            let outcome = thalweg_benches::nexmark::run(env, &format!("q{query}"), &settings)?;
+            return Ok(nexmark::measured(&outcome));
+        }
     };
     Ok(Measured::throughput(&outcome))
 }

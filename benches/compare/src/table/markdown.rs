@@ -75,9 +75,12 @@ fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     text.write_fmt(arguments).expect("a string takes all that is written");
 }
 
+/// One of them.
+type Quantile = fn(&Quantiles) -> f64;
+
 fn spreads(result: &SystemResult) -> Vec<(&'static str, Spread)> {
     let scaled = result.rate().map(|rate| ("", rate.scaled(1e-6)));
-    let quantiles: [(&str, fn(&Quantiles) -> f64); 3] = [
+    let quantiles: [(&str, Quantile); 3] = [
         (", p50", |quantiles| quantiles.p50_us),
         (", p99", |quantiles| quantiles.p99_us),
         (", p99.9", |quantiles| quantiles.p999_us),

@@ -34,9 +34,12 @@ struct Bars {
     bars: Vec<Bar>,
 }
 
+/// Whether a workload is in a chart.
+type IsIn = fn(Workload) -> bool;
+
 /// The charts that the report has something for, with the names of their files.
 pub(crate) fn plots(report: &Report) -> Vec<(&'static str, String)> {
-    let kinds: [(&str, &str, fn(Workload) -> bool); 3] = [
+    let kinds: [(&str, &str, IsIn); 3] = [
         ("throughput.svg", "million events a second", |workload| {
             !workload.is_latency() && !matches!(workload, Workload::Nexmark(_))
         }),

@@ -9,12 +9,11 @@ use thalweg_benches::now_ns;
 use thalweg_benches::workload::Latencies;
 
 const RING: usize = 8_192;
-/// How long a thread that has emitted all its events waits for the other's.
-const LINGER_NS: u64 = 50_000_000;
 
 struct Shard {
     sums: IntegerMap<u64>,
     recorder: Recorder,
+    from_other: Consumer<Stamped>,
 }
 
 impl Shard {
@@ -25,45 +24,54 @@ impl Shard {
         std::hint::black_box(*sum);
         self.recorder.record(&event);
     }
-}
 
-fn push(to_other: &mut Producer<Stamped>, mut event: Stamped) {
-    while let Err(PushError::Full(refused)) = to_other.push(event) {
-        event = refused;
+    #[inline]
+    fn receive(&mut self) {
+        while let Ok(event) = self.from_other.pop() {
+            self.apply(event);
+        }
         std::hint::spin_loop();
+    }
+
+    /// While there is no room it works on what the other has pushed: both may wait for room.
+    #[inline]
+    fn push(&mut self, to_other: &mut Producer<Stamped>, mut event: Stamped) {
+        while let Err(PushError::Full(refused)) = to_other.push(event) {
+            event = refused;
+            self.receive();
+        }
     }
 }
 
 fn run_thread(
     run: &PacedRun,
     index: u64,
-    (mut to_other, mut from_other): (Producer<Stamped>, Consumer<Stamped>),
+    (mut to_other, from_other): (Producer<Stamped>, Consumer<Stamped>),
     start: &Barrier,
 ) {
     let mut source = run.source(index, 2);
     let recorder = run.recorder(Some(index as u32));
-    let mut shard = Shard { sums: IntegerMap::default(), recorder };
-    let mut stop_ns = u64::MAX;
+    let mut shard = Shard { sums: IntegerMap::default(), recorder, from_other };
     start.wait();
-    loop {
+    while !source.is_over() {
         let now = now_ns();
         while let Some(event) = source.poll(now) {
             if route(event.key) & 1 == index {
                 shard.apply(event);
             } else {
-                push(&mut to_other, event);
+                shard.push(&mut to_other, event);
             }
         }
-        while let Ok(event) = from_other.pop() {
-            shard.apply(event);
+        shard.receive();
+    }
+    // The other one is told by it that nothing comes any more.
+    drop(to_other);
+    loop {
+        let has_other_ended = shard.from_other.is_abandoned();
+        shard.receive();
+        if has_other_ended {
+            return;
         }
-        if source.is_over() {
-            stop_ns = stop_ns.min(now + LINGER_NS);
-            if now >= stop_ns {
-                return;
-            }
-        }
-        std::hint::spin_loop();
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod custom;
 mod latency;
+mod nexmark;
 mod own_windows;
 
 use super::not_written;
@@ -26,6 +27,9 @@ pub(super) fn run(case: &Case) -> Result<Measured, Error> {
     let env = StreamContext::new(RuntimeConfig::local(case.parallelism as u64)?);
     if case.workload == Workload::W5 {
         return Ok(Measured::latencies(&latency::run(env, case)));
+    }
+    if let Workload::Nexmark(query) = case.workload {
+        return Ok(crate::nexmark::measured(&nexmark::run(env, case, query)?));
     }
     let run = Run::new(&case.settings());
     if case.system == System::RenoirWindows {

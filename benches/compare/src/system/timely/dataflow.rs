@@ -11,7 +11,7 @@ use timely::dataflow::operators::generic::operator;
 use timely::dataflow::{Scope, Stream};
 
 pub(super) type Rows<'s, T> = Stream<'s, u64, Vec<T>>;
-type Builder<T> = CapacityContainerBuilder<Vec<T>>;
+pub(super) type Builder<T> = CapacityContainerBuilder<Vec<T>>;
 
 /// Events a source emits each time it is scheduled; with 512 the rate of w1 is a third lower.
 const BLOCK: u64 = 4_096;

@@ -3,6 +3,7 @@
 
 mod dataflow;
 mod latency;
+mod nexmark;
 
 use super::not_written;
 use crate::Error;
@@ -20,6 +21,9 @@ use timely::worker::Worker;
 pub(super) fn run(case: &Case) -> Result<Measured, Error> {
     match case.workload {
         Workload::W5 => return Ok(Measured::latencies(&latency::run(case)?)),
+        Workload::Nexmark(query) => {
+            return Ok(crate::nexmark::measured(&nexmark::run(case, query)?));
+        }
         Workload::W1 | Workload::W2 | Workload::W3 | Workload::W4 | Workload::W7 => {}
         _ => return Err(not_written(case)),
     }

@@ -46,7 +46,7 @@ fetch() {
     mkdir -p "$1"
     directory=$(cd "$1" && pwd)
     {
-        for artifact in flink-dist flink-table-api-java-uber flink-table-runtime \
+        for artifact in flink-clients flink-streaming-java flink-table-api-java-uber flink-table-runtime \
             flink-table-planner-loader flink-statebackend-rocksdb; do
             dependency org.apache.flink "$artifact" "$FLINK_VERSION"
         done

@@ -134,7 +134,7 @@ pub(crate) fn published(workload: Workload, parallelism: usize, keys: u64) -> Op
 pub(crate) fn answers(system: System, workload: Workload) -> bool {
     match system {
         System::RenoirWindows => false,
-        System::Renoir => !matches!(workload, Workload::Nexmark(5 | 8)),
+        System::Renoir => !matches!(workload, Workload::Nexmark(5 | 7 | 8)),
         _ => true,
     }
 }

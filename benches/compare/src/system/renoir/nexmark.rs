@@ -1,5 +1,5 @@
-//! Nexmark on renoir, with its own operators. Its windows begin at the first record of each key, so q5 and q8 answer another
-//! question; q7 has one key and events from a multiple of the window's size on, so its windows are the same.
+//! Nexmark on renoir, with its own operators. Its windows begin at the first record of each key, so q5, q7 and q8
+//! answer another question.
 
 use super::{BATCH, not_written};
 use crate::Error;

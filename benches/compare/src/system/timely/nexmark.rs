@@ -138,7 +138,7 @@ fn hot_items(events: Rows<'_, Event>, run: &QueryRun) {
     sink(keyed(best, |best: &(u64, u64, u64)| route(best.0), Hottest::default()), run);
 }
 
-/// The best of each worker first, without an exchange.
+/// The best of each worker first: its exchange sends all to where they are.
 fn highest_bids(events: Rows<'_, Event>, run: &QueryRun) {
     let bids = pick(events, |event| event.bid().map(passed).map(InProcess));
     let index = bids.scope().index() as u64;

@@ -61,6 +61,8 @@ impl Meter {
     }
 
     /// A sink has got its first row.
+    #[cold]
+    #[inline(never)]
     pub fn first_output(&self) {
         let (now, allocations) = (now_ns(), allocations());
         self.with(|state| {

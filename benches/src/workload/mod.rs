@@ -53,15 +53,15 @@ where
     F: FnMut(&T) -> u64 + 'static,
     G: FnMut(&T, &mut HashMap<u64, (u64, u64)>) + 'static,
 {
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, row: T, _: i64) -> thalweg::Result<()> {
         if self.rows == 0 {
             self.meter.first_output();
         }
         self.rows += 1;
         self.sum = self.sum.wrapping_add((self.digest)(&row));
-        if let Some(last) = &mut self.last {
-            last(&row, &mut self.kept);
+        if self.last.is_some() {
+            self.keep(row);
         }
         Ok(())
     }
@@ -73,6 +73,20 @@ where
         let mut finals = self.finals.lock().expect("no sink panics while it holds the lock");
         *finals = finals.wrapping_add(sum);
         Ok(SinkStatus::Ready)
+    }
+}
+
+impl<F, G> Digest<F, G> {
+    /// Not inlined: it would take registers from the operators' loop.
+    #[cold]
+    #[inline(never)]
+    fn keep<T>(&mut self, row: T)
+    where
+        G: FnMut(&T, &mut HashMap<u64, (u64, u64)>),
+    {
+        if let Some(last) = &mut self.last {
+            last(&row, &mut self.kept);
+        }
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) struct HashRoute<S> {
 impl<T: 'static, S: KeySelector<T>> Route<T> for HashRoute<S> {
     #[inline(always)]
     fn route(&mut self, record: &T) -> (usize, u32) {
-        let call = UserCall::begin(&self.stage, self.node);
+        let call = UserCall::begin(&self.stage, &self.node);
         let hash = self.selector.with_key(record, |key| key.key_hash());
         call.end();
         if self.parallelism == 1 {

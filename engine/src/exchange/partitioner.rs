@@ -74,7 +74,7 @@ impl<T: 'static, F: FnMut(&T, usize) -> usize + 'static> Route<T> for Custom<F> 
     #[inline(always)]
     fn route(&mut self, record: &T) -> (usize, u32) {
         let Custom { function, lanes, stage, node } = self;
-        let call = UserCall::begin(stage, *node);
+        let call = UserCall::begin(stage, node);
         let lane = function(record, *lanes);
         call.end();
         if lane >= *lanes {

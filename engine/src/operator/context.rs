@@ -133,7 +133,8 @@ impl StageContext {
 /// Costs nothing on the way through.
 pub(crate) struct UserCall<'a> {
     stage: &'a StageContext,
-    node: NodeId,
+    /// By reference: a copy would be made for each record, for the case of a panic.
+    node: &'a NodeId,
 }
 
 impl<'a> UserCall<'a> {
@@ -141,7 +142,7 @@ impl<'a> UserCall<'a> {
     ///
     /// A pair of calls and not one that takes a closure: a closure in a loop that is instantiated twice is not inlined.
     #[inline(always)]
-    pub(crate) fn begin(stage: &'a StageContext, node: NodeId) -> Self {
+    pub(crate) fn begin(stage: &'a StageContext, node: &'a NodeId) -> Self {
         UserCall { stage, node }
     }
 
@@ -157,7 +158,7 @@ impl Drop for UserCall<'_> {
     fn drop(&mut self) {
         // The innermost call unwinds first: it is the culprit.
         if self.stage.unwinding.get().is_none() {
-            self.stage.unwinding.set(Some(self.node));
+            self.stage.unwinding.set(Some(*self.node));
         }
     }
 }

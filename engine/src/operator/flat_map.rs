@@ -43,7 +43,7 @@ fn emit_step<I: Iterator<Item: 'static>, D: Push<I::Item>>(
     node: NodeId,
 ) -> bool {
     for _ in 0..STEP {
-        let call = UserCall::begin(stage, node);
+        let call = UserCall::begin(stage, &node);
         let item = items.next();
         call.end();
         match item {
@@ -63,7 +63,7 @@ where
     #[inline(always)]
     fn push(&mut self, record: T, timestamp: i64) {
         let FlatMap { function, next, stage, node, waiting } = self;
-        let call = UserCall::begin(stage, *node);
+        let call = UserCall::begin(stage, node);
         let mut items = function(record).into_iter();
         call.end();
         if !waiting.is_empty() || !emit_step(&mut items, timestamp, next, stage, *node) {

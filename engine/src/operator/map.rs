@@ -19,7 +19,7 @@ pub(crate) struct Map<F, D, U> {
 impl<T, U: 'static, F: FnMut(T) -> U + 'static, D: Push<U>> Push<T> for Map<F, D, U> {
     #[inline(always)]
     fn push(&mut self, record: T, timestamp: i64) {
-        let call = UserCall::begin(&self.stage, self.node);
+        let call = UserCall::begin(&self.stage, &self.node);
         let result = (self.function)(record);
         call.end();
         self.next.push(result, timestamp);
@@ -38,7 +38,7 @@ pub(crate) struct Filter<F, D> {
 impl<T: 'static, F: FnMut(&T) -> bool + 'static, D: Push<T>> Push<T> for Filter<F, D> {
     #[inline(always)]
     fn push(&mut self, record: T, timestamp: i64) {
-        let call = UserCall::begin(&self.stage, self.node);
+        let call = UserCall::begin(&self.stage, &self.node);
         let keep = (self.function)(&record);
         call.end();
         if keep {

@@ -83,7 +83,7 @@ impl<F> Opened<F> {
     ) -> Result<Self> {
         let mut opened = Opened { function, close, hooks: None, stage: stage.clone(), node };
         let mut context = RuntimeContext::new(stage, node, states);
-        let call = UserCall::begin(stage, node);
+        let call = UserCall::begin(stage, &node);
         let result = open(&mut opened.function, &mut context);
         call.end();
         match result {
@@ -128,7 +128,7 @@ impl<F> Opened<F> {
         if self.stage.task.has_failed() {
             return None;
         }
-        Some((&mut self.function, UserCall::begin(&self.stage, self.node)))
+        Some((&mut self.function, UserCall::begin(&self.stage, &self.node)))
     }
 
     /// The function's code returned an error: fails the job.
@@ -162,7 +162,7 @@ impl<F> Drop for Opened<F> {
         if std::thread::panicking() {
             return; // a second panic would abort the process
         }
-        let call = UserCall::begin(&self.stage, self.node);
+        let call = UserCall::begin(&self.stage, &self.node);
         let result = (self.close)(&mut self.function);
         call.end();
         if let Err(cause) = result {

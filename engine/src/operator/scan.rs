@@ -77,7 +77,7 @@ where
     #[inline(always)]
     fn apply<D: Push<U>>(&mut self, hash: u32, record: T, timestamp: i64, next: &mut D) {
         let Scan { selector, initial, function, table, stage, node, .. } = self;
-        let call = UserCall::begin(stage, *node);
+        let call = UserCall::begin(stage, node);
         let hash = KeyHash::from_u32(hash);
         let state = selector
             .with_key(&record, |key| table.find_or_insert_with(hash, key, || initial.clone()));

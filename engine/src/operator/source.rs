@@ -151,7 +151,7 @@ impl<R: SourceReader, D: Push<R::Out>> SourceTask<R, D> {
             operator_name: stage.names.get(node).to_owned(),
             waker,
         };
-        let call = UserCall::begin(&stage, node);
+        let call = UserCall::begin(&stage, &node);
         let reader = make_reader(&reader_context);
         call.end();
         let reader = reader.map_err(|cause| {

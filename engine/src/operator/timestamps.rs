@@ -179,7 +179,7 @@ where
 
     fn restore(&mut self, piece: &TimestampsPiece) -> Result {
         let now_ns = self.now_ns();
-        let call = UserCall::begin(&self.stage, self.node);
+        let call = UserCall::begin(&self.stage, &self.node);
         let restored = self.maker.restore(piece, now_ns);
         let restored = restored.and_then(|()| match piece.assigner.is_none() {
             true => Ok(()),
@@ -209,7 +209,7 @@ where
         debug_assert!(self.waiting.is_empty(), "a barrier comes when all records have gone on");
         let now_ns = self.now_ns();
         let (watermark_ms, is_idle) = self.emitter.said();
-        let call = UserCall::begin(&self.stage, self.node);
+        let call = UserCall::begin(&self.stage, &self.node);
         let piece = self.assigner.snapshot_state().and_then(|assigner| {
             let (next_tick_ms, generators) = (self.ticks.next_ms, Vec::new());
             let names_splits = false;
@@ -233,7 +233,7 @@ where
 
     #[inline(always)]
     fn forward(&mut self, record: T, timestamp: i64, place: W::Place) {
-        let call = UserCall::begin(&self.stage, self.node);
+        let call = UserCall::begin(&self.stage, &self.node);
         self.maker.on_event(&record, timestamp, place, &mut self.emitter);
         call.end();
         self.next.push(record, timestamp);
@@ -245,7 +245,7 @@ where
         if !is_each_batch && !self.ticks.is_due(now_ms) {
             return;
         }
-        let call = UserCall::begin(&self.stage, self.node);
+        let call = UserCall::begin(&self.stage, &self.node);
         let left_ns = if is_each_batch {
             self.maker.on_batch(now_ns, &mut self.emitter)
         } else {
@@ -311,7 +311,7 @@ where
     #[inline(always)]
     fn push(&mut self, record: T, recorded: i64) {
         let now_ms = self.now_ms();
-        let call = UserCall::begin(&self.stage, self.node);
+        let call = UserCall::begin(&self.stage, &self.node);
         let timestamp = self.assigner.timestamp_at_ms(&record, recorded, now_ms);
         call.end();
         let place = self.maker.place();

@@ -182,7 +182,6 @@ impl<'a, T> Columns<'a, T> {
     pub(crate) fn for_each(self, position: &Cell<u64>, mut each: impl FnMut(usize, u32, T, i64)) {
         let columns = std::mem::ManuallyDrop::new(self);
         let (hashes, timestamps) = (columns.hashes, columns.timestamps);
-        let before = position.get();
         let mut rest = Rest { values: columns.values, begun: 0, len: columns.len };
         while rest.begun < rest.len {
             let row = rest.begun;
@@ -191,7 +190,7 @@ impl<'a, T> Columns<'a, T> {
             // SAFETY: *drain*: each value is read once; `begun` passes it before user code can unwind.
             let value = unsafe { value.read() };
             rest.begun = row + 1;
-            position.set(before + rest.begun as u64);
+            position.set(position.get() + 1);
             // SAFETY: *filled*: row < len.
             let hash = unsafe { read_row(hashes, row) };
             // SAFETY: *filled*: row < len.

@@ -149,7 +149,7 @@ where
         table: &'t mut Accumulators<S::Key, A::Accumulator>,
     ) -> &'t mut (S::Key, A::Accumulator) {
         let WindowCore { selector, aggregate, stage, node, .. } = self;
-        let call = UserCall::begin(stage, *node);
+        let call = UserCall::begin(stage, node);
         let entry = selector.with_key(record, |key| {
             table.find_or_insert_with(
                 KeyHash::from_u32(hash),

@@ -324,7 +324,7 @@ where
             return self.late.take(record, timestamp, self.watermark, &mut self.sides);
         }
         let mut session = self.merged(touched, key, (start_ms, end_ms));
-        let call = UserCall::begin(&self.stage, self.node);
+        let call = UserCall::begin(&self.stage, &self.node);
         self.aggregate.add(&mut session.accumulator, &record);
         call.end();
         let last_ms = session.last_ms();
@@ -378,7 +378,7 @@ where
         // By start, so that accumulators merge in order of time.
         touched.sort_unstable_by_key(|session| session.start_ms);
         let mut touched = touched.into_iter();
-        let call = UserCall::begin(&self.stage, self.node);
+        let call = UserCall::begin(&self.stage, &self.node);
         let mut merged = touched.next().unwrap_or_else(|| {
             let accumulator = self.aggregate.create_accumulator();
             Session { key, start_ms, end_ms, scheduled_ms: i64::MAX, accumulator }
@@ -542,7 +542,7 @@ where
         let SessionWindows { selector, aggregate, index, sessions, queue, .. } = self;
         let (open_after_ms, key_hash) = (self.open_after_ms, KeyHash::from_u32(hash));
         let (start_ms, end_ms) = (timestamp, timestamp.saturating_add(self.gap_ms));
-        let call = UserCall::begin(&self.stage, self.node);
+        let call = UserCall::begin(&self.stage, &self.node);
         let is_done = selector.with_key(&record, |key| {
             let mut touched = Touched::None;
             // Looks at all entries of the hash, and takes none.
